@@ -1,0 +1,55 @@
+/* driver.h - the portable CUDA driver: the CUDA driver API, once, on top of any target. */
+#ifndef HG_REPLAY_DRIVER_H
+#define HG_REPLAY_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "logdb/recorder.h"
+#include "replay/target.h"
+
+/*
+ * One driver per process. hg_driver_open must come first; then the functions that hg_driver_proc
+ * hands out may be called from any thread, as the CUDA driver API documents them.
+ */
+enum hg_status hg_driver_open(const struct hg_target_ops *target) HG_MUST_CHECK;
+void hg_driver_close(void);
+
+/*
+ * The implementation of a versioned ABI symbol such as "cuMemAlloc_v2", with exactly that symbol's
+ * prototype; NULL when the portable driver does not have the call.
+ */
+void *hg_driver_proc(const char *symbol);
+
+/*
+ * Where the next object created by this thread must lie: the address of an allocation, or the
+ * addresses of a module's variables by name. Consumed by the next creating call, which fails
+ * with CUDA_ERROR_OUT_OF_MEMORY, saying which range is taken, if one is not free.
+ */
+struct hg_place {
+	const char *name;	/* of a variable; NULL for an allocation */
+	hg_dptr addr;
+	uint64_t size;
+};
+void hg_driver_place(const struct hg_place *place, size_t nr_places);
+
+/* The addresses given to a module's or library's variables, as hg_driver_place takes them back. */
+size_t hg_driver_module_vars(const void *module_or_library, struct hg_place *out, size_t max);
+
+/* Replay acts for recorded threads: current context, per-thread stream. 0: the calling thread itself. */
+void hg_driver_act_as(uint32_t thread);
+
+/* Waits until all queues are idle. New work must be kept away by the caller (the gate). */
+enum hg_status hg_driver_quiesce(uint32_t timeout_ms) HG_MUST_CHECK;
+
+/* Every region of memory that makes up the state. `object` holds the handle or address, not an id. */
+enum hg_status hg_driver_regions(enum hg_status (*each)(const struct hg_region *r, void *arg), void *arg) HG_MUST_CHECK;
+enum hg_status hg_driver_read(void *dst, hg_dptr src, size_t size) HG_MUST_CHECK;
+enum hg_status hg_driver_write(hg_dptr dst, const void *src, size_t size) HG_MUST_CHECK;
+
+/* Kernels of loaded modules that cannot run on this target, for the coverage manifest. */
+enum hg_status hg_driver_refused(enum hg_status (*each)(const char *kernel, const char *why, void *arg), void *arg) HG_MUST_CHECK;
+
+#endif

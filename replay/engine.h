@@ -1,0 +1,30 @@
+/* engine.h - the one entry of libhgshim-engine.so, opened lazily in the application. */
+#ifndef HG_REPLAY_ENGINE_H
+#define HG_REPLAY_ENGINE_H
+
+#include "common/msg.h"
+#include "replay/driver.h"
+
+#define HG_ENGINE_ABI 1
+
+/* The functions of driver.h and module.h that intercept calls, as pointers: the library is hidden otherwise. */
+struct hg_engine {
+	uint32_t abi;		/* HG_ENGINE_ABI */
+	enum hg_status (*open)(const char *target);	/* hg_driver_open by target name */
+	void (*close)(void);
+	void *(*proc)(const char *symbol);
+	void (*place)(const struct hg_place *place, size_t nr_places);
+	size_t (*module_vars)(const void *module_or_library, struct hg_place *out, size_t max);
+	enum hg_status (*quiesce)(uint32_t timeout_ms);
+	enum hg_status (*regions)(enum hg_status (*each)(const struct hg_region *r, void *arg), void *arg);
+	enum hg_status (*read)(void *dst, hg_dptr src, size_t size);
+	enum hg_status (*refused)(enum hg_status (*each)(const char *kernel, const char *why, void *arg), void *arg);
+	enum hg_status (*image_flatten)(const void *image, size_t size, void **out, size_t *out_size);
+	/* Parameters of a kernel, to know a launch's parameter block: CUfunction or CUkernel. */
+	enum hg_status (*kernel_info)(const void *function, const struct hg_kernel_info **out);
+};
+
+/* dlsym name "hgshim_engine". Never fails; the result lives as long as the library. */
+const struct hg_engine *hgshim_engine(void);
+
+#endif

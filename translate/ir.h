@@ -1,0 +1,162 @@
+/* ir.h - hgIR: vendor-neutral GPU code, between PTX and the emitters. docs/hgir.md describes the text form. */
+#ifndef HG_TRANSLATE_IR_H
+#define HG_TRANSLATE_IR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/status.h"
+
+/*
+ * One lane's view of a kernel: virtual registers (not SSA), basic blocks, one flat list of
+ * instructions a block. Registers have a width class; how the bits are read is the instruction's
+ * `type`, as in PTX. Calls to functions with a body have been inlined by the lowering (recursion is refused).
+ *
+ * Invariants (ir_verify checks them):
+ *  - every block ends with exactly one terminator and has none before;
+ *  - block 0 is the entry; blocks stand in reverse post-order, so that scheduling the lowest
+ *    numbered block first reconverges diverged lanes;
+ *  - an instruction flagged IR_F_SYNC (it waits for lanes of its warp) is the first of its block;
+ *  - an instruction flagged IR_F_BARRIER (it waits for other warps) is the last before the terminator,
+ *    and that terminator is `bra`;
+ *  - operand counts, types and register classes fit the row in ir_ops.def;
+ *  - registers are written before they are read on every path, or read as zero.
+ */
+enum ir_type {
+	IR_NONE,
+	IR_PRED,
+	IR_B8, IR_B16, IR_B32, IR_B64, IR_B128,
+	IR_U8, IR_U16, IR_U32, IR_U64,
+	IR_S8, IR_S16, IR_S32, IR_S64,
+	IR_F16, IR_F16X2, IR_BF16, IR_BF16X2, IR_F32, IR_F64,
+	IR_TYPE_COUNT
+};
+unsigned int ir_type_bits(enum ir_type t);	/* 1 for a predicate */
+const char *ir_type_name(enum ir_type t);	/* "u32" */
+
+enum ir_op {
+#define IR_OP(name, dst, src, flags, types) IR_##name,
+#include "translate/ir_ops.def"
+	IR_OP_COUNT
+};
+
+enum ir_op_flags {
+	IR_F_TERM = 1,		/* terminator */
+	IR_F_SYNC = 2,		/* waits for the lanes of its member mask */
+	IR_F_BARRIER = 4,	/* waits for other warps: the warp may yield after it */
+	IR_F_READ = 8, IR_F_WRITE = 16,	/* memory */
+	IR_F_EFFECT = 32,	/* must not be removed or moved */
+	IR_F_WARP = 64,		/* reads other lanes: only right where the right lanes execute it */
+};
+
+struct ir_op_desc {
+	const char *name;
+	int nr_dst, nr_src;	/* -1: any, see the comment of the row */
+	unsigned int flags;
+	const char *types;	/* letters, see ir_ops.def */
+};
+extern const struct ir_op_desc ir_op_desc[IR_OP_COUNT];
+
+enum ir_space { IR_GENERIC, IR_GLOBAL, IR_SHARED, IR_LOCAL, IR_CONST, IR_PARAM };
+enum ir_rnd { IR_RN, IR_RZ, IR_RM, IR_RP, IR_RNA, IR_RNI, IR_RZI, IR_RMI, IR_RPI };
+enum ir_cmp {
+	IR_EQ, IR_NE, IR_LT, IR_LE, IR_GT, IR_GE,	/* floats: ordered; integers: by type */
+	IR_EQU, IR_NEU, IR_LTU, IR_LEU, IR_GTU, IR_GEU, IR_NUM, IR_NAN,
+};
+enum ir_bool { IR_BOOL_NONE, IR_BOOL_AND, IR_BOOL_OR, IR_BOOL_XOR };
+enum ir_sem { IR_WEAK, IR_VOLATILE, IR_RELAXED, IR_ACQUIRE, IR_RELEASE, IR_ACQ_REL, IR_SC };
+enum ir_scope { IR_SCOPE_NONE, IR_CTA, IR_GPU, IR_SYS };
+enum ir_atom { IR_ATOM_ADD, IR_ATOM_MIN, IR_ATOM_MAX, IR_ATOM_AND, IR_ATOM_OR, IR_ATOM_XOR,
+	       IR_ATOM_EXCH, IR_ATOM_CAS, IR_ATOM_INC, IR_ATOM_DEC };
+enum ir_shfl { IR_SHFL_UP, IR_SHFL_DOWN, IR_SHFL_BFLY, IR_SHFL_IDX };
+enum ir_vote { IR_VOTE_ALL, IR_VOTE_ANY, IR_VOTE_UNI, IR_VOTE_BALLOT };
+enum ir_sreg {
+	IR_SREG_TID_X, IR_SREG_TID_Y, IR_SREG_TID_Z, IR_SREG_NTID_X, IR_SREG_NTID_Y, IR_SREG_NTID_Z,
+	IR_SREG_CTAID_X, IR_SREG_CTAID_Y, IR_SREG_CTAID_Z, IR_SREG_NCTAID_X, IR_SREG_NCTAID_Y, IR_SREG_NCTAID_Z,
+	IR_SREG_LANEID, IR_SREG_WARPID, IR_SREG_NWARPID, IR_SREG_SMID, IR_SREG_NSMID, IR_SREG_GRIDID,
+	IR_SREG_LANEMASK_EQ, IR_SREG_LANEMASK_LE, IR_SREG_LANEMASK_LT, IR_SREG_LANEMASK_GE, IR_SREG_LANEMASK_GT,
+	IR_SREG_CLOCK, IR_SREG_CLOCK64, IR_SREG_GLOBALTIMER, IR_SREG_DYNAMIC_SMEM_SIZE, IR_SREG_TOTAL_SMEM_SIZE,
+	IR_SREG_ENVREG1, IR_SREG_ENVREG2, IR_SREG_COUNT
+};
+enum ir_insn_flags {
+	IR_FTZ = 1, IR_SAT = 2, IR_APPROX = 4, IR_FULL = 8,
+	IR_HI = 16, IR_WIDE = 32,		/* mul, mad */
+	IR_CLAMP = 64, IR_WRAP = 128,		/* shf */
+	IR_NC = 256,				/* ld.global.nc */
+	IR_CC = 512,				/* dst[1] is the carry out (a predicate) */
+};
+
+typedef uint32_t ir_reg;		/* index in ir_func.reg_type */
+#define IR_NO_REG UINT32_MAX
+
+enum ir_operand_kind { IR_OPD_REG, IR_OPD_IMM, IR_OPD_VAR, IR_OPD_SREG };
+struct ir_operand {
+	enum ir_operand_kind kind;
+	bool negated;		/* predicates only */
+	ir_reg reg;
+	uint32_t index;		/* VAR: of ir_module.var; SREG: enum ir_sreg */
+	uint64_t imm;		/* IMM: bits, zero-extended; VAR: byte offset added */
+};
+
+struct ir_insn {
+	uint16_t op;
+	uint8_t type;		/* enum ir_type: the instruction's type; its destination's for cvt, set */
+	uint8_t type2;		/* source's type for cvt, set, slct, shfl…; else IR_NONE */
+	uint8_t rnd, cmp, boolop, space, sem, scope;
+	uint8_t sub;		/* enum ir_atom, ir_shfl, ir_vote, lop3's table, prmt's mode… */
+	uint16_t flags;		/* enum ir_insn_flags */
+	ir_reg guard;		/* executed by lanes where it holds; IR_NO_REG: all. Never on a terminator but cbra */
+	bool guard_neg;
+	uint8_t nr_dst, nr_src;
+	ir_reg *dst;
+	struct ir_operand *src;
+	uint32_t target[2];	/* blocks: bra 1, cbra 2 (taken when src[0] holds, else) */
+	uint32_t *targets;	/* brx: nr_targets blocks */
+	uint32_t nr_targets;
+	uint32_t line;		/* in the PTX text */
+};
+
+struct ir_block {
+	struct ir_insn *insn;
+	uint32_t nr_insns;
+};
+
+/* A module variable, or a function's .shared or .local one (offset inside that window). */
+struct ir_var {
+	char *name;
+	enum ir_space space;	/* IR_GLOBAL, IR_CONST, IR_SHARED, IR_LOCAL */
+	uint64_t size, offset;	/* offset: SHARED and LOCAL */
+	uint32_t align;
+	bool is_extern_shared;	/* extern .shared x[]: begins after the static ones */
+	uint32_t module_var;	/* GLOBAL, CONST: index in the variable table of the kernel ABI */
+};
+
+struct ir_func {
+	char *name;
+	uint32_t nr_regs;
+	enum ir_type *reg_type;	/* IR_PRED, IR_B16, IR_B32, IR_B64, IR_B128 */
+	uint32_t nr_blocks;
+	struct ir_block *block;
+	uint32_t param_bytes, shared_bytes, local_bytes;
+	uint32_t line;
+	char *refused;		/* not translated, and why; then nr_blocks is 0 */
+	bool uses_dynamic_shared, uses_grid_sync;
+};
+
+struct ir_module {
+	uint32_t nr_funcs;
+	struct ir_func *func;	/* kernels */
+	uint32_t nr_vars;
+	struct ir_var *var;
+	struct hg_pool *pool;	/* all of the above lives here (common/pool.h) */
+};
+
+/* Text form: prints so that ir_parse gives an equal module. */
+void ir_print(const struct ir_module *m, FILE *f);
+enum hg_status ir_parse(const char *text, size_t size, struct ir_module **out) HG_MUST_CHECK;
+enum hg_status ir_verify(const struct ir_module *m) HG_MUST_CHECK;	/* logs the first violation */
+void ir_module_free(struct ir_module *m);	/* NULL is allowed */
+
+#endif
