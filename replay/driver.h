@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/place.h"
 #include "common/status.h"
 #include "logdb/recorder.h"
 #include "replay/target.h"
@@ -19,21 +20,38 @@ void hg_driver_close(void);
 
 /*
  * The implementation of a versioned ABI symbol such as "cuMemAlloc_v2", with exactly that symbol's
- * prototype; NULL when the portable driver does not have the call.
+ * prototype; NULL when the portable driver does not have the call. driver.def lists them, the
+ * per-thread variants (_ptsz, _ptds) included.
  */
 void *hg_driver_proc(const char *symbol);
 
 /*
  * Where the next object created by this thread must lie: the address of an allocation, or the
  * addresses of a module's variables by name. Consumed by the next creating call, which fails
- * with CUDA_ERROR_OUT_OF_MEMORY, saying which range is taken, if one is not free.
+ * with CUDA_ERROR_OUT_OF_MEMORY, saying which range is taken, if one is not free. An allocation or a host
+ * allocation takes the first place without a name; a module takes those with names, and variables
+ * that are not named go anywhere. The places are copied. (struct hg_place: common/place.h.)
  */
-struct hg_place {
-	const char *name;	/* of a variable; NULL for an allocation */
-	hg_dptr addr;
-	uint64_t size;
-};
 void hg_driver_place(const struct hg_place *place, size_t nr_places);
+
+/*
+ * The context that cuDevicePrimaryCtxRetain(device) will return, without retaining or activating it; a
+ * CUcontext. NULL: no such device.
+ */
+void *hg_driver_primary_ctx(int device);
+
+/*
+ * Parameters of a kernel, to know a launch's parameter block: a live CUfunction or CUkernel, else
+ * HG_ERR_INVALID without a message. Lives as long as its module.
+ */
+enum hg_status hg_driver_kernel_info(const void *function, const struct hg_kernel_info **out) HG_MUST_CHECK;
+
+/*
+ * Packs a launch's parameters into one block as the kernel reads it: from kernelParams or from `extra`, either of which
+ * may be NULL. `size` must be the kernel's param_bytes. HG_ERR_INVALID: they do not fit.
+ */
+enum hg_status hg_driver_params_pack(const struct hg_kernel_info *k, void **params, void **extra,
+				     void *block, size_t size) HG_MUST_CHECK;
 
 /* The addresses given to a module's or library's variables, as hg_driver_place takes them back. */
 size_t hg_driver_module_vars(const void *module_or_library, struct hg_place *out, size_t max);

@@ -22,6 +22,11 @@ struct hg_engine {
 	enum hg_status (*image_flatten)(const void *image, size_t size, void **out, size_t *out_size);
 	/* Parameters of a kernel, to know a launch's parameter block: CUfunction or CUkernel. */
 	enum hg_status (*kernel_info)(const void *function, const struct hg_kernel_info **out);
+	enum hg_status (*params_pack)(const struct hg_kernel_info *k, void **params, void **extra,
+				      void *block, size_t size);
+	void *(*primary_ctx)(int device);		/* CUcontext, without retaining it */
+	enum hg_status (*write)(hg_dptr dst, const void *src, size_t size);
+	void (*act_as)(uint32_t thread);
 };
 
 /* dlsym name "hgshim_engine". Never fails; the result lives as long as the library. */

@@ -42,6 +42,7 @@ struct hg_fault {
 	char what[256];			/* "illegal address 0x10 in kernel 'k', block (1,0,0)" */
 	uint64_t addr;
 	int cuda_error;			/* CUresult */
+	struct hg_queue *queue;		/* where; may be gone by now, only to be compared */
 };
 
 /*
@@ -93,8 +94,13 @@ struct hg_target_ops {
 
 	bool (*queue_is_idle)(struct hg_queue *q);
 	enum hg_status (*queue_sync)(struct hg_queue *q);
-	/* The first kernel failure since open, sticky; false when there was none. */
-	bool (*fault)(struct hg_target *t, struct hg_fault *out);
+	/*
+	 * The first kernel failure since open or fault_clear, sticky; false when there was none. A few
+	 * nanoseconds when there was none. Until it is cleared, work queued anywhere is dropped, except
+	 * host functions and marks.
+	 */
+	bool (*fault)(struct hg_target *t, struct hg_fault *out);	/* out may be NULL */
+	void (*fault_clear)(struct hg_target *t);
 
 	/* Blocking transfers, for snapshots and restores, outside any queue. */
 	enum hg_status (*read)(struct hg_target *t, void *dst, hg_dptr src, size_t size);
