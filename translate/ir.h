@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "common/status.h"
+#include "translate/module.h"	/* struct hg_param, struct hg_var_reloc */
 
 /*
  * One lane's view of a kernel: virtual registers (not SSA), basic blocks, one flat list of
@@ -21,8 +22,19 @@
  *  - an instruction flagged IR_F_SYNC (it waits for lanes of its warp) is the first of its block;
  *  - an instruction flagged IR_F_BARRIER (it waits for other warps) is the last before the terminator,
  *    and that terminator is `bra`;
+ *  - neither of these two, nor a terminator, has a guard: the lowering branches around them;
  *  - operand counts, types and register classes fit the row in ir_ops.def;
+ *  - every block is reachable; blocks of a loop stand together, the loop's header first;
  *  - registers are written before they are read on every path, or read as zero.
+ *
+ * Addresses. Global, constant and generic addresses are the same numbers. Shared, local and param addresses are
+ * offsets in the block's, the lane's and the launch's window; cvta makes them generic. IR_OPD_VAR is
+ * the address of a module variable: var_addr[index] + imm (64 bits). Shared and local variables have become
+ * immediates; dynamic shared memory begins at ir_func.shared_bytes, which the lowering has rounded up to
+ * the alignment asked for. ld from IR_PARAM reads the launch's parameter block: address operand
+ * an immediate or a register.
+ *
+ * A barrier's result (bar_red) is in its register when the lane goes on after it.
  */
 enum ir_type {
 	IR_NONE,
@@ -35,6 +47,9 @@ enum ir_type {
 };
 unsigned int ir_type_bits(enum ir_type t);	/* 1 for a predicate */
 const char *ir_type_name(enum ir_type t);	/* "u32" */
+enum ir_type ir_type_class(enum ir_type t);	/* of the register that holds one: IR_PRED, IR_B16…IR_B128 */
+bool ir_type_is_signed(enum ir_type t);		/* s8…s64 */
+bool ir_type_is_float(enum ir_type t);
 
 enum ir_op {
 #define IR_OP(name, dst, src, flags, types) IR_##name,
@@ -49,20 +64,20 @@ enum ir_op_flags {
 	IR_F_READ = 8, IR_F_WRITE = 16,	/* memory */
 	IR_F_EFFECT = 32,	/* must not be removed or moved */
 	IR_F_WARP = 64,		/* reads other lanes: only right where the right lanes execute it */
-};
+};	/* of ir_op_desc; ir_insn.flags holds enum ir_insn_flags */
 
 struct ir_op_desc {
 	const char *name;
-	int nr_dst, nr_src;	/* -1: any, see the comment of the row */
+	const char *dst, *src;	/* operand letters, see ir_ops.def */
 	unsigned int flags;
 	const char *types;	/* letters, see ir_ops.def */
 };
 extern const struct ir_op_desc ir_op_desc[IR_OP_COUNT];
 
 enum ir_space { IR_GENERIC, IR_GLOBAL, IR_SHARED, IR_LOCAL, IR_CONST, IR_PARAM };
-enum ir_rnd { IR_RN, IR_RZ, IR_RM, IR_RP, IR_RNA, IR_RNI, IR_RZI, IR_RMI, IR_RPI };
+enum ir_rnd { IR_RND_NONE, IR_RN, IR_RZ, IR_RM, IR_RP, IR_RNA, IR_RNI, IR_RZI, IR_RMI, IR_RPI };
 enum ir_cmp {
-	IR_EQ, IR_NE, IR_LT, IR_LE, IR_GT, IR_GE,	/* floats: ordered; integers: by type */
+	IR_CMP_NONE, IR_EQ, IR_NE, IR_LT, IR_LE, IR_GT, IR_GE,	/* floats: ordered; integers: by type */
 	IR_EQU, IR_NEU, IR_LTU, IR_LEU, IR_GTU, IR_GEU, IR_NUM, IR_NAN,
 };
 enum ir_bool { IR_BOOL_NONE, IR_BOOL_AND, IR_BOOL_OR, IR_BOOL_XOR };
@@ -70,6 +85,10 @@ enum ir_sem { IR_WEAK, IR_VOLATILE, IR_RELAXED, IR_ACQUIRE, IR_RELEASE, IR_ACQ_R
 enum ir_scope { IR_SCOPE_NONE, IR_CTA, IR_GPU, IR_SYS };
 enum ir_atom { IR_ATOM_ADD, IR_ATOM_MIN, IR_ATOM_MAX, IR_ATOM_AND, IR_ATOM_OR, IR_ATOM_XOR,
 	       IR_ATOM_EXCH, IR_ATOM_CAS, IR_ATOM_INC, IR_ATOM_DEC };
+enum ir_testp { IR_TESTP_FINITE, IR_TESTP_INFINITE, IR_TESTP_NUMBER, IR_TESTP_NOTANUMBER,
+		IR_TESTP_NORMAL, IR_TESTP_SUBNORMAL };
+enum ir_prmt { IR_PRMT_INDEX, IR_PRMT_F4E, IR_PRMT_B4E, IR_PRMT_RC8, IR_PRMT_ECL, IR_PRMT_ECR, IR_PRMT_RC16 };
+enum ir_barred { IR_BARRED_POPC, IR_BARRED_AND, IR_BARRED_OR };
 enum ir_shfl { IR_SHFL_UP, IR_SHFL_DOWN, IR_SHFL_BFLY, IR_SHFL_IDX };
 enum ir_vote { IR_VOTE_ALL, IR_VOTE_ANY, IR_VOTE_UNI, IR_VOTE_BALLOT };
 enum ir_sreg {
@@ -86,6 +105,10 @@ enum ir_insn_flags {
 	IR_CLAMP = 64, IR_WRAP = 128,		/* shf */
 	IR_NC = 256,				/* ld.global.nc */
 	IR_CC = 512,				/* dst[1] is the carry out (a predicate) */
+	IR_NAN_OUT = 1024,			/* min, max: a NaN operand gives NaN (.NaN) */
+	IR_XORSIGN = 2048,			/* min, max .xorsign.abs */
+	IR_RELU = 4096,				/* fma, cvt: negative results become 0 */
+	IR_SATFINITE = 8192,			/* cvt */
 };
 
 typedef uint32_t ir_reg;		/* index in ir_func.reg_type */
@@ -94,10 +117,10 @@ typedef uint32_t ir_reg;		/* index in ir_func.reg_type */
 enum ir_operand_kind { IR_OPD_REG, IR_OPD_IMM, IR_OPD_VAR, IR_OPD_SREG };
 struct ir_operand {
 	enum ir_operand_kind kind;
-	bool negated;		/* predicates only */
+	bool negated;		/* predicate registers only */
 	ir_reg reg;
-	uint32_t index;		/* VAR: of ir_module.var; SREG: enum ir_sreg */
-	uint64_t imm;		/* IMM: bits, zero-extended; VAR: byte offset added */
+	uint32_t index;		/* VAR: of ir_module.var and var_addr; SREG: enum ir_sreg */
+	uint64_t imm;		/* IMM: bits, zero-extended ('i': signed 64 bits); VAR: byte offset added */
 };
 
 struct ir_insn {
@@ -105,10 +128,10 @@ struct ir_insn {
 	uint8_t type;		/* enum ir_type: the instruction's type; its destination's for cvt, set */
 	uint8_t type2;		/* source's type for cvt, set, slct, shfl…; else IR_NONE */
 	uint8_t rnd, cmp, boolop, space, sem, scope;
-	uint8_t sub;		/* enum ir_atom, ir_shfl, ir_vote, lop3's table, prmt's mode… */
+	uint8_t sub;		/* enum ir_atom, ir_shfl, ir_vote, ir_testp, ir_prmt, lop3's table… see ir_ops.def */
 	uint16_t flags;		/* enum ir_insn_flags */
-	ir_reg guard;		/* executed by lanes where it holds; IR_NO_REG: all. Never on a terminator but cbra */
-	bool guard_neg;
+	ir_reg guard;		/* executed by lanes where it holds; IR_NO_REG: all */
+	bool guard_neg;		/* …where it does not hold */
 	uint8_t nr_dst, nr_src;
 	ir_reg *dst;
 	struct ir_operand *src;
@@ -118,19 +141,29 @@ struct ir_insn {
 	uint32_t line;		/* in the PTX text */
 };
 
+/* A terminator's successors; 0 of exit. */
+unsigned int ir_nr_targets(const struct ir_insn *in);
+uint32_t ir_target(const struct ir_insn *in, uint32_t i);
+unsigned int ir_sreg_bits(enum ir_sreg s);	/* 32 or 64 */
+
 struct ir_block {
 	struct ir_insn *insn;
 	uint32_t nr_insns;
 };
 
-/* A module variable, or a function's .shared or .local one (offset inside that window). */
+/*
+ * A module variable. A function's .shared and .local ones are not here: the lowering gave each an offset in
+ * its kernel's window, and they stand in the code as immediates.
+ */
 struct ir_var {
 	char *name;
-	enum ir_space space;	/* IR_GLOBAL, IR_CONST, IR_SHARED, IR_LOCAL */
-	uint64_t size, offset;	/* offset: SHARED and LOCAL */
+	enum ir_space space;	/* IR_GLOBAL or IR_CONST */
+	uint64_t size;
 	uint32_t align;
-	bool is_extern_shared;	/* extern .shared x[]: begins after the static ones */
-	uint32_t module_var;	/* GLOBAL, CONST: index in the variable table of the kernel ABI */
+	bool is_visible;
+	const void *init;	/* `size` bytes, or NULL for zeros */
+	size_t nr_relocs;
+	const struct hg_var_reloc *relocs;
 };
 
 struct ir_func {
@@ -139,7 +172,11 @@ struct ir_func {
 	enum ir_type *reg_type;	/* IR_PRED, IR_B16, IR_B32, IR_B64, IR_B128 */
 	uint32_t nr_blocks;
 	struct ir_block *block;
-	uint32_t param_bytes, shared_bytes, local_bytes;
+	uint32_t nr_params;
+	struct hg_param *param;
+	uint32_t param_bytes, shared_bytes, local_bytes;	/* shared: static; local: of one thread */
+	uint32_t max_threads;		/* .maxntid or .reqntid product; 0: not said */
+	uint32_t req_threads[3];	/* .reqntid, or zeros */
 	uint32_t line;
 	char *refused;		/* not translated, and why; then nr_blocks is 0 */
 	bool uses_dynamic_shared, uses_grid_sync;
@@ -149,12 +186,15 @@ struct ir_module {
 	uint32_t nr_funcs;
 	struct ir_func *func;	/* kernels */
 	uint32_t nr_vars;
-	struct ir_var *var;
+	struct ir_var *var;	/* hg_module_var(m, i) is variable i */
 	struct hg_pool *pool;	/* all of the above lives here (common/pool.h) */
 };
 
 /* Text form: prints so that ir_parse gives an equal module. */
 void ir_print(const struct ir_module *m, FILE *f);
+void ir_print_func(const struct ir_module *m, const struct ir_func *fn, FILE *f);
+void ir_print_insn(const struct ir_func *fn, const struct ir_insn *in, FILE *f);	/* one line, no newline */
+bool ir_equal(const struct ir_module *a, const struct ir_module *b);
 enum hg_status ir_parse(const char *text, size_t size, struct ir_module **out) HG_MUST_CHECK;
 enum hg_status ir_verify(const struct ir_module *m) HG_MUST_CHECK;	/* logs the first violation */
 void ir_module_free(struct ir_module *m);	/* NULL is allowed */
