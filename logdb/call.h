@@ -36,7 +36,8 @@
 	X(LAUNCH)                                                                                  \
 	X(HOST_FUNC)	/* a function of the application: replay cannot call it, and says so */    \
 	X(SYNC)                                                                                    \
-	X(SET)		/* sets an attribute that a rebuilt object needs again */
+	X(SET)		/* sets an attribute that a rebuilt object needs again */                  \
+	X(COPY)		/* a structured copy, any direction; see words.h */
 
 enum hg_op {
 #define HG_OP(name) HG_OP_##name,
