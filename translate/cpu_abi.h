@@ -12,32 +12,49 @@
  */
 #define HG_WARP 32
 
-struct hg_cpu_block;		/* the grid runner's own */
+/* Bump when the layout below, the helpers' order or the meaning of emitted code changes: part of the cache's key. */
+#define HG_CPU_ABI 1
+
+struct hg_cpu_rt;		/* helpers that emitted code calls: translate/cpu_rt.h */
+
+/* Where a warp goes on. */
+enum { HG_CPU_START = 0, HG_CPU_LANES = 1, HG_CPU_POINT = 2 };
 
 struct hg_cpu_frame {
-	uint32_t pc[HG_WARP];	/* hgIR block each lane runs next */
+	/*
+	 * The hgIR block each lane runs next. Only lanes that are not running just now have a valid one; and all
+	 * lanes do after a yield. A lane that waits in the bar.red of block b has nr_blocks + b.
+	 */
+	uint32_t pc[HG_WARP];
+	uint32_t barrier[HG_WARP], count[HG_WARP];	/* of lanes that wait: which, and for how many threads (0: all) */
+	uint32_t pred[HG_WARP];	/* bar.red: the lane's operand, replaced by the result when it is released */
 	uint32_t alive;		/* lanes that have not exited */
 	uint32_t waiting;	/* lanes that wait at a barrier */
-	uint32_t barrier[HG_WARP], count[HG_WARP];	/* …which, and for how many threads (0: all) */
-	uint32_t pred[HG_WARP];	/* operand, then result, of bar.red */
-	uint32_t red;		/* kind of bar.red + 1, or 0 */
+	uint32_t blocked;	/* lanes that wait for others of the warp */
+	uint32_t red;		/* lanes of `waiting` that wait in a bar.red */
+	uint32_t red_op[HG_WARP];	/* sub of their bar.red */
+	uint32_t resume;	/* HG_CPU_START, HG_CPU_LANES, or HG_CPU_POINT + n: all lanes go on together at yield point n */
+	uint32_t turn;		/* lane that last got its turn by force */
 	uint32_t warp;		/* in its block */
-	struct hg_cpu_block *block;
-	uint64_t *spill;	/* registers across yields */
+	uint32_t pad;
+	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
+	unsigned char *local;	/* lane * local_bytes */
+	unsigned char *spill;	/* registers across yields, 64-byte aligned */
 };
 
 enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK };
 
-/* One block's constants; first member of struct hg_cpu_block. */
+/* One block's constants. */
 struct hg_cpu_env {
 	const unsigned char *params;
 	const uint64_t *var_addr;	/* of the module's variables */
 	unsigned char *shared;		/* static, then dynamic */
-	unsigned char *local;		/* of this warp: lane * local_bytes */
-	uint32_t ntid[3], ctaid[3], nctaid[3];
-	uint32_t shared_bytes, dynamic_shared_bytes;
+	const struct hg_cpu_rt *rt;
 	uint64_t grid_barrier;		/* %envreg1:%envreg2, 0 if not cooperative */
 	uint64_t grid_id;
+	uint32_t ntid[3], ctaid[3], nctaid[3];
+	uint32_t nr_warps;
+	uint32_t shared_bytes, dynamic_shared_bytes;	/* total; dynamic alone */
 	uint32_t smid, nsmid;
 };
 

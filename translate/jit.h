@@ -1,0 +1,60 @@
+/* jit.h - kernels as machine code of this CPU, compiled lazily, in two tiers. */
+#ifndef HG_TRANSLATE_JIT_H
+#define HG_TRANSLATE_JIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/status.h"
+#include "translate/cpu_abi.h"
+#include "translate/ir.h"
+#include "translate/module.h"
+
+struct hg_cpu_module;
+struct hg_cpu_kernel;	/* one kernel of it; lives as long as the module */
+
+/*
+ * Borrows the module, which must outlive the result. Compiles nothing yet. Thread-safe, as is
+ * everything here. Destroying waits for background compilation of this module; no grid may
+ * be running one of its kernels.
+ */
+enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_module **out) HG_MUST_CHECK;
+/* The same from hgIR alone. key: names the contents for the disk cache; NULL: not cached. */
+enum hg_status hg_cpu_module_create_ir(const struct ir_module *ir, const unsigned char *key,
+				       struct hg_cpu_module **out) HG_MUST_CHECK;
+void hg_cpu_module_destroy(struct hg_cpu_module *m);	/* NULL is allowed */
+
+/*
+ * The kernel, compiled: from the disk cache, or by the fast tier, and then the optimised version
+ * replaces it from a background thread. Blocks while compiling; different kernels compile in
+ * parallel. HG_ERR_UNSUPPORTED, with the reason logged, for a kernel that was refused;
+ * HG_ERR_NOTFOUND for an index that is none. A second call only looks up.
+ */
+enum hg_status hg_cpu_kernel_get(struct hg_cpu_module *m, size_t index, struct hg_cpu_kernel **out) HG_MUST_CHECK;
+
+struct hg_cpu_kernel_info {
+	const char *name;
+	uint32_t nr_blocks;		/* of hgIR */
+	uint32_t param_bytes, shared_bytes, local_bytes;
+	uint32_t spill_bytes;		/* of a warp, across a yield */
+};
+const struct hg_cpu_kernel_info *hg_cpu_kernel_info(const struct hg_cpu_kernel *k);
+
+/* The newest code there is. Another call may give another function: both may run the same warp in turn. */
+hg_cpu_entry hg_cpu_kernel_entry(const struct hg_cpu_kernel *k);
+int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k);		/* 1 or 2 */
+bool hg_cpu_kernel_was_cached(const struct hg_cpu_kernel *k);
+/* Blocks until the optimised version is in place (or could not be made, which is logged). */
+void hg_cpu_kernel_wait(struct hg_cpu_kernel *k);
+
+/*
+ * The text of a kernel as LLVM IR or as assembly, for people and tests; *out is malloc'ed.
+ * tier 1 or 2.
+ */
+enum hg_cpu_text { HG_CPU_LLVM, HG_CPU_ASM };
+enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier,
+				  char **out) HG_MUST_CHECK;
+
+#endif
