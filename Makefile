@@ -3,6 +3,7 @@
 #   O=DIR      build folder (default: build)          V=1         show commands
 #   SAN=LIST   sanitizers, e.g. address,undefined     COVERAGE=1  gcov
 #   CC=clang   the other compiler                     WERROR=1    warnings are errors
+#   CUDA_HOME  a CUDA 13 toolkit                      FUZZ_TIME=S seconds for each fuzzer
 
 O ?= build
 V ?= 0
@@ -10,12 +11,17 @@ ifeq ($(V),0)
 Q := @
 say = @printf '  %-7s %s\n' $(1) $(2)
 endif
+comma := ,
 
 LLVM_CONFIG ?= $(firstword $(foreach v,19 20 21,$(shell command -v llvm-config-$(v) 2>/dev/null)))
 CLANG ?= $(firstword $(foreach v,19 20 21,$(shell command -v clang-$(v) 2>/dev/null)) clang)
 
 # A toolkit if there is one, else the PyPI wheels that `make deps` unpacks.
-CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda) $(wildcard $(O)/cuda))
+ifeq ($(origin CUDA_HOME),undefined)
+CUDA_HOME := $(shell tools/deps.sh --cuda-home $(O))
+else
+cuda_home_given := $(CUDA_HOME)
+endif
 NVCC ?= $(CUDA_HOME)/bin/nvcc
 
 CFLAGS ?= -O2 -g
@@ -25,10 +31,13 @@ ifeq ($(WERROR),1)
 warnings += -Werror
 endif
 cflags := -std=gnu17 $(warnings) -fno-common -fvisibility=hidden -fPIC -pthread -I. -isystem $(CUDA_HOME)/include
-ldflags := -Wl,-z,defs -pthread
+ldflags := -pthread
+so_ldflags := -Wl,-z,defs
 ifneq ($(SAN),)
 cflags += -fsanitize=$(SAN) -fno-omit-frame-pointer
 ldflags += -fsanitize=$(SAN)
+# clang leaves a sanitizer's runtime out of shared libraries
+so_ldflags :=
 endif
 ifeq ($(COVERAGE),1)
 cflags += --coverage
@@ -59,14 +68,13 @@ $(O)/%.o: %.c Makefile
 # What enters the application: intercept + logdb + common, linked to libc alone.
 $(O)/libhgshim.so: $(intercept_obj) $(logdb_obj) $(common_obj) $(wildcard intercept/*.map)
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) $(ldflags) -Wl,-soname,libcuda.so.1 \
+	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) $(ldflags) $(so_ldflags) -Wl,-soname,libcuda.so.1 \
 		$(addprefix -Wl$(comma)--version-script=,$(wildcard intercept/*.map))
-comma := ,
 
 # The portable executor, opened lazily; exports one entry.
 $(O)/libhgshim-engine.so: $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) $(ldflags) -Wl,--exclude-libs,ALL -Wl,-Bsymbolic $(engine_libs)
+	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) $(ldflags) $(so_ldflags) -Wl,--exclude-libs,ALL -Wl,-Bsymbolic $(engine_libs)
 
 $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
@@ -78,7 +86,7 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_ob
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
 
 # Unit tests: one Criterion program for each room, from tests/unit/<room>/*.c.
-unit_rooms := $(notdir $(patsubst %/,%,$(dir $(wildcard tests/unit/*/.))))
+unit_rooms := $(foreach r,$(rooms),$(if $(wildcard tests/unit/$(r)/*.c),$(r)))
 unit_common = $(common_obj)
 unit_logdb = $(logdb_obj) $(common_obj)
 unit_translate = $(translate_obj) $(logdb_obj) $(common_obj)
@@ -89,7 +97,98 @@ $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_
 	$$(call say,LD,$$@)
 	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
-$(foreach r,common logdb translate replay intercept,$(eval $(call unit_rule,$(r))))
+$(foreach r,$(rooms),$(eval $(call unit_rule,$(r))))
+units := $(addprefix $(O)/unit-,$(unit_rooms))
+
+# Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
+apps_shared := histogram scan		# …these with the shared runtime
+apps_cu := $(patsubst tests/apps/%.cu,%,$(wildcard tests/apps/*.cu))
+apps_c := $(patsubst tests/apps/%.c,%,$(wildcard tests/apps/*.c))
+apps := $(addprefix $(O)/apps/,$(apps_cu) $(apps_c))
+$(addprefix $(O)/apps/,$(apps_shared)): nvcc_flags = -cudart shared -Xlinker -rpath,$(CUDA_HOME)/lib64
+$(addprefix $(O)/apps/,$(apps_cu)): $(O)/apps/%: tests/apps/%.cu tests/apps/app.h
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 $(nvcc_flags) -o $@ $<
+# The toolkit's stub stands for the driver when a program is linked; the wheels have none, but our library is one.
+stubs := $(firstword $(wildcard $(CUDA_HOME)/lib64/stubs) $(O)/stubs)
+$(addprefix $(O)/apps/,$(apps_c)): $(O)/apps/%: tests/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -O2 -Wall -Wextra -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) -lcuda -lm
+$(O)/stubs/libcuda.so: | $(O)/libhgshim.so
+	@mkdir -p $(@D)
+	$(Q)ln -sf ../libhgshim.so $@
+.PHONY: apps
+apps: $(apps)
+
+# What the tests need to know of this build.
+test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
+
+.PHONY: deps
+deps: ## install what is missing: packages, CUDA headers and nvcc (root or sudo)
+	$(Q)tools/deps.sh $(O) $(cuda_home_given)
+
+.PHONY: demo demo-run
+demo: deps ## train a network under the shim, checkpoint it, kill it, replay its GPU state
+	$(Q)+$(MAKE) --no-print-directory demo-run
+demo-run: all $(O)/apps/train
+	$(Q)$(test_env) tests/e2e/demo
+
+.PHONY: check check-run check-long check-long-run test-programs
+check: deps ## all tests that need no GPU
+	$(Q)+$(MAKE) --no-print-directory check-run
+check-run: all test-programs
+	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)"
+check-long: deps ## the same with large samples: 100 kills, every cut of a log
+	$(Q)+$(MAKE) --no-print-directory check-long-run
+check-long-run: all test-programs
+	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
+test-programs: $(units) $(apps)
+
+.PHONY: check-gpu check-gpu-run
+check-gpu: deps ## the acceptance programs on a real NVIDIA driver, without and with the shim
+	$(Q)+$(MAKE) --no-print-directory check-gpu-run
+check-gpu-run: all $(apps)
+	$(Q)$(test_env) tests/e2e/run.py --gpu
+
+# Benchmarks: tests/bench/bench_*.c, linked to the rooms they measure.
+benches := $(patsubst tests/bench/%.c,$(O)/%,$(wildcard tests/bench/bench_*.c))
+$(O)/tests/bench/%.o: cflags += $(llvm_cflags)
+$(O)/bench_%: $(O)/tests/bench/bench_%.o $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+.PHONY: bench bench-run
+bench: deps ## measure, each number as a ratio or ns with its spread
+	$(Q)+$(MAKE) --no-print-directory bench-run
+bench-run: all $(benches) $(apps)
+	$(Q)$(test_env) tests/bench/run
+
+# Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
+FUZZ_TIME ?= 60
+fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+.PHONY: fuzz fuzz-run
+fuzz: deps ## run each fuzzer for FUZZ_TIME seconds
+	$(Q)+$(MAKE) --no-print-directory O=$(O)/fuzz CUDA_HOME=$(CUDA_HOME) CC=$(CLANG) \
+		SAN=fuzzer-no-link,address,undefined fuzz-run
+$(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined $(engine_libs)
+fuzz-run: $(addprefix $(O)/,$(fuzzers))
+	$(Q)tests/fuzz/run $(O) $(FUZZ_TIME) $(fuzzers)
+
+.PHONY: lint
+lint: ## format, spelling, and the rules that a grep can keep
+	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: all ## install to DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/hgshim $(DESTDIR)$(PREFIX)/share/doc/hgshim
+	install $(addprefix $(O)/,$(tools)) $(DESTDIR)$(PREFIX)/bin
+	# In a folder of its own: ldconfig would make a library named libcuda.so.1 the system's driver.
+	install -m 644 $(O)/libhgshim.so $(O)/libhgshim-engine.so $(DESTDIR)$(PREFIX)/lib/hgshim
+	install -m 644 README.md $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/hgshim
 
 .PHONY: clean
 clean: ## remove the build folder
@@ -99,4 +198,4 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -not -path '*/fuzz/*' 2>/dev/null)
