@@ -60,6 +60,9 @@ all: $(O)/libhgshim.so $(O)/libhgshim-engine.so $(addprefix $(O)/,$(tools)) ## b
 
 $(O)/translate/%.o $(O)/replay/%.o $(O)/tests/unit/translate/%.o $(O)/tools/%.o: cflags += $(llvm_cflags)
 
+# A mistake of ours must not end the application.
+$(O)/intercept/%.o: cflags += -DNDEBUG
+
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
