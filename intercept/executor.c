@@ -1,0 +1,39 @@
+/* executor.c - which executor a process starts with. */
+#define _GNU_SOURCE
+#include "intercept/executor.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/msg.h"
+
+/* The kernel's side of the driver; a libcuda.so without it (a container image) drives nothing. */
+static bool has_nvidia_driver(void)
+{
+	return access("/dev/nvidiactl", F_OK) == 0 || access("/proc/driver/nvidia/version", F_OK) == 0 ||
+	       (access("/dev/dxg", F_OK) == 0 && access("/usr/lib/wsl/lib/libcuda.so.1", F_OK) == 0);
+}
+
+enum hg_status hg_executor_choose(const struct hg_executor **out, const char **target)
+{
+	const char *want = getenv("HGSHIM_TARGET");
+
+	if (!want || !*want)
+		want = "auto";
+	if (!strcmp(want, "cpu") || (!strcmp(want, "auto") && !has_nvidia_driver())) {
+		*out = &hg_executor_portable;
+		*target = "cpu";
+		return HG_OK;
+	}
+	if (!strcmp(want, "auto") || !strcmp(want, "cuda")) {
+		pr_err("cannot use target 'cuda': this version does not record on top of NVIDIA's driver; HGSHIM_TARGET=cpu works");
+		return HG_ERR_UNAVAILABLE;
+	}
+	if (!strcmp(want, "rocm") || !strcmp(want, "level-zero")) {
+		pr_err("cannot use target '%s': this version runs programs on 'cpu' only; HGSHIM_TARGET=cpu works", want);
+		return HG_ERR_UNAVAILABLE;
+	}
+	pr_err("HGSHIM_TARGET is '%s': not one of auto, cuda, rocm, level-zero, cpu", want);
+	return HG_ERR_INVALID;
+}

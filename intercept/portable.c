@@ -1,0 +1,128 @@
+/* portable.c - the executor that is libhgshim-engine.so, opened when the first CUDA call is made. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/msg.h"
+#include "intercept/driver_open.h"
+#include "intercept/executor.h"
+
+static const struct hg_engine *engine;
+static const char *engine_target;
+
+/* Beside this library: the build folder, or where both were installed. */
+static enum hg_status engine_path(char path[PATH_MAX])
+{
+	static const char name[] = "libhgshim-engine.so";
+	const char *slash;
+	Dl_info self;
+
+	if (!dladdr((void *)engine_path, &self) || !self.dli_fname) {
+		pr_err("cannot find out where libhgshim.so lies");
+		return HG_ERR_NOTFOUND;
+	}
+	slash = strrchr(self.dli_fname, '/');
+	if (!slash) {
+		snprintf(path, PATH_MAX, "%s", name);
+		return HG_OK;
+	}
+	if (snprintf(path, PATH_MAX, "%.*s/%s", (int)(slash - self.dli_fname), self.dli_fname, name) >= PATH_MAX) {
+		pr_err("cannot open '%s': its path is too long", name);
+		return HG_ERR_INVALID;
+	}
+	return HG_OK;
+}
+
+static enum hg_status portable_load(const char *target)
+{
+	const struct hg_engine *(*entry)(void);
+	char path[PATH_MAX];
+	enum hg_status st;
+	void *handle;
+
+	if (engine)
+		return HG_OK;
+	st = engine_path(path);
+	if (st != HG_OK)
+		return st;
+	/* NODELETE: pointers into it are handed out for as long as the process lives */
+	handle = hg_real_dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	if (!handle) {
+		pr_err("cannot open '%s': %s", path, dlerror());
+		return HG_ERR_UNAVAILABLE;
+	}
+	entry = (const struct hg_engine *(*)(void))dlsym(handle, "hgshim_engine");
+	if (!entry) {
+		pr_err("'%s' is not hgshim's engine", path);
+		return HG_ERR_VERSION;
+	}
+	if (entry()->abi != HG_ENGINE_ABI) {
+		pr_err("'%s' is of another version of hgshim: its interface is %u, not %u", path, entry()->abi,
+		       HG_ENGINE_ABI);
+		return HG_ERR_VERSION;
+	}
+	engine_target = target;
+	engine = entry();
+	return HG_OK;
+}
+
+static enum hg_status portable_open(void)
+{
+	return engine->open(engine_target);
+}
+
+static void *portable_proc(const char *symbol)
+{
+	return engine->proc(symbol);
+}
+
+static size_t portable_module_vars(const void *module_or_library, struct hg_place *out, size_t max)
+{
+	return engine->module_vars(module_or_library, out, max);
+}
+
+static enum hg_status portable_image_flatten(const void *image, size_t size, void **out, size_t *out_size)
+{
+	return engine->image_flatten(image, size, out, out_size);
+}
+
+static enum hg_status portable_kernel_info(const void *function, const struct hg_kernel_info **out)
+{
+	return engine->kernel_info(function, out);
+}
+
+static enum hg_status portable_quiesce(uint32_t timeout_ms)
+{
+	return engine->quiesce(timeout_ms);
+}
+
+static enum hg_status portable_regions(enum hg_status (*each)(const struct hg_region *r, void *arg), void *arg)
+{
+	return engine->regions(each, arg);
+}
+
+static enum hg_status portable_read(void *dst, hg_dptr src, size_t size)
+{
+	return engine->read(dst, src, size);
+}
+
+static enum hg_status portable_refused(enum hg_status (*each)(const char *kernel, const char *why, void *arg), void *arg)
+{
+	return engine->refused(each, arg);
+}
+
+const struct hg_executor hg_executor_portable = {
+	.name = "portable",
+	.load = portable_load,
+	.open = portable_open,
+	.proc = portable_proc,
+	.module_vars = portable_module_vars,
+	.image_flatten = portable_image_flatten,
+	.kernel_info = portable_kernel_info,
+	.quiesce = portable_quiesce,
+	.regions = portable_regions,
+	.read = portable_read,
+	.refused = portable_refused,
+};
