@@ -34,7 +34,7 @@ cflags := -std=gnu17 $(warnings) -fno-common -fvisibility=hidden -fPIC -pthread 
 ldflags := -pthread
 so_ldflags := -Wl,-z,defs
 ifneq ($(SAN),)
-cflags += -fsanitize=$(SAN) -fno-omit-frame-pointer
+cflags += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined)
 ldflags += -fsanitize=$(SAN)
 # clang leaves a sanitizer's runtime out of shared libraries
 so_ldflags :=

@@ -262,16 +262,20 @@ def read_dump(folder):
     return found
 
 
+def find(dump, address, size):
+    """The bytes of a dump at an address; None if it does not hold them."""
+    for base, content in dump.items():
+        if base <= address and address + size <= base + len(content):
+            return content[address - base:address - base + size]
+    return None
+
+
 def compare(memory, folder, what):
     """Every buffer of a held program against the files of a dump."""
     dump = read_dump(folder)
     for name, (address, data) in memory.items():
-        for base, content in dump.items():
-            if base <= address and address + len(data) <= base + len(content):
-                got = content[address - base:address - base + len(data)]
-                break
-        else:
-            raise Failed(f"{what}: the dump lacks buffer '{name}' at {address:#x}")
+        got = find(dump, address, len(data))
+        expect(got is not None, f"{what}: the dump lacks buffer '{name}' at {address:#x}")
         if got != data:
             at = next(i for i in range(len(data)) if got[i] != data[i])
             bad = sum(1 for a, b in zip(got, data) if a != b)
