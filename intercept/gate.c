@@ -23,8 +23,8 @@
 struct hg_gate_page hg_gate __attribute__((aligned(4096)));
 _Static_assert(sizeof(hg_gate) == 4096, "the gate has a page to itself: it is wiped in forked children");
 
-__thread struct hg_thread *hg_tls;
-__thread bool hg_tls_per_thread;
+__thread struct hg_thread *hg_tls __attribute__((tls_model("initial-exec")));
+__thread bool hg_tls_per_thread __attribute__((tls_model("initial-exec")));
 
 /* Blocks of thread states, only ever added; walked without a lock. */
 #define NR_PER_BLOCK 255

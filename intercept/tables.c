@@ -1,0 +1,259 @@
+/* tables.c - the undocumented tables of functions that the CUDA runtime asks its driver for. */
+#define _GNU_SOURCE
+#include "intercept/tables.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/msg.h"
+#include "intercept/frame.h"
+#include "intercept/handshake.h"
+
+/*
+ * A table is an array of pointers; its slot 0 is the size in bytes, but for context-local storage, where it is
+ * a function. What is known of each slot is in docs/interception.md.
+ */
+#define SIZE(table) ((void *)(uintptr_t)sizeof(table))
+
+static CUresult nothing(void)
+{
+	return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* ---- 6bd5fb6c: what the runtime alone may do ---- */
+
+/*
+ * Whether or not the primary context is active; asking may not make it so. Retaining and releasing it
+ * through the executor, not through the exported calls: the application did neither.
+ */
+CUresult hg_primary_context(CUcontext *out, CUdevice dev)
+{
+	const struct hg_real *real = &hg_real[0];
+	CUcontext ctx;
+	CUresult r;
+
+	if (!out)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!real->cuDevicePrimaryCtxRetain || !real->cuDevicePrimaryCtxRelease_v2)
+		return CUDA_ERROR_NOT_INITIALIZED;
+	r = real->cuDevicePrimaryCtxRetain(&ctx, dev);
+	if (r != CUDA_SUCCESS)
+		return r;
+	r = real->cuDevicePrimaryCtxRelease_v2(dev);
+	if (r == CUDA_SUCCESS)
+		*out = ctx;
+	return r;
+}
+
+/* Runtimes up to CUDA 11 load their fatbins here. */
+static CUresult load_wrapper(CUmodule *module, const void *wrapper)
+{
+	return cuModuleLoadData(module, wrapper);
+}
+
+static CUresult load_wrapper_more(CUmodule *module, const void *wrapper, void *unused1, void *unused2, unsigned int unused3)
+{
+	(void)unused1;
+	(void)unused2;
+	(void)unused3;
+	return cuModuleLoadData(module, wrapper);
+}
+
+static CUresult load_fatbin(const void *fatbin, CUmodule *module, void *unused1, void *unused2, unsigned int unused3)
+{
+	(void)unused1;
+	(void)unused2;
+	(void)unused3;
+	return cuModuleLoadData(module, fatbin);
+}
+
+static CUresult load_compilers(void)
+{
+	return CUDA_SUCCESS;
+}
+
+static void *runtime_table[13] = {
+	SIZE(runtime_table), (void *)load_wrapper, (void *)hg_primary_context, (void *)nothing, (void *)nothing,
+	(void *)nothing, (void *)load_wrapper_more, (void *)nothing, (void *)load_fatbin, (void *)nothing,
+	(void *)nothing, (void *)nothing, (void *)load_compilers,
+};
+
+/* ---- a094798c: flags by which tools ask the runtime for callbacks; none are set ---- */
+
+static uint32_t tool_flags_a[1024], tool_flags_b[14];
+
+static CUresult get_tool_flags_a(void **buf, size_t *n)
+{
+	*buf = tool_flags_a;
+	*n = sizeof(tool_flags_a) / sizeof(tool_flags_a[0]);
+	return CUDA_SUCCESS;
+}
+
+static CUresult get_tool_flags_b(void **buf, size_t *n)
+{
+	*buf = tool_flags_b;
+	*n = sizeof(tool_flags_b) / sizeof(tool_flags_b[0]);
+	return CUDA_SUCCESS;
+}
+
+static void *tools_table[7] = {
+	SIZE(tools_table), (void *)nothing, (void *)get_tool_flags_a, (void *)nothing, (void *)nothing, (void *)nothing,
+	(void *)get_tool_flags_b,
+};
+
+/* ---- 42d85a81: thread-local storage of tools; only its presence is asked for ---- */
+
+static void *tools_local_table[4] = { SIZE(tools_local_table), (void *)nothing, (void *)nothing, (void *)nothing };
+
+/* ---- c693336e: context-local storage ---- */
+
+static void *local_table[4] = {
+	(void *)hg_local_put, (void *)hg_local_delete, (void *)hg_local_get, (void *)nothing,
+};
+
+/* ---- 263e8860: checks of a context ---- */
+
+static CUresult check_context(CUcontext ctx, uint32_t *result, void **more)
+{
+	(void)ctx;
+	(void)more;
+	if (!result)
+		return CUDA_ERROR_INVALID_VALUE;
+	*result = 0;
+	return CUDA_SUCCESS;
+}
+
+static uint32_t check_fork(void)
+{
+	return 0;
+}
+
+static void *check_table[4] = { SIZE(check_table), (void *)nothing, (void *)check_context, (void *)check_fork };
+
+/* ---- d4082055: the checksum ---- */
+
+static CUresult checksum(uint32_t version, uint64_t unix_seconds, uint64_t out[2]);
+static void *checksum_table[3] = { SIZE(checksum_table), (void *)checksum, (void *)nothing };
+
+static int attribute(CUdevice dev, CUdevice_attribute what)
+{
+	int v = 0;
+
+	if (hg_real[0].cuDeviceGetAttribute(&v, what, dev) != CUDA_SUCCESS)
+		return 0;
+	return v;
+}
+
+static CUresult checksum(uint32_t version, uint64_t unix_seconds, uint64_t out[2])
+{
+	struct hg_handshake_device device[HG_HANDSHAKE_MAX_DEVICES];
+	struct hg_handshake h;
+	int nr_devices = 0, driver_version = 0;
+
+	if (!hg_real[0].cuDeviceGetCount || !hg_real[0].cuDeviceGetAttribute ||
+	    cuDriverGetVersion(&driver_version) != CUDA_SUCCESS || hg_real[0].cuDeviceGetCount(&nr_devices) != CUDA_SUCCESS)
+		return CUDA_ERROR_NOT_INITIALIZED;
+	memset(device, 0, sizeof(device));
+	for (CUdevice i = 0; i < nr_devices && i < HG_HANDSHAKE_MAX_DEVICES; i++) {
+		CUuuid uuid = { { 0 } };
+
+		if (hg_real[0].cuDeviceGetUuid_v2)
+			(void)hg_real[0].cuDeviceGetUuid_v2(&uuid, i);
+		memcpy(device[i].uuid, uuid.bytes, sizeof(device[i].uuid));
+		device[i].pci_domain = attribute(i, CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID);
+		device[i].pci_bus = attribute(i, CU_DEVICE_ATTRIBUTE_PCI_BUS_ID);
+		device[i].pci_device = attribute(i, CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID);
+	}
+	h = (struct hg_handshake){
+		.driver_version = (uint32_t)driver_version,
+		.version = version,
+		.pid = (uint32_t)getpid(),
+		.thread = (uint32_t)pthread_self(),
+		.runtime_table = (uintptr_t)runtime_table,
+		.checksum_table = (uintptr_t)checksum_table,
+		.checksum_function = (uintptr_t)checksum,
+		.unix_seconds = unix_seconds,
+	};
+	hg_handshake(&h, device, (size_t)nr_devices, out);
+	return CUDA_SUCCESS;
+}
+
+/* ---- any other ---- */
+
+static CUresult unknown_function(void)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&said))
+		pr_warn("the program called a function of an undocumented table: it gets CUDA_ERROR_NOT_SUPPORTED");
+	return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+#define NR_UNKNOWN 128
+static void *unknown_table[NR_UNKNOWN];
+
+static void make_unknown_table(void)
+{
+	for (size_t i = 1; i < NR_UNKNOWN; i++)
+		unknown_table[i] = (void *)unknown_function;
+	unknown_table[0] = SIZE(unknown_table);
+}
+
+/* Says each one once, as far as eight go. */
+static void tell_unknown(const unsigned char *id)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static unsigned char told[8][16];
+	static size_t nr_told;
+	char text[33];
+
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < nr_told; i++)
+		if (!memcmp(told[i], id, 16))
+			goto out;
+	if (nr_told < 8) {
+		memcpy(told[nr_told++], id, 16);
+		for (int i = 0; i < 16; i++)
+			snprintf(text + 2 * i, 3, "%02x", id[i]);
+		pr_warn("the program asked for the undocumented table %s: it gets one whose functions do nothing", text);
+	}
+out:
+	pthread_mutex_unlock(&lock);
+}
+
+CUresult hg_table_get(const char uuid[16], const void **out)
+{
+	static const struct { unsigned char id[16]; void **table; } known[] = {
+		{ { 0x6b, 0xd5, 0xfb, 0x6c, 0x5b, 0xf4, 0xe7, 0x4a, 0x89, 0x87, 0xd9, 0x39, 0x12, 0xfd, 0x9d, 0xf9 },
+		  runtime_table },
+		{ { 0xa0, 0x94, 0x79, 0x8c, 0x2e, 0x74, 0x2e, 0x74, 0x93, 0xf2, 0x08, 0x00, 0x20, 0x0c, 0x0a, 0x66 },
+		  tools_table },
+		{ { 0x42, 0xd8, 0x5a, 0x81, 0x23, 0xf6, 0xcb, 0x47, 0x82, 0x98, 0xf6, 0xe7, 0x8a, 0x3a, 0xec, 0xdc },
+		  tools_local_table },
+		{ { 0xc6, 0x93, 0x33, 0x6e, 0x11, 0x21, 0xdf, 0x11, 0xa8, 0xc3, 0x68, 0xf3, 0x55, 0xd8, 0x95, 0x93 },
+		  local_table },
+		{ { 0x26, 0x3e, 0x88, 0x60, 0x7c, 0xd2, 0x61, 0x43, 0x92, 0xf6, 0xbb, 0xd5, 0x00, 0x6d, 0xfa, 0x7e },
+		  check_table },
+		{ { 0xd4, 0x08, 0x20, 0x55, 0xbd, 0xe6, 0x70, 0x4b, 0x8d, 0x34, 0xba, 0x12, 0x3c, 0x66, 0xe1, 0xf2 },
+		  checksum_table },
+		/* asked for first, before cuInit; "not found" is an answer that the runtime takes */
+		{ { 0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e, 0xb9, 0xe2, 0xfb, 0x46, 0x9e, 0x7c, 0x0d, 0xd9 },
+		  NULL },
+	};
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (memcmp(known[i].id, uuid, 16) != 0)
+			continue;
+		*out = known[i].table;
+		return known[i].table ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+	}
+	tell_unknown((const unsigned char *)uuid);
+	pthread_once(&once, make_unknown_table);
+	*out = unknown_table;
+	return CUDA_SUCCESS;
+}
