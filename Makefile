@@ -17,11 +17,7 @@ LLVM_CONFIG ?= $(firstword $(foreach v,19 20 21,$(shell command -v llvm-config-$
 CLANG ?= $(firstword $(foreach v,19 20 21,$(shell command -v clang-$(v) 2>/dev/null)) clang)
 
 # A toolkit if there is one, else the PyPI wheels that `make deps` unpacks.
-ifeq ($(origin CUDA_HOME),undefined)
-CUDA_HOME := $(shell tools/deps.sh --cuda-home $(O))
-else
-cuda_home_given := $(CUDA_HOME)
-endif
+override CUDA_HOME := $(shell tools/deps.sh --cuda $(O) $(CUDA_HOME))
 NVCC ?= $(CUDA_HOME)/bin/nvcc
 
 CFLAGS ?= -O2 -g
@@ -130,7 +126,7 @@ test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVC
 
 .PHONY: deps
 deps: ## install what is missing: packages, CUDA headers and nvcc (root or sudo)
-	$(Q)tools/deps.sh $(O) $(cuda_home_given)
+	$(Q)tools/deps.sh $(O) $(CUDA_HOME)
 
 .PHONY: demo demo-run
 demo: deps ## train a network under the shim, checkpoint it, kill it, replay its GPU state

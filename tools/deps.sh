@@ -1,9 +1,9 @@
 #!/bin/sh
 # deps.sh - installs what the build needs and is missing; quick when nothing is.
 #
-#   tools/deps.sh BUILD [CUDA_HOME]     install
-#   tools/deps.sh --cuda-home BUILD     print the CUDA folder to build with
-#   tools/deps.sh --list                print the packages
+#   tools/deps.sh BUILD CUDA                install; CUDA is what the next one prints
+#   tools/deps.sh --cuda BUILD [CUDA_HOME]  print the CUDA folder to build with
+#   tools/deps.sh --list                    print the packages
 
 set -eu
 
@@ -40,9 +40,12 @@ is_usable()
 	[ -n "$v" ] && [ "$v" -ge 13000 ] && [ -x "$1/bin/nvcc" ]
 }
 
+# The one the user names, if there is one, the usual place, or what install_cuda makes.
 cuda_home()
 {
-	if is_usable /usr/local/cuda; then
+	if [ -n "$(cuda_version "${2:-/dev/null}")" ]; then
+		echo "$2"
+	elif is_usable /usr/local/cuda; then
 		echo /usr/local/cuda
 	else
 		echo "$1/cuda"
@@ -93,7 +96,7 @@ install_packages()
 # The PyPI wheels hold what a toolkit installation holds; nvcc wants it in one folder.
 install_cuda()
 {
-	to=$1/cuda
+	to=$build/cuda
 	is_usable "$to" && return 0
 	say "no CUDA 13 toolkit: fetching nvcc and headers from PyPI into '$to'"
 	if ! python3 -m pip --version >/dev/null 2>&1; then
@@ -127,25 +130,24 @@ case ${1:-} in
 	echo $packages
 	exit
 	;;
---cuda-home)
-	cuda_home "$2"
+--cuda)
+	cuda_home "$2" "${3:-}"
 	exit
 	;;
 '')
-	die "usage: tools/deps.sh BUILD [CUDA_HOME]"
+	die "usage: tools/deps.sh BUILD CUDA"
 	;;
 esac
 
 build=$1
+home=$2
 mkdir -p "$build"
 log=$build/deps.log
 install_packages
-home=${2:-$(cuda_home "$build")}
 if [ "$home" = "$build/cuda" ]; then
-	install_cuda "$build"
+	install_cuda
 elif ! is_usable "$home"; then
 	v=$(cuda_version "$home")
-	[ -n "$v" ] || die "no cuda.h in '$home/include'"
 	[ "$v" -ge 13000 ] || die "the CUDA headers in '$home' are of version $v: 13000 or newer is needed"
 	die "no nvcc in '$home/bin'"
 fi
