@@ -3,11 +3,9 @@
 #include "intercept/config.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/msg.h"
@@ -38,52 +36,6 @@ void hg_config_read(struct hg_recorder_config *out)
 	out->stacks = choice("HGSHIM_STACKS", off) == 1;
 }
 
-static bool make_folder(const char *path)
-{
-	if (mkdir(path, 0700) == 0 || errno == EEXIST)
-		return true;
-	pr_err("cannot make '%s': %s", path, strerror(errno));
-	return false;
-}
-
-/* Every folder above the last part of `path`. */
-static bool make_parents(char *path)
-{
-	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		bool ok;
-
-		*slash = 0;
-		ok = access(path, F_OK) == 0 || make_folder(path);
-		*slash = '/';
-		if (!ok)
-			return false;
-	}
-	return true;
-}
-
-static bool has_log(const char *dir)
-{
-	char path[PATH_MAX];
-
-	return snprintf(path, sizeof(path), "%s/log.mdb", dir) >= (int)sizeof(path) || access(path, F_OK) == 0;
-}
-
-/*
- * A log is never written over: a process that finds one under its name (its parent had the same HGSHIM_LOG,
- * or it called exec and kept its pid) adds a number.
- */
-static bool number_if_taken(char *path, size_t size)
-{
-	size_t len = strlen(path);
-
-	for (int i = 2; has_log(path); i++)
-		if (i > 9999 || snprintf(path + len, size - len, ".%d", i) >= (int)(size - len)) {
-			pr_err("cannot find a free name for the log beside '%.*s'", (int)len, path);
-			return false;
-		}
-	return true;
-}
-
 bool hg_config_log_dir(char *path, size_t size)
 {
 	const char *dir = getenv("HGSHIM_LOG"), *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
@@ -104,9 +56,5 @@ bool hg_config_log_dir(char *path, size_t size)
 		pr_err("cannot use the log directory '%s': its path is too long", path);
 		return false;
 	}
-	while (n > 1 && path[n - 1] == '/')
-		path[--n] = 0;
-	if (!(dir && *dir) && !make_parents(path))
-		return false;
-	return number_if_taken(path, size);
+	return true;
 }

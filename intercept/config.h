@@ -11,8 +11,8 @@
 void hg_config_read(struct hg_recorder_config *out);
 
 /*
- * The directory of this process's log: HGSHIM_LOG, or $XDG_STATE_HOME/hgshim/<program>-<pid>, with the folders above
- * the latter made. False with a message.
+ * The directory of this process's log: HGSHIM_LOG, or $XDG_STATE_HOME/hgshim/<program>-<pid>. The recorder makes it,
+ * and adds to the name where it holds a log already. False with a message.
  */
 bool hg_config_log_dir(char *path, size_t size);
 

@@ -644,7 +644,7 @@ CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr s
 		      size_t ByteCount)
 {
 	COPY(cuMemcpyPeer, (dstDevice, dstContext, srcDevice, srcContext, ByteCount),
-	     copy_1d(&f, dstDevice, srcDevice, ByteCount, true, NULL));
+	     copy_1d(&f, dstDevice, srcDevice, ByteCount, false, NULL));
 }
 
 CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext,
@@ -677,6 +677,33 @@ CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *pCopy)
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *pCopy, CUstream hStream)
 {
 	COPY(cuMemcpy3DAsync_v2, (pCopy, hStream), copy_3d(&f, pCopy, true, hStream));
+}
+
+/* With one device the peers are one and the same: recorded as the calls without contexts. */
+static struct copy copy_3d_peer(const struct hg_frame *f, const CUDA_MEMCPY3D_PEER *p, bool async, CUstream stream)
+{
+	const CUDA_MEMCPY3D same = {
+		.srcXInBytes = p->srcXInBytes, .srcY = p->srcY, .srcZ = p->srcZ, .srcMemoryType = p->srcMemoryType,
+		.srcHost = p->srcHost, .srcDevice = p->srcDevice, .srcPitch = p->srcPitch, .srcHeight = p->srcHeight,
+		.dstXInBytes = p->dstXInBytes, .dstY = p->dstY, .dstZ = p->dstZ, .dstMemoryType = p->dstMemoryType,
+		.dstHost = p->dstHost, .dstDevice = p->dstDevice, .dstPitch = p->dstPitch, .dstHeight = p->dstHeight,
+		.WidthInBytes = p->WidthInBytes, .Height = p->Height, .Depth = p->Depth,
+	};
+
+	return copy_3d(f, &same, async, stream);
+}
+
+#define HG_ID_cuMemcpy3DPeer HG_ID_cuMemcpy3D_v2
+#define HG_ID_cuMemcpy3DPeerAsync HG_ID_cuMemcpy3DAsync_v2
+
+CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER *pCopy)
+{
+	COPY(cuMemcpy3DPeer, (pCopy), copy_3d_peer(&f, pCopy, false, NULL));
+}
+
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *pCopy, CUstream hStream)
+{
+	COPY(cuMemcpy3DPeerAsync, (pCopy, hStream), copy_3d_peer(&f, pCopy, true, hStream));
 }
 
 /* ---- launches ---- */

@@ -11,8 +11,8 @@
 #include "common/msg.h"
 #include "intercept/config.h"
 #include "intercept/driver_open.h"
-#include "intercept/frame.h"
 #include "intercept/gate.h"
+#include "intercept/record.h"
 #include "intercept/snapshot.h"
 
 struct hg_recorder *hg_shim_recorder;
@@ -36,6 +36,11 @@ static bool is_forked_child(void)
 const struct hg_executor *hg_shim_executor(void)
 {
 	return executor;
+}
+
+const char *hg_shim_target(void)
+{
+	return target;
 }
 
 /*
@@ -101,6 +106,7 @@ static void start_recording(void)
 	cfg.dir = dir;
 	cfg.executor = target;
 	cfg.checkpoint = hg_checkpoint;
+	hg_record_init(&cfg);
 	if (hg_recorder_start(&cfg, &hg_shim_recorder) == HG_OK)
 		return;
 	hg_shim_recorder = NULL;
@@ -164,6 +170,7 @@ CUresult hg_shim_missing(enum hg_sym sym)
 	if (!atomic_exchange_explicit(&said[sym], true, memory_order_relaxed))
 		pr_warn("'%s' is not supported by target '%s': the program gets CUDA_ERROR_NOT_SUPPORTED",
 			hg_symbols[sym].name, target);
+	hg_shim_seen[sym] |= HG_SEEN_MISSING;
 	if (hg_shim_recorder)
 		hg_recorder_unsupported(hg_shim_recorder, hg_symbols[sym].name);
 	return CUDA_ERROR_NOT_SUPPORTED;

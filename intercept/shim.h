@@ -17,8 +17,9 @@ CUresult hg_shim_init(unsigned int flags);
 /* What a call gets that the gate did not let in: never initialised, a forked child, or exiting. */
 CUresult hg_shim_not_ready(void);
 
-/* The executor in use; NULL before hg_shim_load. */
+/* The executor in use, NULL before hg_shim_load, and the name of its target. */
 const struct hg_executor *hg_shim_executor(void);
+const char *hg_shim_target(void);
 
 /*
  * NULL: nothing is recorded (before cuInit, in a forked child, at exit, or recording could not
@@ -34,9 +35,9 @@ CUresult hg_shim_missing(enum hg_sym sym);
 
 /*
  * One byte per symbol, for the coverage manifest: set when a call without a row in calls.def was
- * made, and when one succeeded.
+ * made, when one succeeded, and when the executor did not have it.
  */
-enum hg_seen { HG_SEEN = 1, HG_SEEN_SUCCESS = 2 };
+enum hg_seen { HG_SEEN = 1, HG_SEEN_SUCCESS = 2, HG_SEEN_MISSING = 4 };
 extern unsigned char hg_shim_seen[HG_SYM_COUNT];
 
 static inline void hg_shim_see(enum hg_sym sym, CUresult r)
