@@ -11,7 +11,7 @@ import harness
 from harness import Failed, Program, Skipped, checkpoint, expect, expect_refusal, replay, run, tool
 
 PAGE = 4096
-CUTS = None if harness.LONG else 40	# cuts of a log that are tried; None: every 4 KiB boundary
+CUTS = None if harness.LONG else 40  # cuts of a log that are tried; None: every 4 KiB boundary
 
 
 def alive(process, what):
@@ -66,7 +66,7 @@ def pid_of_someone_else(scratch):
         else:
             result = tool("hgshim-ckpt", 1)
         expect_refusal(result, "hgshim-ckpt of another user's process")
-        checkpoint(p)	# and its owner still may
+        checkpoint(p)  # and its owner still may
         p.passed()
 
 

@@ -8,7 +8,7 @@ import harness
 from harness import Failed, Program, Skipped, checkpoint, compare, expect, replay, run, tool
 
 MOMENTS = 10
-KILLS = 8 if harness.LONG else 2	# for each program: more than 100 in all in a long run
+KILLS = 8 if harness.LONG else 2  # for each program: more than 100 in all in a long run
 plain_runs = {}
 plain_lock = threading.Lock()
 
@@ -47,7 +47,7 @@ def moments(app, scratch):
     with Program(app, log, env={"HGSHIM_CALLS": "all"}) as p:
         p.wait_ready()
         ready = time.monotonic()
-        stopped = 0.0	# time spent in checkpoints is not the program's
+        stopped = 0.0  # time spent in checkpoints is not the program's
         for moment in at:
             time.sleep(max(0.0, ready + moment + stopped - time.monotonic()))
             expect(p.is_running(), f"the program ended before moment {moment:.2f} s: {p.describe()}")
