@@ -46,6 +46,11 @@ enum hg_status hg_recorder_start(const struct hg_recorder_config *cfg, struct hg
 void hg_recorder_stop(struct hg_recorder *r);
 /* False after recording turned itself off (disk full, damaged descriptor, …). */
 bool hg_recorder_is_on(const struct hg_recorder *r);
+/*
+ * The log's directory: cfg.dir made absolute, or "<cfg.dir>.<pid>" where cfg.dir already held another
+ * log, which is never touched.
+ */
+const char *hg_recorder_dir(const struct hg_recorder *r);
 
 /*
  * Writing a record: begin gives room for header, nr_words and blob_bytes (each blob padded to 8)
@@ -56,9 +61,10 @@ bool hg_recorder_is_on(const struct hg_recorder *r);
  * that the log is in sequence order. NULL: not recorded (lane full and the op may be dropped,
  * or recording is off); then hg_recorder_cancel is not needed.
  *
- * When the lane is full, LAUNCH, SYNC and NONE records are dropped and counted (a GAP record follows,
- * the log is then replayable to snapshots only); all others wait for the writer, bounded at
- * 10 s, after which recording turns off.
+ * When the lane is full, NONE records are dropped and counted, LAUNCH and SYNC records after a
+ * wait of 100 ms (a GAP record follows; if a launch was dropped, the log is replayable to snapshots
+ * only); all others wait for the writer, bounded at 10 s, after which recording turns off. The
+ * writer's messages are printed by threads that wait or come for the first time.
  */
 uint64_t hg_recorder_seq(struct hg_recorder *r);
 struct hg_rec *hg_recorder_begin(struct hg_recorder *r, const struct hg_call_desc *desc, uint64_t seq,

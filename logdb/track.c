@@ -122,6 +122,23 @@ void hg_track_forget(struct hg_track *t, struct hg_tracked *o)
 	tracked_free(o);
 }
 
+size_t hg_track_prune(struct hg_track *t, bool (*keep)(const struct hg_tracked *o, void *arg), void *arg)
+{
+	size_t kept = 0, pruned;
+
+	for (size_t i = 0; i < t->nr_obj; i++) {
+		struct hg_tracked *o = t->obj[i];
+
+		if (o->dirty || !o->died || keep(o, arg))
+			t->obj[kept++] = o;
+		else
+			tracked_free(o);
+	}
+	pruned = t->nr_obj - kept;
+	t->nr_obj = kept;
+	return pruned;
+}
+
 void hg_track_release(struct hg_track *t)
 {
 	for (size_t i = 0; i < t->nr_obj; i++)
@@ -149,27 +166,38 @@ static bool is_memory(enum hg_kind kind)
 	return kind == HG_KIND_DPTR || kind == HG_KIND_HPTR;
 }
 
+static void die_alone(struct hg_track *t, struct hg_tracked *o, uint64_t seq)
+{
+	struct hg_idmap *map;
+	uint64_t id;
+
+	o->died = seq;
+	mark_dirty(t, o);
+	if (!is_memory(o->kind))
+		return;
+	map = addr_map(t, o->kind);
+	if (map && hg_idmap_get(map, o->handle, &id) && id == o->id)
+		hg_idmap_remove(map, o->handle, NULL);
+}
+
 static void die(struct hg_track *t, struct hg_tracked *o, uint64_t seq)
 {
 	if (o->died)
 		return;
-	o->died = seq;
-	mark_dirty(t, o);
-	if (is_memory(o->kind)) {
-		struct hg_idmap *map = addr_map(t, o->kind);
-		uint64_t id;
-
-		if (map && hg_idmap_get(map, o->handle, &id) && id == o->id)
-			hg_idmap_remove(map, o->handle, NULL);
-		return;
-	}
+	die_alone(t, o, seq);
 	if (o->kind != HG_KIND_CTX && o->kind != HG_KIND_MODULE && o->kind != HG_KIND_LIBRARY &&
 	    o->kind != HG_KIND_FUNCTION)
 		return;
-	/* what belongs to it goes with it; children are always younger */
-	for (size_t i = lower_bound(t, o->id + 1); i < t->nr_obj; i++)
-		if (t->obj[i]->parent == o->id)
-			die(t, t->obj[i], seq);
+	/* what belongs to it goes with it, and so on; children are younger, so one walk is enough */
+	for (size_t i = lower_bound(t, o->id + 1); i < t->nr_obj; i++) {
+		struct hg_tracked *child = t->obj[i], *parent;
+
+		if (child->died || child->parent < o->id)
+			continue;
+		parent = hg_track_find(t, child->parent);
+		if (parent && parent->died == seq)
+			die_alone(t, child, seq);
+	}
 }
 
 /* Bytes of the memory that an allocating record made. */

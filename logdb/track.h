@@ -39,6 +39,8 @@ struct hg_tracked *hg_track_find(const struct hg_track *t, uint64_t id);
 void hg_track_clean(struct hg_track *t);
 /* Removes a dead object from memory. */
 void hg_track_forget(struct hg_track *t, struct hg_tracked *o);
+/* Removes the dead objects, clean ones, for which `keep` is false; returns how many. */
+size_t hg_track_prune(struct hg_track *t, bool (*keep)(const struct hg_tracked *o, void *arg), void *arg);
 void hg_track_release(struct hg_track *t);
 
 /* The stored form of an object. encode: malloc'ed. decode adds to t; HG_ERR_CORRUPT with a message. */
