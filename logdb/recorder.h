@@ -102,7 +102,9 @@ void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...) __attribut
  * committed: chunks of HG_CHUNK_SIZE, all-zero ones skipped, known ones referenced by hash, new ones
  * written with O_DIRECT to a pack file where the file system has it; fdatasync; only then the
  * manifest in one LMDB transaction. After commit, launches and transfers older than the
- * snapshot are dropped (HG_CALLS_TAIL). An abandoned snapshot leaves nothing behind.
+ * snapshot are dropped (HG_CALLS_TAIL). An abandoned snapshot leaves nothing
+ * behind; a commit that fails abandons. hg_snapshot_region and hg_snapshot_commit report progress with the
+ * total that the callback last gave to hg_recorder_progress.
  */
 #define HG_CHUNK_SIZE (1u << 20)
 

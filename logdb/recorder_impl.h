@@ -87,6 +87,7 @@ struct hg_recorder {
 
 	/* the snapshot just committed, for the writer to drop what is older */
 	_Atomic uint64_t prune_seq;
+	uint64_t nr_snapshots;
 	uint32_t pid;
 	bool explained;
 	struct hg_recorder *retired;	/* earlier recorders of this process: late threads may look at them */
@@ -112,6 +113,8 @@ void hg_store_gap_closed(struct hg_recorder *r);
 void hg_store_prune(struct hg_recorder *r);
 /* Any of our threads, with txn_lock held and no transaction: after HG_ERR_NOSPC from a full map. */
 enum hg_status hg_store_grow_map(struct hg_recorder *r) HG_MUST_CHECK;
+/* Likewise: room in the map for so many bytes more, with some to spare. */
+enum hg_status hg_store_reserve_map(struct hg_recorder *r, size_t bytes) HG_MUST_CHECK;
 enum hg_status hg_store_put_u64(struct hg_recorder *r, MDB_txn *txn, const char *key, uint64_t v) HG_MUST_CHECK;
 enum hg_status hg_store_put_str(struct hg_recorder *r, MDB_txn *txn, const char *key, const char *s) HG_MUST_CHECK;
 /* Why recording ended, if it did not end in order. */

@@ -146,6 +146,17 @@ enum hg_status hg_store_grow_map(struct hg_recorder *r)
 	return st;
 }
 
+enum hg_status hg_store_reserve_map(struct hg_recorder *r, size_t bytes)
+{
+	MDB_envinfo info;
+	enum hg_status st;
+
+	st = hg_from_mdb(r->mdb->env_info(r->env, &info), "read the log's size");
+	while (!st && r->map_size / 2 < (info.me_last_pgno + 1) * 4096 + bytes)
+		st = hg_store_grow_map(r);
+	return st;
+}
+
 /* Blocks */
 
 static enum hg_status flush_block(struct hg_recorder *r)
