@@ -1,0 +1,774 @@
+/* hgshim-ckpt.c - takes a checkpoint of a running program. */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/msg.h"
+#include "common/status.h"
+#include "logdb/control.h"
+#include "tools/progress.h"
+
+#define DEFAULT_TIMEOUT_S 60
+#define EXIT_REFUSED 1
+#define EXIT_USAGE 2
+#define EXIT_UNAVAILABLE 4
+
+/* Nothing heard for so long, beyond the request's own time: the process is stuck, or lies. */
+#define SILENCE_MS 60000
+
+static struct {
+	bool quiet, json, allow_partial;
+	uint32_t timeout_ms;
+	const char *migrate;
+	pid_t pid;
+} opt = { .timeout_ms = DEFAULT_TIMEOUT_S * 1000u };
+
+static char failure[1024];
+static bool is_silent;
+
+/* The one message of a refusal; always gives the exit code for it. */
+__attribute__((format(printf, 1, 2))) static int refuse(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(failure, sizeof(failure), fmt, ap);
+	va_end(ap);
+	if (!is_silent)
+		pr_err("%s", failure);
+	return EXIT_REFUSED;
+}
+
+/* ---- the process ---- */
+
+struct mapping {
+	uint64_t start, end, dev_major, dev_minor, inode;
+	bool shared, deleted;
+	char path[PATH_MAX];
+};
+
+struct process {
+	pid_t pid, parent;
+	uint32_t inner_pid;		/* in its own pid namespace */
+	char state;
+	struct mapping control;		/* path "": none */
+	bool has_shim;
+	char other_driver[PATH_MAX];	/* "": none */
+	char nvidia_file[64];		/* "": none */
+};
+
+static bool parse_mapping(const char *line, struct mapping *m)
+{
+	static const char deleted[] = " (deleted)";
+	char perm[8];
+	int at = 0;
+	size_t len;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %*x %" SCNx64 ":%" SCNx64 " %" SCNu64 " %n", &m->start, &m->end, perm,
+		   &m->dev_major, &m->dev_minor, &m->inode, &at) < 6 || !at)
+		return false;
+	m->shared = strchr(perm, 's');
+	snprintf(m->path, sizeof(m->path), "%s", line + at);
+	len = strcspn(m->path, "\n");
+	m->path[len] = 0;
+	m->deleted = len >= sizeof(deleted) && !strcmp(m->path + len - sizeof(deleted) + 1, deleted);
+	if (m->deleted)
+		m->path[len - sizeof(deleted) + 1] = 0;
+	return true;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static bool is_mapping_of(const struct mapping *m, const struct stat *st)
+{
+	return st->st_ino == m->inode && major(st->st_dev) == m->dev_major && minor(st->st_dev) == m->dev_minor;
+}
+
+/*
+ * Opens what a process has mapped. map_files reaches deleted files and other mount namespaces, but needs a
+ * privilege that the path does not need.
+ */
+static int open_mapping(pid_t pid, const struct mapping *m, int flags)
+{
+	char path[PATH_MAX + 64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, m->start, m->end);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, m->path);
+	fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd >= 0) {
+		struct stat st;
+
+		/* overlay file systems show another device number in /proc/PID/maps: the inode must do there */
+		if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (is_mapping_of(m, &st) || st.st_ino == m->inode))
+			return fd;
+		close(fd);
+		errno = ENOENT;
+	}
+	return -1;
+}
+
+/* hgshim under another name (installed as libcuda.so.1) names its engine. */
+static bool is_hgshim(pid_t pid, const struct mapping *m)
+{
+	static const char mark[] = "libhgshim-engine.so";
+	struct stat st;
+	bool found = false;
+	void *data;
+	int fd;
+
+	if (!strcmp(base_name(m->path), "libhgshim.so"))
+		return true;
+	fd = open_mapping(pid, m, O_RDONLY);
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size < 16 << 20) {
+		data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (data != MAP_FAILED) {
+			found = memmem(data, (size_t)st.st_size, mark, sizeof(mark));
+			munmap(data, (size_t)st.st_size);
+		}
+	}
+	close(fd);
+	return found;
+}
+
+static bool is_driver(const char *path)
+{
+	return !strncmp(base_name(path), "libcuda.so", strlen("libcuda.so"));
+}
+
+static int cannot_look(pid_t pid, int err)
+{
+	if (err == ENOENT || err == ESRCH)
+		return refuse("there is no process %d", (int)pid);
+	if (err == EACCES || err == EPERM)
+		return refuse("cannot look into process %d: it belongs to someone else (%s)", (int)pid, strerror(err));
+	return refuse("cannot look into process %d: %s", (int)pid, strerror(err));
+}
+
+static int read_status(struct process *p)
+{
+	char path[64], line[1024];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)p->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return cannot_look(p->pid, errno);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "State:", 6)) {
+			sscanf(line + 6, " %c", &p->state);
+		} else if (!strncmp(line, "PPid:", 5)) {
+			p->parent = (pid_t)strtol(line + 5, NULL, 10);
+		} else if (!strncmp(line, "NSpid:", 6)) {
+			char *word, *rest = line + 6;
+
+			while ((word = strsep(&rest, " \t\n")))
+				if (*word)
+					p->inner_pid = (uint32_t)strtoul(word, NULL, 10);
+		}
+	}
+	fclose(f);
+	if (p->state == 'Z' || p->state == 'X')
+		return refuse("process %d has ended", (int)p->pid);
+	return 0;
+}
+
+/* A descriptor of NVIDIA's device files means that someone in the process talks to its driver. */
+static void find_nvidia_file(struct process *p)
+{
+	char path[64], link[PATH_MAX];
+	struct dirent *d;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)p->pid);
+	dir = opendir(path);
+	if (!dir)
+		return;
+	while ((d = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), d->d_name, link, sizeof(link) - 1);
+
+		if (n <= 0)
+			continue;
+		link[n] = 0;
+		if (!strncmp(link, "/dev/nvidia", strlen("/dev/nvidia")))
+			snprintf(p->nvidia_file, sizeof(p->nvidia_file), "%.*s", (int)sizeof(p->nvidia_file) - 1, link);
+	}
+	closedir(dir);
+}
+
+/* What the process has mapped that matters here. */
+static int look_into(struct process *p)
+{
+	static struct mapping m;
+	char path[64], *line = NULL;
+	size_t capacity = 0;
+	FILE *f;
+	int rc;
+
+	rc = read_status(p);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)p->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return cannot_look(p->pid, errno);
+	errno = 0;
+	while (getline(&line, &capacity, f) >= 0) {
+		if (!parse_mapping(line, &m) || m.path[0] != '/')
+			continue;
+		if (m.shared && !strcmp(base_name(m.path), "control") && m.end - m.start == 4096 && !p->control.path[0])
+			p->control = m;
+		if (!strcmp(base_name(m.path), "libhgshim.so"))
+			p->has_shim = true;
+		else if (is_driver(m.path) && strcmp(p->other_driver, m.path) != 0) {
+			if (is_hgshim(p->pid, &m))
+				p->has_shim = true;
+			else
+				snprintf(p->other_driver, sizeof(p->other_driver), "%s", m.path);
+		}
+	}
+	rc = ferror(f) ? cannot_look(p->pid, errno) : 0;
+	free(line);
+	fclose(f);
+	if (!rc)
+		find_nvidia_file(p);
+	return rc;
+}
+
+static int refuse_unrecorded(const struct process *p)
+{
+	struct process parent = { .pid = p->parent };
+
+	if (!p->has_shim && (p->other_driver[0] || p->nvidia_file[0]))
+		return refuse("process %d uses CUDA without hgshim ('%s'): start it with LD_PRELOAD=libhgshim.so", (int)p->pid,
+			      p->other_driver[0] ? p->other_driver : p->nvidia_file);
+	if (!p->has_shim)
+		return refuse("process %d does not have hgshim: start it with LD_PRELOAD=libhgshim.so", (int)p->pid);
+	/* whether the parent may be looked into is not the question */
+	is_silent = true;
+	if (p->parent > 0)
+		(void)look_into(&parent);
+	is_silent = false;
+	if (parent.control.path[0])
+		return refuse("process %d is a forked child of process %d, which is recorded: CUDA does not work in such a child, and only the parent can be checkpointed",
+			      (int)p->pid, (int)p->parent);
+	return refuse("process %d is not recorded: it has made no CUDA call yet, or its log could not be made (it said so)",
+		      (int)p->pid);
+}
+
+static int refuse_other_driver(const struct process *p, const char *executor)
+{
+	/* on top of NVIDIA's driver, that driver is there of course */
+	if (!strncmp(executor, "cuda", 4))
+		return 0;
+	if (p->other_driver[0])
+		return refuse("process %d has also loaded '%s', a CUDA driver that hgshim does not record", (int)p->pid,
+			      p->other_driver);
+	if (p->nvidia_file[0])
+		return refuse("process %d has also opened '%s', past hgshim", (int)p->pid, p->nvidia_file);
+	return 0;
+}
+
+/*
+ * The thread that waits for requests, in the numbers of our own pid namespace: by its number in the process's own, and it
+ * must have the signal blocked, or the signal would kill the process.
+ */
+static int find_thread(const struct process *p, uint32_t inner_tid, pid_t *out)
+{
+	const uint64_t bit = UINT64_C(1) << (SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET - 1);
+	char path[320], line[1024];
+	struct dirent *d;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)p->pid);
+	dir = opendir(path);
+	if (!dir)
+		return cannot_look(p->pid, errno);
+	*out = 0;
+	while (!*out && (d = readdir(dir))) {
+		uint32_t inner = 0;
+		uint64_t blocked = 0;
+		bool ours = false;
+		FILE *f;
+
+		if (!isdigit((unsigned char)d->d_name[0]))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)p->pid, d->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		while (fgets(line, sizeof(line), f)) {
+			if (!strncmp(line, "Name:\thgshim", 12)) {
+				ours = true;
+			} else if (!strncmp(line, "SigBlk:", 7)) {
+				blocked = strtoull(line + 7, NULL, 16);
+			} else if (!strncmp(line, "NSpid:", 6)) {
+				char *word, *rest = line + 6;
+
+				while ((word = strsep(&rest, " \t\n")))
+					if (*word)
+						inner = (uint32_t)strtoul(word, NULL, 10);
+			}
+		}
+		fclose(f);
+		if (inner == inner_tid && ours && blocked & bit)
+			*out = (pid_t)strtol(d->d_name, NULL, 10);
+	}
+	closedir(dir);
+	if (!*out)
+		return refuse("process %d has no thread of hgshim that takes checkpoints: its log is damaged, or it is ending", (int)p->pid);
+	return 0;
+}
+
+/* ---- the control page ---- */
+
+/* Written by the other process at any time, with anything: each field is read once and never trusted. */
+#define READ(c, field) (*(volatile __typeof__((c)->field) *)&(c)->field)
+
+static _Atomic uint32_t *word_of(uint32_t *field)
+{
+	return (_Atomic uint32_t *)field;
+}
+
+/* The file may be cut short under the mapping. */
+static void on_bus_error(int signo)
+{
+	static const char text[] = "hgshim-ckpt: the control page went away while it was used\n";
+
+	(void)signo;
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(EXIT_REFUSED);
+	_exit(EXIT_REFUSED);
+}
+
+static int map_control(const struct process *p, struct hg_control **out)
+{
+	struct sigaction sa = { .sa_handler = on_bus_error };
+	struct hg_control *c;
+	struct stat st;
+	int fd;
+
+	fd = open_mapping(p->pid, &p->control, O_RDWR);
+	if (fd < 0)
+		return p->control.deleted ?
+			       refuse("the log directory of process %d was removed ('%s')", (int)p->pid, p->control.path) :
+			       refuse("cannot open '%s' of process %d: %s", p->control.path, (int)p->pid, strerror(errno));
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(*c)) {
+		close(fd);
+		return refuse("'%s' of process %d is not a control page of hgshim", p->control.path, (int)p->pid);
+	}
+	sigaction(SIGBUS, &sa, NULL);
+	c = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (c == MAP_FAILED)
+		return refuse("cannot map '%s': %s", p->control.path, strerror(errno));
+	if (READ(c, magic) != HG_CONTROL_MAGIC)
+		return refuse("'%s' of process %d is not a control page of hgshim", p->control.path, (int)p->pid);
+	if (READ(c, version) != HG_CONTROL_VERSION)
+		return refuse("process %d runs another version of hgshim: its control page is of version %u, not %u", (int)p->pid,
+			      READ(c, version), HG_CONTROL_VERSION);
+	if (READ(c, pid) != p->inner_pid)
+		return refuse("process %d holds the log of another process (%u): it is a forked child, or the log is not its own",
+			      (int)p->pid, READ(c, pid));
+	*out = c;
+	return 0;
+}
+
+static void futex_wait(uint32_t *word, uint32_t value, uint32_t ms)
+{
+	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	syscall(SYS_futex, word, FUTEX_WAIT, value, &ts, NULL, 0);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+}
+
+static bool is_gone(int pidfd)
+{
+	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
+/* One request at a time: `lock` holds our pid, unless its holder is dead. */
+static int take_lock(struct hg_control *c, uint64_t end)
+{
+	uint32_t mine = (uint32_t)getpid();
+
+	for (;;) {
+		uint32_t holder = 0;
+
+		if (atomic_compare_exchange_strong(word_of(&c->lock), &holder, mine))
+			return 0;
+		if (holder > INT32_MAX || (kill((pid_t)holder, 0) < 0 && errno == ESRCH)) {
+			if (atomic_compare_exchange_strong(word_of(&c->lock), &holder, mine))
+				return 0;
+			continue;
+		}
+		if (now_ms() >= end)
+			return refuse("another hgshim-ckpt (process %u) is busy with process %d", holder, (int)opt.pid);
+		futex_wait(&c->lock, holder, 50);
+	}
+}
+
+static const char *const state_text[] = {
+	[HG_CONTROL_IDLE] = "waiting",
+	[HG_CONTROL_QUIESCING] = "stopping",
+	[HG_CONTROL_COPYING] = "copying",
+	[HG_CONTROL_COMMITTING] = "writing",
+};
+
+/* The process's own words, made fit for a terminal. */
+static void read_message(const struct hg_control *c, char out[sizeof(c->message)])
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(c->message) - 1; i++) {
+		char ch = *(volatile const char *)&c->message[i];
+
+		if (!ch)
+			break;
+		out[i] = (unsigned char)ch < 0x20 || ch == 0x7f ? '?' : ch;
+	}
+	out[i] = 0;
+}
+
+static char process_state(void)
+{
+	char path[64], text[512], *paren, state = '?';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)opt.pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 'X';
+	/* the name, in parentheses, may hold anything */
+	if (fgets(text, sizeof(text), f)) {
+		paren = strrchr(text, ')');
+		if (paren && paren[1])
+			state = paren[2];
+	}
+	fclose(f);
+	return state;
+}
+
+/*
+ * Takes a request back that was not begun. Lost when the process begins it at the same moment; then
+ * it takes a snapshot that nobody waits for.
+ */
+static void withdraw(struct hg_control *c, uint32_t request)
+{
+	if (READ(c, state) == HG_CONTROL_IDLE)
+		atomic_compare_exchange_strong(word_of(&c->request), &request, request - 1);
+}
+
+/* Waits for reply == request. */
+static int wait_reply(struct hg_control *c, uint32_t request, int pidfd)
+{
+	struct hg_progress bar = { 0 };
+	uint32_t shown = HG_CONTROL_IDLE, last_progress = READ(c, progress);
+	uint64_t heard = now_ms();
+	int rc = 0;
+
+	while (READ(c, reply) != request) {
+		uint32_t state = READ(c, state), progress = READ(c, progress);
+		uint64_t done = READ(c, done), total = READ(c, total), now = now_ms();
+
+		if (is_gone(pidfd)) {
+			hg_progress_end(&bar);
+			return refuse("process %d ended during the checkpoint; its earlier snapshots are whole", (int)opt.pid);
+		}
+		if (progress != last_progress) {
+			last_progress = progress;
+			heard = now;
+		}
+		if (state == HG_CONTROL_IDLE && now - heard > opt.timeout_ms) {
+			char s = process_state();
+
+			withdraw(c, request);
+			hg_progress_end(&bar);
+			if (s == 'T' || s == 't')
+				return refuse("process %d is stopped and did not answer within %u ms", (int)opt.pid, opt.timeout_ms);
+			return refuse("process %d did not answer within %u ms", (int)opt.pid, opt.timeout_ms);
+		}
+		if (now - heard > (uint64_t)opt.timeout_ms + SILENCE_MS) {
+			hg_progress_end(&bar);
+			return refuse("process %d began a checkpoint and makes no progress", (int)opt.pid);
+		}
+		if (state <= HG_CONTROL_COMMITTING && state != shown && !opt.json) {
+			hg_progress_end(&bar);
+			hg_progress_start(&bar, state_text[state], HG_PROGRESS_BYTES, total, opt.quiet);
+			shown = state;
+		}
+		hg_progress_total(&bar, total);
+		hg_progress_update(&bar, done < total ? done : total);
+		futex_wait(&c->progress, progress, 20);
+	}
+	hg_progress_end(&bar);
+	return rc;
+}
+
+/* What the process answered, read once. */
+struct answer {
+	uint32_t status;
+	uint64_t snapshot, bytes, bytes_written, stall_ns;
+	char message[sizeof(((struct hg_control *)0)->message)];
+};
+
+static int request_checkpoint(const struct process *p, struct hg_control *c, pid_t tid, int pidfd, struct answer *out)
+{
+	uint32_t request;
+	int rc;
+
+	/* of a hgshim-ckpt that was killed: the process may still be at it */
+	if (READ(c, request) != READ(c, reply)) {
+		rc = wait_reply(c, READ(c, request), pidfd);
+		if (rc)
+			return rc;
+	}
+	c->timeout_ms = opt.timeout_ms;
+	c->flags = opt.allow_partial ? HG_CONTROL_ALLOW_PARTIAL : 0;
+	request = READ(c, request) + 1;
+	atomic_store(word_of(&c->request), request);
+	syscall(SYS_futex, &c->request, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	if (syscall(SYS_tgkill, p->pid, tid, SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET) < 0) {
+		int err = errno;
+
+		withdraw(c, request);
+		return refuse("cannot signal process %d: %s", (int)p->pid, strerror(err));
+	}
+	rc = wait_reply(c, request, pidfd);
+	if (rc)
+		return rc;
+	out->status = READ(c, status);
+	out->snapshot = READ(c, snapshot);
+	out->bytes = READ(c, bytes);
+	out->bytes_written = READ(c, bytes_written);
+	out->stall_ns = READ(c, stall_ns);
+	read_message(c, out->message);
+	return 0;
+}
+
+static int checkpoint(struct answer *out, char log[PATH_MAX])
+{
+	struct process p = { .pid = opt.pid };
+	struct hg_control *c = NULL;
+	char executor[sizeof(c->executor) + 1] = "";
+	pid_t tid;
+	int rc, pidfd;
+
+	rc = look_into(&p);
+	if (rc)
+		return rc;
+	if (!p.control.path[0])
+		return refuse_unrecorded(&p);
+	rc = map_control(&p, &c);
+	if (rc)
+		return rc;
+	memcpy(executor, c->executor, sizeof(c->executor));
+	rc = refuse_other_driver(&p, executor);
+	if (rc)
+		return rc;
+	rc = find_thread(&p, READ(c, tid), &tid);
+	if (rc)
+		return rc;
+	pidfd = (int)syscall(SYS_pidfd_open, p.pid, 0);
+	if (pidfd < 0)
+		return cannot_look(p.pid, errno);
+	rc = take_lock(c, now_ms() + opt.timeout_ms);
+	if (rc)
+		goto out;
+	rc = request_checkpoint(&p, c, tid, pidfd, out);
+	atomic_store(word_of(&c->lock), 0);
+	syscall(SYS_futex, &c->lock, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	if (!rc && out->status != HG_OK)
+		rc = refuse("cannot checkpoint process %d: %s", (int)p.pid,
+			    out->message[0] ? out->message : hg_status_text((enum hg_status)out->status));
+	snprintf(log, PATH_MAX, "%.*s", (int)(base_name(p.control.path) - 1 - p.control.path), p.control.path);
+out:
+	close(pidfd);
+	return rc;
+}
+
+/* ---- the command ---- */
+
+static void print_json(int rc, const struct answer *a, const char *log)
+{
+	json_t *o = rc ? json_pack("{s:b, s:i, s:s%}", "ok", 0, "pid", (int)opt.pid, "error", failure, strlen(failure)) :
+			 json_pack("{s:b, s:i, s:I, s:I, s:I, s:f, s:s}", "ok", 1, "pid", (int)opt.pid, "snapshot",
+				   (json_int_t)a->snapshot, "bytes", (json_int_t)a->bytes, "bytes_written",
+				   (json_int_t)a->bytes_written, "stall_ms", (double)a->stall_ns / 1e6, "log", log);
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+
+	if (text)
+		puts(text);
+	else
+		pr_err("cannot write the result as JSON");
+	free(text);
+	json_decref(o);
+}
+
+static void print_text(const struct answer *a)
+{
+	char bytes[16], written[16], stall[16];
+
+	printf("snapshot %" PRIu64 ": %s (%s written), program stopped for %s\n", a->snapshot, hg_text_bytes(a->bytes, bytes),
+	       hg_text_bytes(a->bytes_written, written), hg_text_ns(a->stall_ns, stall));
+}
+
+static void help(void)
+{
+	puts("usage: hgshim-ckpt [--timeout S] [--allow-partial] [--migrate TARGET] [--quiet] [--json] PID\n"
+	     "Takes a checkpoint of a program that runs with LD_PRELOAD=libhgshim.so; the program runs on.\n"
+	     "\n"
+	     "  --timeout S       give up, and let the program run on, when it cannot be stopped in S seconds (60)\n"
+	     "  --allow-partial   take the snapshot even where it lacks something, and mark it\n"
+	     "  --migrate TARGET  move the program to another target\n"
+	     "  --quiet           no progress bar, no output but errors\n"
+	     "  --json            the result as one JSON object\n"
+	     "\n"
+	     "Exit status: 0 the snapshot is durable, 1 refused, 2 wrong usage, 4 the target is not available.");
+}
+
+static bool parse_seconds(const char *text, uint32_t *ms)
+{
+	char *end;
+	double s;
+
+	errno = 0;
+	s = strtod(text, &end);
+	if (end == text || *end || errno || !(s > 0) || s > 1e6)
+		return false;
+	*ms = (uint32_t)(s * 1000);
+	if (!*ms)
+		*ms = 1;
+	return true;
+}
+
+enum { OPT_TIMEOUT = 256, OPT_PARTIAL, OPT_MIGRATE, OPT_QUIET, OPT_JSON, OPT_HELP };
+
+/* -1: go on. */
+static int parse_args(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+		{ "allow-partial", no_argument, NULL, OPT_PARTIAL },
+		{ "migrate", required_argument, NULL, OPT_MIGRATE },
+		{ "quiet", no_argument, NULL, OPT_QUIET },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t pid;
+	int o;
+
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
+		switch (o) {
+		case OPT_TIMEOUT:
+			if (!parse_seconds(optarg, &opt.timeout_ms))
+				return hg_usage_error("'%s' is not a number of seconds", optarg);
+			break;
+		case OPT_PARTIAL:
+			opt.allow_partial = true;
+			break;
+		case OPT_MIGRATE:
+			opt.migrate = optarg;
+			break;
+		case OPT_QUIET:
+			opt.quiet = true;
+			break;
+		case OPT_JSON:
+			opt.json = true;
+			break;
+		case OPT_HELP:
+			help();
+			return hg_stdout_finish() ? 0 : EXIT_REFUSED;
+		case ':':
+			return hg_usage_error("'%s' needs a value", argv[optind - 1]);
+		default:
+			return hg_usage_error("unknown option '%s'", argv[optind - 1]);
+		}
+	}
+	if (optind + 1 != argc)
+		return hg_usage_error(optind == argc ? "which process? give its pid" : "one pid at a time");
+	if (!hg_text_number(argv[optind], &pid) || pid == 0 || pid > INT32_MAX)
+		return hg_usage_error("'%s' is not a pid", argv[optind]);
+	opt.pid = (pid_t)pid;
+	return -1;
+}
+
+static bool is_target(const char *name)
+{
+	static const char *const names[] = { "cuda", "rocm", "level-zero", "cpu" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	struct answer a = { 0 };
+	char log[PATH_MAX] = "";
+	int rc;
+
+	hg_msg_prefix("hgshim-ckpt");
+	rc = parse_args(argc, argv);
+	if (rc >= 0)
+		return rc;
+	if (opt.migrate) {
+		if (!is_target(opt.migrate))
+			return hg_usage_error("'%s' is not a target: cuda, rocm, level-zero, cpu", opt.migrate);
+		refuse("cannot migrate to '%s': this version takes checkpoints only", opt.migrate);
+		rc = EXIT_UNAVAILABLE;
+	} else {
+		rc = checkpoint(&a, log);
+	}
+	if (opt.json)
+		print_json(rc, &a, log);
+	else if (!rc && !opt.quiet)
+		print_text(&a);
+	/* the snapshot is there, but who asked may not have been told */
+	if (!hg_stdout_finish() && !rc)
+		rc = EXIT_REFUSED;
+	return rc;
+}
