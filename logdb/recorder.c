@@ -613,6 +613,11 @@ void hg_recorder_progress(struct hg_recorder *r, enum hg_control_state state, ui
 	hg_futex_wake((atomic_uint *)&c->progress, true);
 }
 
+void hg_recorder_stalled(struct hg_recorder *r, uint64_t ns)
+{
+	r->control->stall_ns = ns;
+}
+
 void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...)
 {
 	va_list ap;

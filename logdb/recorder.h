@@ -94,6 +94,8 @@ uint32_t hg_recorder_thread(struct hg_recorder *r);
 enum hg_status hg_recorder_drain(struct hg_recorder *r, uint32_t timeout_ms) HG_MUST_CHECK;
 /* For the checkpoint callback: state, done and total of the control page. */
 void hg_recorder_progress(struct hg_recorder *r, enum hg_control_state state, uint64_t done, uint64_t total);
+/* For the checkpoint callback: for how long the gate was closed. */
+void hg_recorder_stalled(struct hg_recorder *r, uint64_t ns);
 /* The reason the tool prints when the callback fails; the first one set stays. */
 void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
