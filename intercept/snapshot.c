@@ -11,20 +11,20 @@
 #include "intercept/ledger.h"
 #include "intercept/shim.h"
 
-static uint64_t now_ms(void)
+static uint64_t now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* What is left of a request's time; at least 1 ms, so that a wait may still succeed at once. */
-static uint32_t left_ms(uint64_t end)
+static uint32_t left_ms(uint64_t end_ns)
 {
-	uint64_t now = now_ms();
+	uint64_t now = now_ns();
 
-	return now < end ? (uint32_t)(end - now) : 1;
+	return now + 1000000u < end_ns ? (uint32_t)((end_ns - now) / 1000000u) : 1;
 }
 
 struct copying {
@@ -157,7 +157,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 {
 	struct hg_recorder *recorder = hg_shim_recorder;
 	uint32_t timeout_ms = request->timeout_ms;
-	uint64_t end = now_ms() + timeout_ms;
+	uint64_t start = now_ns(), end = start + (uint64_t)timeout_ms * 1000000u;
 	enum hg_status st;
 
 	(void)arg;
@@ -181,5 +181,6 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	if (st == HG_OK)
 		st = take(recorder, request->flags & HG_CONTROL_ALLOW_PARTIAL);
 	hg_gate_open();
+	hg_recorder_stalled(recorder, now_ns() - start);
 	return st;
 }
