@@ -70,7 +70,9 @@ struct ptx_var {
 	size_t nr_relocs;
 	const char *refused;		/* texref…: kernels that use it are refused */
 	struct ptx_func *owner;		/* function it is declared in, or NULL */
-	uint32_t index;			/* PARAM: number among its function's parameters and call parameters; others: lower.c's */
+	uint32_t index;			/* PARAM: number among its function's parameters and call parameters; else the IR's */
+	uint32_t epoch;			/* lower.c: kernel for which offset holds */
+	uint64_t offset;		/* lower.c: in the kernel's shared or local window or parameter block */
 };
 
 struct ptx_sym {

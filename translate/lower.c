@@ -1,0 +1,1359 @@
+/* lower.c - PTX functions into hgIR kernels: linking, inlining, the control-flow graph, the final form. */
+#include "translate/lower.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- messages -------------------------------------------------------------------------------- */
+/* The instruction's text with blanks folded, for messages. */
+static void insn_text(const struct ptx_insn *in, char *buf, size_t size)
+{
+	size_t o = 0;
+	bool blank = false;
+
+	for (uint32_t i = 0; i < in->size && o + 4 < size; i++) {
+		unsigned char c = (unsigned char)in->text[i];
+
+		if (c <= ' ') {
+			blank = o > 0;
+			continue;
+		}
+		if (blank)
+			buf[o++] = ' ';
+		blank = false;
+		buf[o++] = c > 126 ? '?' : (char)c;
+		if (o > 120) {
+			memcpy(buf + o, "…", 3);
+			o += 3;
+			break;
+		}
+	}
+	buf[o] = 0;
+}
+
+void lower_refuse(struct lower *l, const char *fmt, ...)
+{
+	char why[256], text[160], where[160] = "";
+	va_list ap;
+
+	if (lower_stopped(l))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	if (l->inst && l->inst->parent)
+		snprintf(where, sizeof(where), " in '%.100s'", l->inst->fn->sym->name);
+	if (l->in) {
+		insn_text(l->in, text, sizeof(text));
+		l->refused = hg_pool_printf(l->pool, "kernel '%s', line %" PRIu32 "%s: '%s': %s", l->kernel->sym->name,
+					    l->in->line, where, text, why);
+	} else {
+		l->refused = hg_pool_printf(l->pool, "kernel '%s', line %" PRIu32 "%s: %s", l->kernel->sym->name,
+					    l->kernel->sym->line, where, why);
+	}
+	if (!l->refused)
+		l->st = HG_ERR_NOMEM;
+}
+
+void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...)
+{
+	char why[256], text[160];
+	va_list ap;
+
+	if (lower_stopped(l))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	insn_text(l->in, text, sizeof(text));
+	l->st = HG_ERR_INVALID;
+	ptx_log_add(l->log, true, "PTX line %" PRIu32 ", column %" PRIu32 ": '%s': %s", at ? at->line : l->in->line,
+		    at ? at->column : l->in->column, text, why);
+}
+
+/* --- building -------------------------------------------------------------------------------- */
+static bool grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size)
+{
+	uint32_t want;
+	void *bigger;
+
+	if (nr < *capacity)
+		return true;
+	want = *capacity ? *capacity * 2 : 8;
+	bigger = want > *capacity ? hg_pool_grow(l->tmp, *array, nr, want, size) : NULL;
+	if (!bigger) {
+		l->tmp->failed = 1;
+		return false;
+	}
+	*array = bigger;
+	*capacity = want;
+	return true;
+}
+
+static bool more_regs(struct lower *l, uint32_t nr)
+{
+	uint32_t want;
+
+	if (nr <= l->cap_regs - l->fn->nr_regs)
+		return true;
+	if (nr > UINT32_MAX / 4 || l->fn->nr_regs > UINT32_MAX / 4) {
+		lower_refuse(l, "too many registers");
+		return false;
+	}
+	want = (l->fn->nr_regs + nr) * 2;
+	l->fn->reg_type = hg_pool_grow(l->tmp, l->fn->reg_type, l->fn->nr_regs, want, sizeof(*l->fn->reg_type));
+	l->cap_regs = want;
+	return l->fn->reg_type != NULL;
+}
+
+ir_reg lower_reg(struct lower *l, enum ir_type class)
+{
+	if (!more_regs(l, 1))
+		return 0;
+	l->fn->reg_type[l->fn->nr_regs] = ir_type_class(class);
+	return l->fn->nr_regs++;
+}
+
+uint32_t lower_new_block(struct lower *l)
+{
+	if (!grow(l, (void **)&l->block, l->nr_blocks, &l->cap_blocks, sizeof(*l->block)))
+		return 0;
+	l->block[l->nr_blocks] = (struct lower_block){ 0 };
+	return l->nr_blocks++;
+}
+
+struct ir_insn *lower_emit(struct lower *l, enum ir_op op, enum ir_type type, unsigned int nr_dst, unsigned int nr_src)
+{
+	struct lower_block *b;
+	struct lower_insn *in;
+
+	if (lower_stopped(l))
+		return NULL;
+	if (l->nr_insns++ >= LOWER_MAX_INSNS) {
+		lower_refuse(l, "more than %" PRIu32 " instructions", LOWER_MAX_INSNS);
+		return NULL;
+	}
+	b = &l->block[l->cur];
+	if (!grow(l, (void **)&b->insn, b->nr, &b->capacity, sizeof(*b->insn)))
+		return NULL;
+	in = &b->insn[b->nr];
+	*in = (struct lower_insn){ .from = l->in };
+	in->ir.op = (uint16_t)op;
+	in->ir.type = (uint8_t)type;
+	in->ir.guard = l->guard;
+	in->ir.guard_neg = l->guard_neg;
+	in->ir.line = l->in ? l->in->line : 0;
+	in->ir.nr_dst = (uint8_t)nr_dst;
+	in->ir.nr_src = (uint8_t)nr_src;
+	in->ir.dst = hg_pool_array(l->tmp, nr_dst, sizeof(*in->ir.dst));
+	in->ir.src = hg_pool_array(l->tmp, nr_src, sizeof(*in->ir.src));
+	if (l->tmp->failed)
+		return NULL;
+	b->nr++;
+	return &in->ir;
+}
+
+void lower_bra(struct lower *l, uint32_t to)
+{
+	struct ir_insn *in;
+
+	l->guard = IR_NO_REG;
+	l->guard_neg = false;
+	in = lower_emit(l, IR_bra, IR_NONE, 0, 0);
+	if (in)
+		in->target[0] = to;
+}
+
+void lower_cbra(struct lower *l, ir_reg pred, bool neg, uint32_t yes, uint32_t no)
+{
+	struct ir_insn *in;
+
+	l->guard = IR_NO_REG;
+	l->guard_neg = false;
+	in = lower_emit(l, IR_cbra, IR_NONE, 0, 1);
+	if (!in)
+		return;
+	in->src[0] = (struct ir_operand){ .kind = IR_OPD_REG, .reg = pred };
+	in->target[0] = neg ? no : yes;
+	in->target[1] = neg ? yes : no;
+}
+
+void lower_split(struct lower *l)
+{
+	uint32_t b = lower_new_block(l);
+
+	lower_bra(l, b);
+	l->cur = b;
+}
+
+static uint32_t block_of_label(struct lower *l, uint32_t label)
+{
+	uint32_t *b = &l->inst->label_block[label];
+
+	if (*b == UINT32_MAX)
+		*b = lower_new_block(l);
+	return *b;
+}
+
+static struct ptx_sym *resolve(struct ptx_sym *sym)
+{
+	while (sym->link)
+		sym = sym->link;
+	return sym;
+}
+
+uint32_t lower_label(struct lower *l, const struct ptx_opd *o)
+{
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+
+	if (!sym || sym->kind != PTX_SYM_LABEL || !sym->is_defined) {
+		lower_bad(l, o, "expected a label");
+		return 0;
+	}
+	return block_of_label(l, sym->label);
+}
+
+/* --- variables ------------------------------------------------------------------------------- */
+static uint64_t align_up(uint64_t v, uint64_t align)
+{
+	return (v + align - 1) & ~(align - 1);
+}
+
+/* A variable's place in the kernel's shared or local window. */
+static uint64_t window_offset(struct lower *l, struct ptx_var *v, uint64_t *bytes)
+{
+	if (v->epoch != l->epoch) {
+		v->epoch = l->epoch;
+		v->offset = align_up(*bytes, v->align ? v->align : 1);
+		*bytes = v->offset + v->size;
+		if (*bytes > UINT32_MAX / 2)
+			lower_refuse(l, "more than 2 GiB of shared or local memory");
+	}
+	return v->offset;
+}
+
+uint32_t lower_storage(struct lower *l, const struct ptx_var *v)
+{
+	uint32_t *s = &l->inst->storage[v->index];
+
+	if (*s == UINT32_MAX) {
+		if (!grow(l, (void **)&l->storage, l->nr_storages, &l->cap_storages, sizeof(*l->storage)))
+			return 0;
+		l->storage[l->nr_storages] = (struct lower_storage){ .var = v };
+		*s = l->nr_storages++;
+	}
+	return *s;
+}
+
+bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym *sym, uint64_t offset, struct ir_operand *out,
+		       enum ir_space *space)
+{
+	struct ptx_var *v;
+
+	sym = resolve(sym);
+	*out = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
+	if (sym->kind == PTX_SYM_FUNC) {
+		lower_refuse(l, "the address of a function is not supported");
+		return false;
+	}
+	if (sym->kind != PTX_SYM_VAR) {
+		if (sym->kind == PTX_SYM_LABEL && sym->is_defined)
+			lower_refuse(l, "the address of a label is not supported");
+		else
+			lower_bad(l, o, "'%s' is not a variable", sym->name);
+		return false;
+	}
+	v = &sym->var;
+	if (v->refused) {
+		lower_refuse(l, "variable '%s': %s", sym->name, v->refused);
+		return false;
+	}
+	switch (v->space) {
+	case PTX_GLOBAL: case PTX_CONST:
+		if (!sym->is_defined) {
+			lower_refuse(l, "variable '%s' is defined nowhere", sym->name);
+			return false;
+		}
+		out->kind = IR_OPD_VAR;
+		out->index = v->index;
+		out->imm = offset;
+		*space = v->space == PTX_CONST ? IR_CONST : IR_GLOBAL;
+		return true;
+	case PTX_SHARED:
+		*space = IR_SHARED;
+		if (sym->is_extern) {
+			if (v->align > l->dynamic_align)
+				l->dynamic_align = v->align;
+			out->kind = IR_OPD_VAR;
+			out->index = LOWER_DYNAMIC_SHARED;
+			out->imm = offset;
+		} else {
+			out->imm = window_offset(l, v, &l->shared_bytes) + offset;
+		}
+		return true;
+	case PTX_LOCAL:
+		*space = IR_LOCAL;
+		out->imm = window_offset(l, v, &l->local_bytes) + offset;
+		return true;
+	case PTX_PARAM:
+		if (v->owner == l->kernel && v->epoch == l->epoch) {
+			*space = IR_PARAM;
+			out->imm = v->offset + offset;
+			return true;
+		}
+		if (v->owner != l->inst->fn) {
+			lower_bad(l, o, "'%s' is a parameter of another function", sym->name);
+			return false;
+		}
+		*space = IR_LOCAL;
+		out->kind = IR_OPD_VAR;
+		out->index = LOWER_STORAGE | lower_storage(l, v);
+		out->imm = offset;
+		return true;
+	default:
+		lower_bad(l, o, "'%s' has no address", sym->name);
+		return false;
+	}
+}
+
+/* --- calls ----------------------------------------------------------------------------------- */
+static void lower_body(struct lower *l);
+
+static struct lower_inst *new_inst(struct lower *l, struct ptx_func *fn, struct lower_inst *parent)
+{
+	struct lower_inst *i = hg_pool_alloc(l->tmp, sizeof(*i));
+
+	if (!i || !more_regs(l, fn->nr_regs))
+		return NULL;
+	i->parent = parent;
+	i->fn = fn;
+	i->depth = parent ? parent->depth + 1 : 0;
+	i->reg_base = l->fn->nr_regs;
+	for (uint32_t r = 0; r < fn->nr_regs; r++)
+		l->fn->reg_type[l->fn->nr_regs++] = fn->reg_class[r];
+	i->label_block = hg_pool_array(l->tmp, fn->nr_labels, sizeof(*i->label_block));
+	i->storage = hg_pool_array(l->tmp, fn->nr_param_vars, sizeof(*i->storage));
+	if (l->tmp->failed)
+		return NULL;
+	for (uint32_t b = 0; b < fn->nr_labels; b++)
+		i->label_block[b] = UINT32_MAX;
+	for (uint32_t b = 0; b < fn->nr_param_vars; b++)
+		i->storage[b] = UINT32_MAX;
+	return i;
+}
+
+static bool mov_operand(struct lower *l, ir_reg dst, const struct ir_operand *src)
+{
+	enum ir_type class = l->fn->reg_type[dst];
+	struct ir_insn *in = lower_emit(l, IR_mov, class, 1, 1);
+
+	if (!in)
+		return false;
+	in->dst[0] = dst;
+	in->src[0] = *src;
+	return true;
+}
+
+/* One argument or result of a call: formal (the callee's) and actual (the caller's). */
+static bool bind(struct lower *l, struct lower_inst *callee, struct ptx_sym *formal, const struct ptx_opd *actual,
+		 bool is_result, bool after)
+{
+	struct ptx_sym *sym = actual->kind == PTX_OPD_SYM ? resolve(actual->sym) : NULL;
+	struct ir_operand o = { .kind = IR_OPD_REG };
+	unsigned int bits;
+	uint32_t s;
+
+	if (formal->kind == PTX_SYM_REG) {
+		/* Both are values. */
+		if (is_result != after)
+			return true;
+		if (actual->kind == PTX_OPD_REG) {
+			o.reg = l->inst->reg_base + actual->reg;
+			bits = ir_type_bits(l->fn->reg_type[o.reg]);
+		} else if (actual->kind == PTX_OPD_INT && !is_result) {
+			o.kind = IR_OPD_IMM;
+			bits = ir_type_bits(formal->class);
+			o.imm = bits < 64 ? actual->imm & ((UINT64_C(1) << bits) - 1) : actual->imm;
+		} else {
+			lower_refuse(l, "this way of passing an argument is not supported");
+			return false;
+		}
+		if (bits != ir_type_bits(formal->class)) {
+			lower_bad(l, actual, "argument of %u bits, '%s' has %u", bits, formal->name, ir_type_bits(formal->class));
+			return false;
+		}
+		if (is_result) {
+			ir_reg dst = o.reg;
+
+			o.reg = callee->reg_base + formal->reg;
+			return mov_operand(l, dst, &o);
+		}
+		return mov_operand(l, callee->reg_base + formal->reg, &o);
+	}
+	if (after)
+		return true;
+	if (sym && sym->kind == PTX_SYM_VAR && sym->var.space == PTX_PARAM && sym->var.owner == l->inst->fn) {
+		if (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) {
+			lower_refuse(l, "a kernel's parameter handed on as it is, is not supported");
+			return false;
+		}
+		s = lower_storage(l, &sym->var);
+		if (l->tmp->failed)
+			return false;
+		/* The larger of the two says how much local memory it may need. */
+		if (formal->var.size > l->storage[s].var->size)
+			l->storage[s].var = &formal->var;
+		callee->storage[formal->var.index] = s;
+		return true;
+	}
+	lower_refuse(l, "this way of passing an argument is not supported");
+	return false;
+}
+
+void lower_call(struct lower *l)
+{
+	const struct ptx_opd *opd = l->in->opd, *rets = NULL, *args = NULL, *callee_opd;
+	uint32_t i = 0, nr = l->in->nr_opds;
+	const struct ptx_insn *call = l->in;
+	struct lower_inst *caller = l->inst, *callee;
+	struct ptx_sym *sym;
+	struct ptx_func *fn;
+
+	if (i < nr && opd[i].kind == PTX_OPD_LIST)
+		rets = &opd[i++];
+	if (i == nr) {
+		lower_bad(l, NULL, "the function to call is missing");
+		return;
+	}
+	callee_opd = &opd[i++];
+	if (i < nr && opd[i].kind == PTX_OPD_LIST)
+		args = &opd[i++];
+	if (callee_opd->kind == PTX_OPD_REG) {
+		lower_refuse(l, "indirect calls are not supported");
+		return;
+	}
+	sym = callee_opd->kind == PTX_OPD_SYM ? resolve(callee_opd->sym) : NULL;
+	if (!sym || sym->kind != PTX_SYM_FUNC) {
+		lower_bad(l, callee_opd, "expected a function");
+		return;
+	}
+	fn = sym->func;
+	if (!fn || !fn->has_body) {
+		if (!strcmp(sym->name, "__assertfail")) {
+			lower_emit(l, IR_trap, IR_NONE, 0, 0);
+			return;
+		}
+		if (!strcmp(sym->name, "vprintf") || !strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
+			lower_refuse(l, "device-side '%s' is not supported",
+				     strcmp(sym->name, "vprintf") ? sym->name : "printf");
+		else
+			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
+		return;
+	}
+	if (fn->is_entry) {
+		lower_refuse(l, "a kernel cannot be called");
+		return;
+	}
+	if (fn->refused) {
+		lower_refuse(l, "function '%s': %s", sym->name, fn->refused);
+		return;
+	}
+	if (fn->is_busy) {
+		lower_refuse(l, "recursion is not supported");
+		return;
+	}
+	if (caller->depth >= LOWER_MAX_DEPTH) {
+		lower_refuse(l, "calls are nested too deeply");
+		return;
+	}
+	if ((args ? args->nr_elems : 0) != fn->nr_params || (rets ? rets->nr_elems : 0) != fn->nr_rets) {
+		lower_bad(l, NULL, "'%s' takes %" PRIu32 " arguments and gives %" PRIu32 " results", sym->name, fn->nr_params,
+			  fn->nr_rets);
+		return;
+	}
+	callee = new_inst(l, fn, caller);
+	if (!callee)
+		return;
+	callee->return_block = lower_new_block(l);
+	for (uint32_t a = 0; a < fn->nr_params; a++)
+		if (!bind(l, callee, fn->param[a], &args->elem[a], false, false))
+			return;
+	for (uint32_t r = 0; r < fn->nr_rets; r++)
+		if (!bind(l, callee, fn->ret[r], &rets->elem[r], true, false))
+			return;
+	l->inst = callee;
+	fn->is_busy = true;
+	lower_body(l);
+	fn->is_busy = false;
+	if (lower_stopped(l))
+		return;
+	l->inst = caller;
+	l->in = call;
+	l->guard = IR_NO_REG;
+	l->cur = callee->return_block;
+	for (uint32_t r = 0; r < fn->nr_rets; r++)
+		if (!bind(l, callee, fn->ret[r], &rets->elem[r], true, true))
+			return;
+}
+
+/* The instructions of l->inst, from the current block on; the current block is ended when it returns. */
+static void lower_body(struct lower *l)
+{
+	struct ptx_func *fn = l->inst->fn;
+
+	for (uint32_t i = 0; i < fn->nr_insns && !lower_stopped(l); i++) {
+		const struct ptx_insn *in = &fn->insn[i];
+
+		if (in->op == PTX_W_NONE) {
+			uint32_t b = block_of_label(l, in->label);
+
+			l->in = in->text ? in : l->in;
+			lower_bra(l, b);
+			l->cur = b;
+			continue;
+		}
+		l->in = in;
+		lower_insn(l);
+	}
+	/* Running off the end is a return. */
+	lower_bra(l, l->inst->return_block);
+}
+
+/* --- parameters of inlined calls ------------------------------------------------------------- */
+static bool is_storage(const struct ir_operand *o)
+{
+	return o->kind == IR_OPD_VAR && o->index & LOWER_STORAGE;
+}
+
+static unsigned int data_count(const struct ir_insn *in)
+{
+	return in->op == IR_ld ? in->nr_dst : in->nr_src - 2u;
+}
+
+/* Every access makes, or finds, its slot; storages with anything else go to memory. */
+static void collect_slots(struct lower *l)
+{
+	for (uint32_t b = 0; b < l->nr_blocks; b++) {
+		for (uint32_t i = 0; i < l->block[b].nr; i++) {
+			const struct ir_insn *in = &l->block[b].insn[i].ir;
+			unsigned int bytes = (ir_type_bits(in->type) + 7) / 8;
+
+			for (unsigned int s = 0; s < in->nr_src; s++)
+				if (is_storage(&in->src[s]) && (s || (in->op != IR_ld && in->op != IR_st)))
+					l->storage[in->src[s].index & ~LOWER_STORAGE].in_memory = true;
+			if ((in->op != IR_ld && in->op != IR_st) || !is_storage(&in->src[0]))
+				continue;
+			struct lower_storage *st = &l->storage[in->src[0].index & ~LOWER_STORAGE];
+			uint64_t offset = in->src[0].imm + in->src[1].imm;
+
+			for (unsigned int d = 0; d < data_count(in) && !st->in_memory; d++, offset += bytes) {
+				uint32_t k;
+
+				if (offset >= st->var->size || bytes > st->var->size - offset) {
+					st->in_memory = true;
+					break;
+				}
+				for (k = 0; k < st->nr_slots; k++)
+					if (offset < st->slot[k].offset + st->slot[k].bits / 8 &&
+					    st->slot[k].offset < offset + bytes)
+						break;
+				if (k < st->nr_slots) {
+					if (st->slot[k].offset != offset || st->slot[k].bits != bytes * 8)
+						st->in_memory = true;
+					continue;
+				}
+				/* A structure too large for registers is better off in memory anyway. */
+				if (st->nr_slots >= 64 || !grow(l, (void **)&st->slot, st->nr_slots, &st->cap_slots, sizeof(*st->slot))) {
+					st->in_memory = true;
+					break;
+				}
+				st->slot[st->nr_slots++] = (struct lower_slot){ (uint32_t)offset, bytes * 8, IR_NO_REG };
+			}
+		}
+	}
+	for (uint32_t s = 0; s < l->nr_storages && !lower_stopped(l); s++) {
+		struct lower_storage *st = &l->storage[s];
+
+		if (st->in_memory) {
+			uint64_t at = align_up(l->local_bytes, st->var->align > 16 ? st->var->align : 16);
+
+			if (at + st->var->size > UINT32_MAX / 2) {
+				lower_refuse(l, "more than 2 GiB of local memory");
+				return;
+			}
+			st->offset = (uint32_t)at;
+			l->local_bytes = at + st->var->size;
+			continue;
+		}
+		for (uint32_t k = 0; k < st->nr_slots; k++) {
+			enum ir_type class = st->slot[k].bits <= 16 ? IR_B16 : st->slot[k].bits == 32 ? IR_B32 :
+				st->slot[k].bits == 64 ? IR_B64 : IR_B128;
+
+			st->slot[k].reg = lower_reg(l, class);
+		}
+	}
+}
+
+static enum ir_type int_type(unsigned int bits, bool is_signed)
+{
+	switch (bits) {
+	case 8: return is_signed ? IR_S8 : IR_U8;
+	case 16: return is_signed ? IR_S16 : IR_U16;
+	case 32: return is_signed ? IR_S32 : IR_U32;
+	default: return is_signed ? IR_S64 : IR_U64;
+	}
+}
+
+static enum ir_type bits_type(unsigned int bits)
+{
+	return bits <= 16 ? IR_B16 : bits == 32 ? IR_B32 : bits == 64 ? IR_B64 : IR_B128;
+}
+
+/* Datum d of a load from or a store to registers. */
+static void slot_access(struct lower *l, const struct lower_insn *from, unsigned int d)
+{
+	const struct ir_insn *in = &from->ir;
+	struct lower_storage *st = &l->storage[in->src[0].index & ~LOWER_STORAGE];
+	unsigned int bits = ir_type_bits(in->type);
+	uint64_t offset = in->src[0].imm + in->src[1].imm + d * ((bits + 7) / 8);
+	bool is_load = in->op == IR_ld;
+	struct ir_operand src;
+	unsigned int src_bits, dst_bits;
+	struct ir_insn *out;
+	uint32_t k = 0;
+	ir_reg dst;
+
+	while (k + 1 < st->nr_slots && st->slot[k].offset != offset)
+		k++;
+	if (is_load) {
+		dst = in->dst[d];
+		if (dst == IR_NO_REG)
+			return;
+		src = (struct ir_operand){ .kind = IR_OPD_REG, .reg = st->slot[k].reg };
+	} else {
+		dst = st->slot[k].reg;
+		src = in->src[2 + d];
+	}
+	dst_bits = ir_type_bits(l->fn->reg_type[dst]);
+	src_bits = src.kind == IR_OPD_REG ? ir_type_bits(l->fn->reg_type[src.reg]) : dst_bits;
+	l->in = from->from;
+	l->guard = in->guard;
+	l->guard_neg = in->guard_neg;
+	if (src.kind == IR_OPD_IMM && bits < 64)
+		src.imm &= (UINT64_C(1) << bits) - 1;
+	if (is_load && (bits < dst_bits)) {
+		out = lower_emit(l, IR_cvt, int_type(dst_bits, ir_type_is_signed(in->type)), 1, 1);
+		if (out)
+			out->type2 = (uint8_t)int_type(bits, ir_type_is_signed(in->type));
+	} else if (src_bits > dst_bits) {
+		out = lower_emit(l, IR_cvt, int_type(dst_bits, false), 1, 1);
+		if (out)
+			out->type2 = (uint8_t)int_type(src_bits, false);
+	} else {
+		out = lower_emit(l, IR_mov, bits_type(dst_bits), 1, 1);
+	}
+	if (out) {
+		out->dst[0] = dst;
+		out->src[0] = src;
+	}
+}
+
+/* --- the final form -------------------------------------------------------------------------- */
+static struct ir_insn *terminator(const struct lower_block *b)
+{
+	return &b->insn[b->nr - 1].ir;
+}
+
+/* Code after a terminator cannot be reached. */
+static void cut_blocks(struct lower *l)
+{
+	for (uint32_t b = 0; b < l->nr_blocks; b++)
+		for (uint32_t i = 0; i < l->block[b].nr; i++)
+			if (ir_op_desc[l->block[b].insn[i].ir.op].flags & IR_F_TERM) {
+				l->block[b].nr = i + 1;
+				break;
+			}
+}
+
+/* Where control goes that reaches b: behind blocks that do nothing. */
+static uint32_t thread(const struct lower *l, uint32_t b)
+{
+	for (uint32_t steps = 0; steps < 64; steps++) {
+		const struct lower_block *blk = &l->block[b];
+
+		if (blk->nr != 1 || blk->insn[0].ir.op != IR_bra || blk->insn[0].ir.target[0] == b)
+			break;
+		b = blk->insn[0].ir.target[0];
+	}
+	return b;
+}
+
+static void thread_blocks(struct lower *l)
+{
+	for (uint32_t b = 0; b < l->nr_blocks; b++) {
+		struct ir_insn *t;
+
+		if (!l->block[b].nr)
+			continue;
+		t = terminator(&l->block[b]);
+		if (t->op == IR_brx)
+			for (uint32_t i = 0; i < t->nr_targets; i++)
+				t->targets[i] = thread(l, t->targets[i]);
+		else
+			for (uint32_t i = 0; i < ir_nr_targets(t); i++)
+				t->target[i] = thread(l, t->target[i]);
+		if (t->op == IR_cbra && t->target[0] == t->target[1]) {
+			t->op = IR_bra;
+			t->nr_src = 0;
+		}
+	}
+}
+
+static bool begins_with_sync(const struct lower_block *b)
+{
+	return ir_op_desc[b->insn[0].ir.op].flags & IR_F_SYNC;
+}
+
+static bool ends_with_barrier(const struct lower_block *b)
+{
+	return b->nr > 1 && ir_op_desc[b->insn[b->nr - 2].ir.op].flags & IR_F_BARRIER;
+}
+
+/* What becomes of the numbers of the temporary form. */
+struct finish {
+	uint32_t *chain;	/* block that is appended to this one; UINT32_MAX: none */
+	uint32_t *head_of;	/* block whose chain this one is in */
+	uint32_t *place;	/* final number of a head */
+	uint32_t *order;
+	uint32_t nr_places;
+	ir_reg *reg;		/* final register; IR_NO_REG: unused */
+};
+
+static bool chain_blocks(struct lower *l, struct finish *f)
+{
+	uint32_t *preds = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*preds));
+	uint32_t *todo = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*todo)), nr_todo = 0;
+	bool *reached = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*reached));
+
+	f->chain = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*f->chain));
+	f->head_of = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*f->head_of));
+	if (l->tmp->failed)
+		return false;
+	todo[nr_todo++] = 0;
+	reached[0] = true;
+	preds[0] = 2;	/* the entry is no one's continuation */
+	while (nr_todo) {
+		const struct ir_insn *t = terminator(&l->block[todo[--nr_todo]]);
+
+		for (uint32_t i = 0; i < ir_nr_targets(t); i++) {
+			uint32_t to = ir_target(t, i);
+
+			if (preds[to] < 2)
+				preds[to]++;
+			if (!reached[to]) {
+				reached[to] = true;
+				todo[nr_todo++] = to;
+			}
+		}
+	}
+	for (uint32_t b = 0; b < l->nr_blocks; b++) {
+		f->chain[b] = UINT32_MAX;
+		f->head_of[b] = UINT32_MAX;
+	}
+	for (uint32_t b = 0; b < l->nr_blocks; b++) {
+		const struct ir_insn *t = l->block[b].nr ? terminator(&l->block[b]) : NULL;
+
+		if (!reached[b] || t->op != IR_bra || ends_with_barrier(&l->block[b]))
+			continue;
+		if (preds[t->target[0]] == 1 && !begins_with_sync(&l->block[t->target[0]]) && t->target[0] != b) {
+			f->chain[b] = t->target[0];
+			f->head_of[t->target[0]] = b;	/* for now: its predecessor */
+		}
+	}
+	/* Heads are reached blocks that nobody continues in; a chain has one. */
+	for (uint32_t b = 0; b < l->nr_blocks; b++) {
+		if (!reached[b] || f->head_of[b] != UINT32_MAX)
+			continue;
+		f->head_of[b] = b;
+		for (uint32_t c = f->chain[b]; c != UINT32_MAX; c = f->chain[c])
+			f->head_of[c] = b;
+	}
+	return true;
+}
+
+static const struct ir_insn *chain_end(const struct lower *l, const struct finish *f, uint32_t head)
+{
+	uint32_t b = head;
+
+	while (f->chain[b] != UINT32_MAX)
+		b = f->chain[b];
+	return terminator(&l->block[b]);
+}
+
+static bool order_blocks(struct lower *l, struct finish *f)
+{
+	uint32_t *node = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*node));	/* head -> graph node */
+	uint32_t *head = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*head)), nr = 0, nr_edges = 0;
+	struct lower_graph g;
+	uint32_t *first, *succ;
+
+	if (l->tmp->failed)
+		return false;
+	for (uint32_t b = 0; b < l->nr_blocks; b++)
+		if (f->head_of[b] == b) {
+			node[b] = nr;
+			head[nr++] = b;
+			nr_edges += ir_nr_targets(chain_end(l, f, b));
+		}
+	first = hg_pool_array(l->tmp, (size_t)nr + 1, sizeof(*first));
+	succ = hg_pool_array(l->tmp, nr_edges, sizeof(*succ));
+	f->order = hg_pool_array(l->tmp, nr, sizeof(*f->order));
+	f->place = hg_pool_array(l->tmp, l->nr_blocks, sizeof(*f->place));
+	if (l->tmp->failed)
+		return false;
+	nr_edges = 0;
+	for (uint32_t n = 0; n < nr; n++) {
+		const struct ir_insn *t = chain_end(l, f, head[n]);
+
+		first[n] = nr_edges;
+		/* The last one first: then a branch not taken stays next to its branch. */
+		for (uint32_t i = ir_nr_targets(t); i-- > 0;)
+			succ[nr_edges++] = node[f->head_of[ir_target(t, i)]];
+	}
+	first[nr] = nr_edges;
+	g = (struct lower_graph){ .nr = nr, .first = first, .succ = succ };
+	if (!lower_order(l->tmp, &g, f->order, &f->nr_places))
+		return false;
+	for (uint32_t i = 0; i < f->nr_places; i++) {
+		f->order[i] = head[f->order[i]];
+		f->place[f->order[i]] = i;
+	}
+	return true;
+}
+
+static void use_reg(const struct finish *f, ir_reg r)
+{
+	if (r != IR_NO_REG)
+		f->reg[r] = 0;
+}
+
+static void renumber_regs(struct lower *l, struct finish *f, struct ir_func *out)
+{
+	static const enum ir_type classes[] = { IR_PRED, IR_B16, IR_B32, IR_B64, IR_B128 };
+
+	for (uint32_t r = 0; r < l->fn->nr_regs; r++)
+		f->reg[r] = IR_NO_REG;
+	for (uint32_t p = 0; p < f->nr_places; p++)
+		for (uint32_t b = f->order[p]; b != UINT32_MAX; b = f->chain[b])
+			for (uint32_t i = 0; i < l->block[b].nr; i++) {
+				const struct ir_insn *in = &l->block[b].insn[i].ir;
+
+				use_reg(f, in->guard);
+				for (unsigned int d = 0; d < in->nr_dst; d++)
+					use_reg(f, in->dst[d]);
+				for (unsigned int s = 0; s < in->nr_src; s++)
+					if (in->src[s].kind == IR_OPD_REG)
+						use_reg(f, in->src[s].reg);
+			}
+	for (size_t c = 0; c < sizeof(classes) / sizeof(classes[0]); c++)
+		for (uint32_t r = 0; r < l->fn->nr_regs; r++)
+			if (f->reg[r] != IR_NO_REG && l->fn->reg_type[r] == classes[c])
+				f->reg[r] = out->nr_regs++;
+	out->reg_type = hg_pool_array(l->pool, out->nr_regs, sizeof(*out->reg_type));
+	if (!out->reg_type)
+		return;
+	for (uint32_t r = 0; r < l->fn->nr_regs; r++)
+		if (f->reg[r] != IR_NO_REG)
+			out->reg_type[f->reg[r]] = l->fn->reg_type[r];
+}
+
+/* Copies one instruction into the result, with final numbers. */
+static bool finish_insn(struct lower *l, const struct finish *f, struct ir_func *out, const struct lower_insn *from,
+			struct ir_insn *to, uint64_t dynamic_shared)
+{
+	char why[200];
+
+	*to = from->ir;
+	if (to->guard != IR_NO_REG)
+		to->guard = f->reg[to->guard];
+	to->dst = hg_pool_array(l->pool, to->nr_dst, sizeof(*to->dst));
+	to->src = hg_pool_array(l->pool, to->nr_src, sizeof(*to->src));
+	if (to->nr_targets)
+		to->targets = hg_pool_array(l->pool, to->nr_targets, sizeof(*to->targets));
+	if (l->pool->failed)
+		return false;
+	for (unsigned int d = 0; d < to->nr_dst; d++)
+		to->dst[d] = from->ir.dst[d] == IR_NO_REG ? IR_NO_REG : f->reg[from->ir.dst[d]];
+	for (unsigned int s = 0; s < to->nr_src; s++) {
+		struct ir_operand *o = &to->src[s];
+
+		*o = from->ir.src[s];
+		if (o->kind == IR_OPD_REG) {
+			o->reg = f->reg[o->reg];
+			continue;
+		}
+		o->reg = IR_NO_REG;
+		if (o->kind == IR_OPD_SREG && (o->index == IR_SREG_ENVREG1 || o->index == IR_SREG_ENVREG2))
+			out->uses_grid_sync = true;
+		if (o->kind != IR_OPD_VAR)
+			continue;
+		if (o->index == LOWER_DYNAMIC_SHARED) {
+			out->uses_dynamic_shared = true;
+			*o = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = dynamic_shared + o->imm };
+		} else if (is_storage(o)) {
+			*o = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG,
+						  .imm = l->storage[o->index & ~LOWER_STORAGE].offset + o->imm };
+		} else {
+			continue;
+		}
+		/* A 32-bit address wraps. */
+		if (to->op == IR_mov && ir_type_bits(to->type) == 32)
+			o->imm &= UINT32_MAX;
+	}
+	for (unsigned int t = 0; t < ir_nr_targets(to); t++) {
+		uint32_t place = f->place[f->head_of[ir_target(&from->ir, t)]];
+
+		if (to->op == IR_brx)
+			to->targets[t] = place;
+		else
+			to->target[t] = place;
+	}
+	if (!ir_check_insn(l->m, out, to, why, sizeof(why))) {
+		static const struct ptx_insn none;
+
+		l->in = from->from ? from->from : &none;
+		lower_bad(l, NULL, "%s", why);
+		return false;
+	}
+	return true;
+}
+
+/* Registers whose value is used as an address, backwards to the parameters they came from. */
+static void find_pointers(struct lower *l, struct ir_func *fn)
+{
+	bool *address = hg_pool_array(l->tmp, fn->nr_regs, sizeof(*address));
+	bool changed = true;
+
+	if (!address)
+		return;
+	for (int round = 0; changed && round < 100; round++) {
+		changed = false;
+		for (uint32_t b = fn->nr_blocks; b-- > 0;)
+			for (uint32_t i = fn->block[b].nr_insns; i-- > 0;) {
+				const struct ir_insn *in = &fn->block[b].insn[i];
+				bool is_memory = in->op == IR_ld || in->op == IR_st || in->op == IR_atom;
+				uint32_t use = 0;	/* sources that are addresses, too */
+
+				if (is_memory && in->space != IR_SHARED && in->space != IR_LOCAL && in->space != IR_PARAM)
+					use = 1;
+				else if (in->op == IR_cvta_to || in->op == IR_isspacep)
+					use = 1;
+				else if (in->nr_dst && in->dst[0] != IR_NO_REG && address[in->dst[0]] &&
+					 ir_type_bits(in->type) == 64)
+					switch (in->op) {
+					case IR_mov: case IR_sub: use = 1; break;
+					case IR_add: case IR_selp: use = 3; break;
+					case IR_slct: use = 3; break;
+					case IR_min: case IR_max: use = 3; break;
+					case IR_and: case IR_or: use = 3; break;
+					}
+				else if (in->op == IR_mad && in->nr_dst && address[in->dst[0]])
+					use = 4;
+				for (unsigned int s = 0; s < in->nr_src && s < 3; s++) {
+					const struct ir_operand *o = &in->src[s];
+
+					if (use >> s & 1 && o->kind == IR_OPD_REG && fn->reg_type[o->reg] == IR_B64 &&
+					    !address[o->reg])
+						changed = address[o->reg] = true;
+				}
+			}
+	}
+	for (uint32_t b = 0; b < fn->nr_blocks; b++)
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
+			const struct ir_insn *in = &fn->block[b].insn[i];
+			uint64_t offset;
+
+			if (in->op != IR_ld || in->space != IR_PARAM || in->src[0].kind != IR_OPD_IMM ||
+			    ir_type_bits(in->type) != 64)
+				continue;
+			offset = in->src[0].imm + in->src[1].imm;
+			for (unsigned int d = 0; d < in->nr_dst; d++, offset += 8)
+				for (uint32_t p = 0; p < fn->nr_params && in->dst[d] != IR_NO_REG; p++)
+					if (fn->param[p].offset == offset && fn->param[p].size == 8 && address[in->dst[d]])
+						fn->param[p].is_pointer = true;
+		}
+}
+
+/* From temporary blocks to the kernel in its final form. */
+static void finish_kernel(struct lower *l, struct ir_func *out)
+{
+	struct finish f = { 0 };
+	uint64_t shared = l->shared_bytes;
+
+	cut_blocks(l);
+	thread_blocks(l);
+	if (!chain_blocks(l, &f))
+		return;
+	collect_slots(l);
+	l->in = NULL;
+	if (lower_stopped(l))
+		return;
+	/* Accesses to parameters of inlined calls become moves, which may be more than there were. */
+	for (uint32_t b = 0; b < l->nr_blocks; b++) {
+		struct lower_block old = l->block[b];
+		bool any = false;
+
+		for (uint32_t i = 0; i < old.nr && !any; i++) {
+			const struct ir_insn *in = &old.insn[i].ir;
+
+			any = (in->op == IR_ld || in->op == IR_st) && is_storage(&in->src[0]);
+		}
+		if (!any)
+			continue;
+		l->block[b] = (struct lower_block){ 0 };
+		l->cur = b;
+		for (uint32_t i = 0; i < old.nr && !lower_stopped(l); i++) {
+			const struct ir_insn *in = &old.insn[i].ir;
+			struct lower_block *blk = &l->block[b];
+
+			if ((in->op == IR_ld || in->op == IR_st) && is_storage(&in->src[0]) &&
+			    !l->storage[in->src[0].index & ~LOWER_STORAGE].in_memory) {
+				for (unsigned int d = 0; d < data_count(in); d++)
+					slot_access(l, &old.insn[i], d);
+				continue;
+			}
+			if (!grow(l, (void **)&blk->insn, blk->nr, &blk->capacity, sizeof(*blk->insn)))
+				return;
+			blk->insn[blk->nr++] = old.insn[i];
+		}
+	}
+	if (lower_stopped(l) || !order_blocks(l, &f))
+		return;
+	f.reg = hg_pool_array(l->tmp, l->fn->nr_regs, sizeof(*f.reg));
+	if (!f.reg)
+		return;
+	renumber_regs(l, &f, out);
+	if (l->dynamic_align)
+		shared = align_up(shared, l->dynamic_align);
+	out->shared_bytes = (uint32_t)shared;
+	out->local_bytes = (uint32_t)align_up(l->local_bytes, 16);
+	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
+	if (l->pool->failed)
+		return;
+	out->nr_blocks = f.nr_places;
+	for (uint32_t p = 0; p < f.nr_places; p++) {
+		struct ir_block *blk = &out->block[p];
+		uint32_t nr = 0;
+
+		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
+			nr += l->block[b].nr - (f.chain[b] != UINT32_MAX);
+		blk->insn = hg_pool_array(l->pool, nr, sizeof(*blk->insn));
+		if (!blk->insn)
+			return;
+		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
+			for (uint32_t i = 0; i < l->block[b].nr - (f.chain[b] != UINT32_MAX); i++)
+				if (!finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++], shared))
+					return;
+	}
+	find_pointers(l, out);
+}
+
+static void lower_params(struct lower *l, struct ptx_func *fn, struct ir_func *out)
+{
+	uint64_t at = 0;
+
+	out->nr_params = fn->nr_params;
+	out->param = hg_pool_array(l->pool, fn->nr_params, sizeof(*out->param));
+	if (!out->param)
+		return;
+	for (uint32_t i = 0; i < fn->nr_params; i++) {
+		struct ptx_var *v = &fn->param[i]->var;
+
+		if (fn->param[i]->kind != PTX_SYM_VAR) {
+			lower_refuse(l, "parameters of kernels cannot be registers");
+			return;
+		}
+		v->epoch = l->epoch;
+		v->offset = at = align_up(at, v->align ? v->align : 1);
+		at += v->size;
+		if (at > 65536) {
+			lower_refuse(l, "more than 64 KiB of parameters");
+			return;
+		}
+		out->param[i] = (struct hg_param){ .offset = (uint32_t)v->offset, .size = (uint32_t)v->size,
+						   .align = v->align, .is_pointer = v->is_pointer };
+		if (v->refused)
+			lower_refuse(l, "parameter '%s': %s", fn->param[i]->name, v->refused);
+	}
+	out->param_bytes = (uint32_t)at;
+}
+
+static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *out)
+{
+	struct ir_func scratch = { 0 };
+
+	l->tmp = hg_pool_create();
+	if (!l->tmp) {
+		l->st = HG_ERR_NOMEM;
+		return;
+	}
+	l->kernel = fn;
+	l->fn = &scratch;
+	l->refused = NULL;
+	l->epoch++;
+	l->cap_regs = l->nr_insns = l->nr_blocks = l->cap_blocks = l->nr_storages = l->cap_storages = 0;
+	l->block = NULL;
+	l->storage = NULL;
+	l->shared_bytes = l->local_bytes = 0;
+	l->dynamic_align = 0;
+	l->cc = IR_NO_REG;
+	l->in = NULL;
+	l->inst = NULL;
+	l->guard = IR_NO_REG;
+	l->guard_neg = false;
+	out->name = hg_pool_strdup(l->pool, fn->sym->name);
+	out->line = fn->sym->line;
+	out->max_threads = fn->max_threads;
+	memcpy(out->req_threads, fn->req_threads, sizeof(out->req_threads));
+	lower_params(l, fn, out);
+	if (fn->refused)
+		lower_refuse(l, "%s", fn->refused);
+	if (!lower_stopped(l)) {
+		l->inst = new_inst(l, fn, NULL);
+		l->cur = lower_new_block(l);
+	}
+	if (l->inst && !lower_stopped(l)) {
+		uint32_t exit_block = l->inst->return_block = lower_new_block(l);
+
+		fn->is_busy = true;
+		lower_body(l);
+		fn->is_busy = false;
+		l->cur = exit_block;
+		l->in = NULL;
+		lower_emit(l, IR_exit, IR_NONE, 0, 0);
+		if (!lower_stopped(l))
+			finish_kernel(l, out);
+	}
+	/* Functions on the way when it stopped. */
+	for (struct lower_inst *i = l->inst; i; i = i->parent)
+		i->fn->is_busy = false;
+	if (!l->st && (l->tmp->failed || l->pool->failed))
+		l->st = HG_ERR_NOMEM;
+	if (l->refused) {
+		out->refused = (char *)l->refused;
+		out->nr_blocks = out->nr_regs = 0;
+		out->uses_dynamic_shared = out->uses_grid_sync = false;
+		out->shared_bytes = out->local_bytes = 0;
+		ptx_log_add(l->log, false, "%s", l->refused);
+	}
+	l->refused = NULL;
+	hg_pool_destroy(l->tmp);
+	l->tmp = NULL;
+}
+
+/* --- linking --------------------------------------------------------------------------------- */
+static int by_name(const void *a, const void *b)
+{
+	const struct ptx_sym *x = *(struct ptx_sym *const *)a, *y = *(struct ptx_sym *const *)b;
+	int c = strcmp(x->name, y->name);
+
+	/* The one that counts first: defined before not, strong before weak, larger before smaller. */
+	if (c)
+		return c;
+	if (x->is_defined != y->is_defined)
+		return x->is_defined ? -1 : 1;
+	if ((x->is_weak || x->is_common) != (y->is_weak || y->is_common))
+		return x->is_weak || x->is_common ? 1 : -1;
+	if (x->kind == PTX_SYM_VAR && y->kind == PTX_SYM_VAR && x->var.size != y->var.size)
+		return x->var.size > y->var.size ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static enum hg_status link_modules(struct ptx_module **module, size_t nr, struct ptx_log *log, struct hg_pool *tmp)
+{
+	struct ptx_sym **all;
+	size_t nr_all = 0, used = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		nr_all += module[i]->nr_syms;
+	all = hg_pool_array(tmp, nr_all, sizeof(struct ptx_sym *));
+	if (!all)
+		return HG_ERR_NOMEM;
+	for (size_t i = 0; i < nr; i++)
+		for (uint32_t s = 0; s < module[i]->nr_syms; s++) {
+			struct ptx_sym *sym = module[i]->sym[s];
+
+			/* A dynamic shared array is every block's own. */
+			if (sym->kind == PTX_SYM_VAR && sym->var.space == PTX_SHARED)
+				continue;
+			if (sym->is_visible || sym->is_extern || sym->is_weak || sym->is_common || (sym->kind == PTX_SYM_FUNC &&
+			    !sym->is_defined))
+				all[used++] = sym;
+		}
+	qsort(all, used, sizeof(struct ptx_sym *), by_name);
+	for (size_t i = 0, j; i < used; i = j) {
+		for (j = i + 1; j < used && !strcmp(all[i]->name, all[j]->name); j++) {
+			if (all[i]->kind != all[j]->kind && all[j]->is_defined) {
+				ptx_log_add(log, true, "'%s' is a variable in one module and a function in another",
+					    all[i]->name);
+				return HG_ERR_INVALID;
+			}
+			if (all[j]->is_defined && !all[j]->is_weak && !all[j]->is_common && !all[i]->is_weak && !all[i]->is_common) {
+				ptx_log_add(log, true, "'%s' is defined twice, in line %" PRIu32 " and in line %" PRIu32
+					    " of another module", all[i]->name, all[i]->line, all[j]->line);
+				return HG_ERR_INVALID;
+			}
+			all[j]->link = all[i];
+		}
+	}
+	return HG_OK;
+}
+
+static int name_order(const void *a, const void *b)
+{
+	return strcmp((*(struct ir_var *const *)a)->name, (*(struct ir_var *const *)b)->name);
+}
+
+/* Names are unique in a module, so that its text form can use them. */
+static bool unique_names(struct ir_module *m, struct hg_pool *tmp)
+{
+	struct ir_var **v = hg_pool_array(tmp, m->nr_vars, sizeof(struct ir_var *));
+
+	if (!v)
+		return false;
+	for (uint32_t i = 0; i < m->nr_vars; i++)
+		v[i] = &m->var[i];
+	qsort(v, m->nr_vars, sizeof(struct ir_var *), name_order);
+	for (uint32_t i = 0, j; i < m->nr_vars; i = j) {
+		for (j = i + 1; j < m->nr_vars && !strcmp(v[i]->name, v[j]->name); j++)
+			;
+		for (uint32_t k = i, n = 1; k < j && j - i > 1; k++)
+			if (!v[k]->is_visible)
+				v[k]->name = hg_pool_printf(m->pool, "%s.%" PRIu32, v[k]->name, n++);
+	}
+	return !m->pool->failed;
+}
+
+static enum hg_status lower_vars(struct ptx_module **module, size_t nr, struct ir_module *m, struct hg_pool *tmp)
+{
+	uint32_t nr_vars = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		if (pass) {
+			m->var = hg_pool_array(m->pool, nr_vars, sizeof(*m->var));
+			if (!m->var)
+				return HG_ERR_NOMEM;
+		}
+		for (size_t i = 0; i < nr; i++)
+			for (uint32_t s = 0; s < module[i]->nr_syms; s++) {
+				struct ptx_sym *sym = module[i]->sym[s];
+				struct ptx_var *v = &sym->var;
+				struct ir_var *out;
+
+				if (sym->kind != PTX_SYM_VAR || sym->link || !sym->is_defined ||
+				    (v->space != PTX_GLOBAL && v->space != PTX_CONST))
+					continue;
+				if (!pass) {
+					v->index = nr_vars++;
+					continue;
+				}
+				out = &m->var[m->nr_vars++];
+				out->name = hg_pool_strdup(m->pool, sym->name);
+				out->space = v->space == PTX_CONST ? IR_CONST : IR_GLOBAL;
+				out->size = v->size;
+				out->align = v->align ? v->align : 1;
+				out->is_visible = sym->is_visible;
+				if (v->init)
+					out->init = hg_pool_copy(m->pool, v->init, v->size);
+			}
+	}
+	if (m->pool->failed || !unique_names(m, tmp))
+		return HG_ERR_NOMEM;
+	for (size_t i = 0; i < nr; i++)
+		for (uint32_t s = 0; s < module[i]->nr_syms; s++) {
+			struct ptx_sym *sym = module[i]->sym[s];
+			struct ptx_var *v = &sym->var;
+			struct hg_var_reloc *r;
+
+			if (sym->kind != PTX_SYM_VAR || sym->link || !sym->is_defined || !v->nr_relocs || v->refused ||
+			    (v->space != PTX_GLOBAL && v->space != PTX_CONST))
+				continue;
+			r = hg_pool_array(m->pool, v->nr_relocs, sizeof(*r));
+			if (!r)
+				return HG_ERR_NOMEM;
+			for (size_t k = 0; k < v->nr_relocs; k++) {
+				struct ptx_sym *to = resolve(v->reloc[k].sym);
+
+				if (to->kind == PTX_SYM_FUNC)
+					v->refused = "initialised with the address of a function";
+				else if (to->kind != PTX_SYM_VAR || !to->is_defined)
+					v->refused = "initialised with the address of something that is defined nowhere";
+				else if (to->var.space != PTX_GLOBAL && to->var.space != PTX_CONST)
+					v->refused = "initialised with an address in shared or local memory";
+				if (v->refused)
+					break;
+				r[k] = (struct hg_var_reloc){ .offset = (uint32_t)v->reloc[k].offset, .var = to->var.index,
+							      .addend = v->reloc[k].addend };
+			}
+			if (v->refused)
+				continue;
+			m->var[v->index].relocs = r;
+			m->var[v->index].nr_relocs = v->nr_relocs;
+		}
+	return HG_OK;
+}
+
+enum hg_status ptx_lower(struct ptx_module **module, size_t nr, struct ptx_log *log, struct ir_module **out)
+{
+	struct hg_pool *pool = hg_pool_create(), *tmp = hg_pool_create();
+	struct lower l = { .log = log, .pool = pool };
+	uint32_t nr_funcs = 0;
+	enum hg_status st = HG_ERR_NOMEM;
+
+	if (!pool || !tmp)
+		goto err;
+	l.m = hg_pool_alloc(pool, sizeof(*l.m));
+	if (!l.m)
+		goto err;
+	l.m->pool = pool;
+	st = link_modules(module, nr, log, tmp);
+	if (st)
+		goto err;
+	st = lower_vars(module, nr, l.m, tmp);
+	if (st)
+		goto err;
+	for (int pass = 0; pass < 2 && !l.st; pass++) {
+		if (pass) {
+			l.m->func = hg_pool_array(pool, nr_funcs, sizeof(*l.m->func));
+			if (!l.m->func) {
+				l.st = HG_ERR_NOMEM;
+				break;
+			}
+		}
+		for (size_t i = 0; i < nr && !l.st; i++)
+			for (uint32_t s = 0; s < module[i]->nr_syms && !l.st; s++) {
+				struct ptx_sym *sym = module[i]->sym[s];
+
+				if (sym->kind != PTX_SYM_FUNC || sym->link || !sym->func || !sym->func->is_entry ||
+				    !sym->func->has_body)
+					continue;
+				if (!pass)
+					nr_funcs++;
+				else
+					lower_kernel(&l, sym->func, &l.m->func[l.m->nr_funcs++]);
+			}
+	}
+	st = l.st;
+	if (!st)
+		st = ir_verify(l.m);
+	if (st)
+		goto err;
+	hg_pool_destroy(tmp);
+	*out = l.m;
+	return HG_OK;
+err:
+	hg_pool_destroy(tmp);
+	hg_pool_destroy(pool);
+	return st;
+}

@@ -1,0 +1,110 @@
+/* lower.h - what lower.c and lower_insn.c share: a kernel on its way from PTX to hgIR. */
+#ifndef HG_TRANSLATE_LOWER_H
+#define HG_TRANSLATE_LOWER_H
+
+#include "translate/ptx.h"
+
+/* Operands that get their value when the kernel is complete: IR_OPD_VAR with one of these in `index`. */
+#define LOWER_DYNAMIC_SHARED UINT32_C(0x7fffffff)	/* where dynamic shared memory begins */
+#define LOWER_STORAGE UINT32_C(0x80000000)		/* | number: a parameter of an inlined call */
+
+#define LOWER_MAX_INSNS (UINT32_C(1) << 22)	/* of one kernel, all inlined */
+#define LOWER_MAX_DEPTH 48			/* of calls */
+
+struct lower_insn {
+	struct ir_insn ir;
+	const struct ptx_insn *from;
+};
+
+struct lower_block {
+	struct lower_insn *insn;
+	uint32_t nr, capacity;
+};
+
+/* A parameter of an inlined call: registers when every access fits, else local memory. */
+struct lower_storage {
+	const struct ptx_var *var;
+	bool in_memory;
+	uint32_t offset;	/* in the local window */
+	struct lower_slot { uint32_t offset, bits; ir_reg reg; } *slot;
+	uint32_t nr_slots, cap_slots;
+};
+
+/* One inlined copy of a function; the outermost is the kernel. */
+struct lower_inst {
+	struct lower_inst *parent;
+	struct ptx_func *fn;
+	ir_reg reg_base;
+	uint32_t *label_block;		/* UINT32_MAX: none yet */
+	uint32_t *storage;		/* of each of its .param variables */
+	uint32_t return_block;
+	uint32_t depth;
+};
+
+struct lower {
+	struct ptx_log *log;
+	struct hg_pool *pool;		/* the result's */
+	struct ir_module *m;
+	enum hg_status st;		/* malformed: the whole load fails */
+
+	/* the kernel at hand */
+	struct hg_pool *tmp;
+	struct ptx_func *kernel;
+	struct ir_func *fn;		/* reg_type grows here */
+	const char *refused;
+	uint32_t epoch, cap_regs, nr_insns;
+	struct lower_block *block;
+	uint32_t nr_blocks, cap_blocks, cur;
+	uint64_t shared_bytes, local_bytes;
+	uint32_t dynamic_align;
+	struct lower_storage *storage;
+	uint32_t nr_storages, cap_storages;
+	ir_reg cc;
+	struct lower_inst *inst;
+
+	/* the instruction at hand */
+	const struct ptx_insn *in;
+	ir_reg guard;			/* put on everything emitted */
+	bool guard_neg;
+	uint64_t seen[(PTX_W_COUNT + 63) / 64];	/* its modifiers that nobody has taken */
+	enum ir_type type[4];
+	uint32_t nr_types;
+};
+
+static inline bool lower_stopped(const struct lower *l)
+{
+	return l->st || l->refused || l->tmp->failed || l->pool->failed;
+}
+
+/* This kernel cannot be translated; the first reason counts. */
+void lower_refuse(struct lower *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* This is not PTX. */
+void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+ir_reg lower_reg(struct lower *l, enum ir_type class);
+uint32_t lower_new_block(struct lower *l);
+/* A new instruction in the current block, guarded as the PTX one is. NULL when stopped. */
+struct ir_insn *lower_emit(struct lower *l, enum ir_op op, enum ir_type type, unsigned int nr_dst, unsigned int nr_src);
+void lower_bra(struct lower *l, uint32_t to);
+void lower_cbra(struct lower *l, ir_reg pred, bool neg, uint32_t yes, uint32_t no);
+uint32_t lower_label(struct lower *l, const struct ptx_opd *o);	/* its block */
+/* Ends the current block, so that the next instruction begins one. */
+void lower_split(struct lower *l);
+
+/* The address of a variable as an operand, in the variable's own space. */
+bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym *sym, uint64_t offset, struct ir_operand *out,
+		       enum ir_space *space);
+void lower_call(struct lower *l);
+uint32_t lower_storage(struct lower *l, const struct ptx_var *v);
+
+/* Lowers l->in: lower_insn.c's whole work. */
+void lower_insn(struct lower *l);
+
+/* lower_order.c: blocks in reverse post-order, the blocks of a loop together. order[i] is the block at place i. */
+struct lower_graph {
+	uint32_t nr;
+	const uint32_t *first, *succ;	/* successors of b: succ[first[b]…first[b+1]) */
+};
+bool lower_order(struct hg_pool *tmp, const struct lower_graph *g, uint32_t *order, uint32_t *nr_reached);
+
+#endif
