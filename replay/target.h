@@ -25,7 +25,7 @@ struct hg_target_info {
 	uint64_t memory_bytes;
 	uint32_t nr_multiprocessors, warp_size, clock_khz;
 	uint32_t max_threads_per_block, max_shared_bytes, max_shared_optin_bytes;
-	bool keeps_addresses;		/* `alloc` gives any free wanted address in the arena */
+	bool keeps_addresses;		/* `map` gives any free wanted address */
 	bool host_access;		/* kernels reach any host memory at its own address */
 };
 
@@ -59,9 +59,8 @@ struct hg_target_ops {
 	void (*info)(struct hg_target *t, struct hg_target_info *out);
 
 	/*
-	 * wanted 0: anywhere in the arena. Otherwise exactly there (it may cover part of a page of
-	 * another allocation's range: reserve() first), or HG_ERR_NOSPC. Sizes and addresses are
-	 * multiples of HG_ARENA_GRANULE: the portable driver sub-allocates.
+	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. Sizes and addresses are
+	 * multiples of HG_ARENA_GRANULE: the portable driver sub-allocates, and it unmaps whole what it mapped.
 	 */
 	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
@@ -93,14 +92,13 @@ struct hg_target_ops {
 	uint64_t (*mark_time_ns)(struct hg_mark *m);
 
 	bool (*queue_is_idle)(struct hg_queue *q);
-	enum hg_status (*queue_sync)(struct hg_queue *q);
+	enum hg_status (*queue_sync)(struct hg_queue *q);	/* waits for what was queued before the call */
 	/*
-	 * The first kernel failure since open or fault_clear, sticky; false when there was none. A few
-	 * nanoseconds when there was none. Until it is cleared, work queued anywhere is dropped, except
-	 * host functions and marks.
+	 * Takes the oldest kernel failure that was not taken yet; false, after a few nanoseconds, when there is
+	 * none. The queue where a kernel failed drops all its later work, except host functions and marks,
+	 * and its queue_sync gives HG_ERR_FAULT, until it is destroyed; other queues go on.
 	 */
-	bool (*fault)(struct hg_target *t, struct hg_fault *out);	/* out may be NULL */
-	void (*fault_clear)(struct hg_target *t);
+	bool (*fault)(struct hg_target *t, struct hg_fault *out);
 
 	/* Blocking transfers, for snapshots and restores, outside any queue. */
 	enum hg_status (*read)(struct hg_target *t, void *dst, hg_dptr src, size_t size);

@@ -1,0 +1,27 @@
+/* arena.h - which addresses of a range are free. */
+#ifndef HG_REPLAY_ARENA_H
+#define HG_REPLAY_ARENA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/status.h"
+
+/* Free pieces of one address range, lowest first. Not thread-safe. Zero-initialised has no addresses. */
+struct hg_arena {
+	struct arena_piece *root;
+	uint64_t base, size;
+	uint64_t random;	/* state of the tree's priorities */
+};
+
+enum hg_status hg_arena_init(struct hg_arena *a, uint64_t base, uint64_t size) HG_MUST_CHECK;
+void hg_arena_fini(struct hg_arena *a);
+/* The lowest address, a multiple of align (a power of two), where size bytes are free. HG_ERR_NOSPC: none. */
+enum hg_status hg_arena_take(struct hg_arena *a, uint64_t size, uint64_t align, uint64_t *out) HG_MUST_CHECK;
+/* Exactly there. HG_ERR_NOSPC: not all of it is free, or it is not in the range. No message. */
+enum hg_status hg_arena_take_at(struct hg_arena *a, uint64_t addr, uint64_t size) HG_MUST_CHECK;
+/* Gives back what a take gave. Without memory for a new piece the addresses stay unused, with a message. */
+void hg_arena_give(struct hg_arena *a, uint64_t addr, uint64_t size);
+bool hg_arena_has(const struct hg_arena *a, uint64_t addr);	/* in the range, free or not */
+
+#endif

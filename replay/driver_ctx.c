@@ -1,0 +1,745 @@
+/* driver_ctx.c - contexts, primary and created, and each thread's stack of them. */
+#include <stdlib.h>
+
+#include "common/msg.h"
+#include "replay/driver_priv.h"
+
+#define KNOWN_FLAGS CU_CTX_FLAGS_MASK
+
+static void ctx_free(struct drv_obj *obj)
+{
+	struct drv_ctx *ctx = (struct drv_ctx *)obj;
+
+	pthread_mutex_destroy(&ctx->lock);
+	free(ctx);
+}
+
+static void limits_reset(struct drv_ctx *ctx)
+{
+	for (int i = 0; i < DRV_NR_LIMITS; i++)
+		ctx->limit[i] = 0;
+	ctx->limit[CU_LIMIT_STACK_SIZE] = 1024;
+	ctx->limit[CU_LIMIT_PRINTF_FIFO_SIZE] = 1u << 20;
+	ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = 8u << 20;
+	ctx->limit[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
+	ctx->cache_config = CU_FUNC_CACHE_PREFER_NONE;
+	ctx->shared_config = CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE;
+}
+
+CUresult drv_ctx_new(CUdevice device, bool primary, struct drv_ctx **out)
+{
+	struct drv_ctx *ctx = calloc(1, sizeof(*ctx));
+	CUresult r;
+
+	if (!ctx)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	drv_obj_init(&ctx->obj, DRV_CTX, NULL, ctx_free);
+	pthread_mutex_init(&ctx->lock, NULL);
+	ctx->device = device;
+	ctx->primary = primary;
+	ctx->alive = !primary;
+	ctx->id = atomic_fetch_add(&drv.next_id, 1);
+	ctx->api_version = DRV_CUDA_VERSION;
+	limits_reset(ctx);
+	r = drv_obj_publish(&ctx->obj);
+	if (r) {
+		drv_obj_put(&ctx->obj);
+		return r;
+	}
+	*out = ctx;
+	return CUDA_SUCCESS;
+}
+
+struct ctx_list {
+	struct drv_ctx **ctx;
+	size_t nr, capacity;
+};
+
+static int ctx_collect(uint64_t key, uint64_t value, void *arg)
+{
+	struct drv_obj *obj = (struct drv_obj *)(uintptr_t)value;
+	struct ctx_list *list = arg;
+
+	(void)key;
+	if (obj->kind != DRV_CTX)
+		return 0;
+	if (list->nr == list->capacity) {
+		size_t capacity = list->capacity ? 2 * list->capacity : 8;
+		struct drv_ctx **grown = realloc(list->ctx, capacity * sizeof(*grown));
+
+		if (!grown)
+			return -1;
+		list->ctx = grown;
+		list->capacity = capacity;
+	}
+	drv_obj_ref(obj);
+	list->ctx[list->nr++] = (struct drv_ctx *)obj;
+	return 0;
+}
+
+enum hg_status drv_each_ctx(enum hg_status (*each)(struct drv_ctx *ctx, void *arg), void *arg)
+{
+	struct ctx_list list = { 0 };
+	enum hg_status st = HG_OK;
+
+	pthread_rwlock_rdlock(&drv.lock);
+	if (hg_idmap_each(&drv.handles, ctx_collect, &list))
+		st = HG_ERR_NOMEM;
+	pthread_rwlock_unlock(&drv.lock);
+	for (size_t i = 0; i < list.nr; i++) {
+		if (!st)
+			st = each(list.ctx[i], arg);
+		drv_obj_put(&list.ctx[i]->obj);
+	}
+	free(list.ctx);
+	return st;
+}
+
+/* The waiting itself is done without the lock: other threads may go on issuing work. */
+enum hg_status drv_ctx_sync(struct drv_ctx *ctx)
+{
+	struct drv_stream **stream;
+	size_t nr = 0, i = 0;
+
+	pthread_mutex_lock(&ctx->lock);
+	for (struct drv_stream *s = ctx->streams; s; s = s->next)
+		nr++;
+	stream = calloc(nr + 1, sizeof(*stream));
+	if (!stream) {
+		pthread_mutex_unlock(&ctx->lock);
+		return HG_ERR_NOMEM;
+	}
+	for (struct drv_stream *s = ctx->streams; s; s = s->next) {
+		drv_obj_ref(&s->obj);
+		stream[i++] = s;
+	}
+	pthread_mutex_unlock(&ctx->lock);
+
+	for (i = 0; i < nr; i++) {
+		/* what failed is in the context's error */
+		enum hg_status st = drv.ops->queue_sync(stream[i]->queue);
+
+		(void)st;
+		drv_obj_put(&stream[i]->obj);
+	}
+	free(stream);
+	pthread_mutex_lock(&ctx->lock);
+	drv_streams_reap(ctx);
+	pthread_mutex_unlock(&ctx->lock);
+	return HG_OK;
+}
+
+/* The last object of a context that ends, its handle no longer valid; with the registry's reference. */
+static struct drv_obj *object_take(struct drv_ctx *ctx)
+{
+	struct drv_obj *obj;
+
+	pthread_rwlock_rdlock(&drv.lock);
+	obj = ctx->objects;
+	if (obj)
+		drv_obj_ref(obj);
+	pthread_rwlock_unlock(&drv.lock);
+	return obj;
+}
+
+void drv_ctx_end(struct drv_ctx *ctx)
+{
+	struct drv_stream *streams, *next;
+	struct drv_obj *obj;
+	CUresult r;
+
+	atomic_store(&ctx->alive, false);
+	if (drv_ctx_sync(ctx))
+		pr_warn("out of memory: cannot wait for the work of a context that ends");
+	/* failures of its kernels are taken while its queues can still be told from others */
+	r = drv_ctx_error(ctx);
+	for (obj = object_take(ctx); obj; obj = object_take(ctx)) {
+		switch (obj->kind) {
+		case DRV_STREAM:
+			r = drv_cuStreamDestroy_v2((CUstream)obj);
+			break;
+		case DRV_EVENT:
+			r = drv_cuEventDestroy_v2((CUevent)obj);
+			break;
+		case DRV_MODULE:
+			r = drv_cuModuleUnload((CUmodule)obj);
+			break;
+		default:
+			r = CUDA_ERROR_INVALID_HANDLE;
+		}
+		/* whatever it was, it leaves the list, or this would not end */
+		if (r)
+			drv_obj_put(drv_obj_retire(obj, obj->kind));
+		drv_obj_put(obj);
+	}
+	pthread_mutex_lock(&ctx->lock);
+	streams = ctx->streams;
+	ctx->streams = NULL;
+	ctx->legacy = NULL;
+	pthread_mutex_unlock(&ctx->lock);
+	for (; streams; streams = next) {
+		next = streams->next;
+		streams->dying = true;
+		drv_obj_put(&streams->obj);
+	}
+	drv_mem_end_ctx(ctx);
+	atomic_store(&ctx->error, 0);
+	limits_reset(ctx);
+}
+
+static CUresult check_device(CUdevice dev)
+{
+	CUresult r = drv_ready();
+
+	if (r)
+		return r;
+	return dev >= 0 && dev < drv.nr_devices ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+/* primary contexts */
+
+CUresult drv_cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice dev)
+{
+	CUresult r = check_device(dev);
+	struct drv_ctx *ctx;
+
+	if (r)
+		return r;
+	if (!out)
+		return CUDA_ERROR_INVALID_VALUE;
+	ctx = drv.primary[dev];
+	pthread_rwlock_wrlock(&drv.lock);
+	ctx->retained++;
+	atomic_store(&ctx->alive, true);
+	pthread_rwlock_unlock(&drv.lock);
+	*out = (CUcontext)ctx;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuDevicePrimaryCtxRelease_v2(CUdevice dev)
+{
+	CUresult r = check_device(dev);
+	struct drv_ctx *ctx;
+	bool ends;
+
+	if (r)
+		return r;
+	ctx = drv.primary[dev];
+	pthread_rwlock_wrlock(&drv.lock);
+	ends = ctx->retained == 1;
+	if (!ctx->retained)
+		r = CUDA_ERROR_INVALID_CONTEXT;
+	else
+		ctx->retained--;
+	pthread_rwlock_unlock(&drv.lock);
+	if (ends)
+		drv_ctx_end(ctx);
+	return r;
+}
+
+CUresult drv_cuDevicePrimaryCtxRelease(CUdevice dev)
+{
+	return drv_cuDevicePrimaryCtxRelease_v2(dev);
+}
+
+CUresult drv_cuDevicePrimaryCtxReset_v2(CUdevice dev)
+{
+	CUresult r = check_device(dev);
+	struct drv_ctx *ctx;
+	bool was_alive;
+
+	if (r)
+		return r;
+	ctx = drv.primary[dev];
+	pthread_rwlock_wrlock(&drv.lock);
+	was_alive = ctx->alive;
+	ctx->retained = 0;
+	pthread_rwlock_unlock(&drv.lock);
+	if (!was_alive)
+		return CUDA_SUCCESS;
+	drv_ctx_end(ctx);
+	return drv_libraries_reset();
+}
+
+CUresult drv_cuDevicePrimaryCtxReset(CUdevice dev)
+{
+	return drv_cuDevicePrimaryCtxReset_v2(dev);
+}
+
+CUresult drv_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active)
+{
+	CUresult r = check_device(dev);
+
+	if (r)
+		return r;
+	if (!flags || !active)
+		return CUDA_ERROR_INVALID_VALUE;
+	*flags = drv.primary[dev]->flags;
+	*active = drv.primary[dev]->alive;
+	return CUDA_SUCCESS;
+}
+
+static bool flags_valid(unsigned int flags)
+{
+	unsigned int sched = flags & CU_CTX_SCHED_MASK;
+
+	return !(flags & ~(unsigned int)KNOWN_FLAGS) &&
+		(sched == CU_CTX_SCHED_AUTO || sched == CU_CTX_SCHED_SPIN || sched == CU_CTX_SCHED_YIELD ||
+		 sched == CU_CTX_SCHED_BLOCKING_SYNC);
+}
+
+CUresult drv_cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags)
+{
+	CUresult r = check_device(dev);
+
+	if (r)
+		return r;
+	if (!flags_valid(flags))
+		return CUDA_ERROR_INVALID_VALUE;
+	drv.primary[dev]->flags = flags;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags)
+{
+	return drv_cuDevicePrimaryCtxSetFlags_v2(dev, flags);
+}
+
+/* the stack of the calling thread */
+
+static CUresult stack_push(struct drv_thread *t, struct drv_ctx *ctx)
+{
+	if (t->depth == t->capacity) {
+		size_t capacity = t->capacity ? 2 * t->capacity : 4;
+		struct drv_ctx **grown = realloc(t->stack, capacity * sizeof(*grown));
+
+		if (!grown)
+			return CUDA_ERROR_OUT_OF_MEMORY;
+		t->stack = grown;
+		t->capacity = capacity;
+	}
+	drv_obj_ref(&ctx->obj);
+	t->stack[t->depth++] = ctx;
+	return CUDA_SUCCESS;
+}
+
+static void stack_pop(struct drv_thread *t)
+{
+	drv_obj_put(&t->stack[--t->depth]->obj);
+}
+
+CUresult drv_cuCtxPushCurrent_v2(CUcontext handle)
+{
+	struct drv_thread *t = drv_thread();
+	struct drv_ctx *ctx;
+	CUresult r = drv_ready();
+
+	if (r)
+		return r;
+	if (!t)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	ctx = drv_obj_get(handle, DRV_CTX);
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	r = stack_push(t, ctx);
+	drv_obj_put(&ctx->obj);
+	return r;
+}
+
+CUresult drv_cuCtxPushCurrent(CUcontext handle)
+{
+	return drv_cuCtxPushCurrent_v2(handle);
+}
+
+CUresult drv_cuCtxPopCurrent_v2(CUcontext *out)
+{
+	struct drv_thread *t = drv_thread();
+	CUresult r = drv_ready();
+
+	if (r)
+		return r;
+	if (!t)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (!t->depth)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (out)
+		*out = (CUcontext)t->stack[t->depth - 1];
+	stack_pop(t);
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxPopCurrent(CUcontext *out)
+{
+	return drv_cuCtxPopCurrent_v2(out);
+}
+
+CUresult drv_cuCtxSetCurrent(CUcontext handle)
+{
+	struct drv_thread *t = drv_thread();
+	struct drv_ctx *ctx;
+	CUresult r = drv_ready();
+
+	if (r)
+		return r;
+	if (!t)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (!handle) {
+		if (t->depth)
+			stack_pop(t);
+		return CUDA_SUCCESS;
+	}
+	ctx = drv_obj_get(handle, DRV_CTX);
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (t->depth) {
+		drv_obj_put(&t->stack[t->depth - 1]->obj);
+		t->stack[t->depth - 1] = ctx;	/* takes the reference */
+		return CUDA_SUCCESS;
+	}
+	r = stack_push(t, ctx);
+	drv_obj_put(&ctx->obj);
+	return r;
+}
+
+CUresult drv_cuCtxGetCurrent(CUcontext *out)
+{
+	struct drv_thread *t = drv_thread();
+	CUresult r = drv_ready();
+
+	if (r)
+		return r;
+	if (!out)
+		return CUDA_ERROR_INVALID_VALUE;
+	*out = t && t->depth ? (CUcontext)t->stack[t->depth - 1] : NULL;
+	return CUDA_SUCCESS;
+}
+
+/* created contexts */
+
+CUresult drv_cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice dev)
+{
+	struct drv_thread *t = drv_thread();
+	CUresult r = check_device(dev);
+	struct drv_ctx *ctx;
+
+	if (r)
+		return r;
+	if (!out || !flags_valid(flags))
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!t)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	r = drv_ctx_new(dev, false, &ctx);
+	if (r)
+		return r;
+	ctx->flags = flags;
+	r = stack_push(t, ctx);
+	if (r) {
+		drv_obj_put(drv_obj_retire(ctx, DRV_CTX));
+		return r;
+	}
+	*out = (CUcontext)ctx;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxCreate(CUcontext *out, unsigned int flags, CUdevice dev)
+{
+	return drv_cuCtxCreate_v2(out, flags, dev);
+}
+
+CUresult drv_cuCtxCreate_v3(CUcontext *out, CUexecAffinityParam *params, int nr_params, unsigned int flags,
+			    CUdevice dev)
+{
+	if (params || nr_params)
+		return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+	return drv_cuCtxCreate_v2(out, flags, dev);
+}
+
+CUresult drv_cuCtxCreate_v4(CUcontext *out, CUctxCreateParams *params, unsigned int flags, CUdevice dev)
+{
+	if (params && params->execAffinityParams && params->numExecAffinityParams)
+		return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+	if (params && params->cigParams)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	return drv_cuCtxCreate_v2(out, flags, dev);
+}
+
+CUresult drv_cuCtxDestroy_v2(CUcontext handle)
+{
+	struct drv_thread *t = drv_thread();
+	struct drv_ctx *ctx;
+	CUresult r = drv_ready();
+
+	if (r)
+		return r;
+	ctx = drv_obj_get(handle, DRV_CTX);
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	drv_obj_put(&ctx->obj);
+	if (ctx->primary)	/* released or reset, never destroyed */
+		return CUDA_ERROR_INVALID_CONTEXT;
+	ctx = drv_obj_retire(handle, DRV_CTX);
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	drv_ctx_end(ctx);
+	if (t && t->depth && t->stack[t->depth - 1] == ctx)
+		stack_pop(t);
+	drv_obj_put(&ctx->obj);
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxDestroy(CUcontext handle)
+{
+	return drv_cuCtxDestroy_v2(handle);
+}
+
+CUresult drv_cuCtxDetach(CUcontext handle)
+{
+	return drv_cuCtxDestroy_v2(handle);
+}
+
+/* what a context knows */
+
+CUresult drv_cuCtxGetDevice_v2(CUdevice *device, CUcontext handle)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_ctx_get(handle, &ctx);
+
+	if (r)
+		return r;
+	if (device)
+		*device = ctx->device;
+	drv_obj_put(&ctx->obj);
+	return device ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult drv_cuCtxGetDevice(CUdevice *device)
+{
+	return drv_cuCtxGetDevice_v2(device, NULL);
+}
+
+CUresult drv_cuCtxGetFlags(unsigned int *flags)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	*flags = ctx->flags;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxSetFlags(unsigned int flags)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!flags_valid(flags))
+		return CUDA_ERROR_INVALID_VALUE;
+	ctx->flags = flags;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxGetId(CUcontext handle, unsigned long long *id)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_ctx_get(handle, &ctx);
+
+	if (r)
+		return r;
+	if (id)
+		*id = ctx->id;
+	drv_obj_put(&ctx->obj);
+	return id ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult drv_cuCtxSynchronize_v2(CUcontext handle)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_ctx_get(handle, &ctx);
+
+	if (r)
+		return r;
+	r = drv_result(drv_ctx_sync(ctx));
+	if (!r)
+		r = drv_ctx_error(ctx);
+	drv_obj_put(&ctx->obj);
+	return r;
+}
+
+CUresult drv_cuCtxSynchronize(void)
+{
+	return drv_cuCtxSynchronize_v2(NULL);
+}
+
+CUresult drv_cuCtxSetLimit(CUlimit limit, size_t value)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	switch (limit) {
+	case CU_LIMIT_STACK_SIZE:
+		if (value > DRV_LOCAL_LIMIT)
+			return CUDA_ERROR_INVALID_VALUE;
+		break;
+	case CU_LIMIT_PRINTF_FIFO_SIZE:
+	case CU_LIMIT_MALLOC_HEAP_SIZE:
+		break;
+	case CU_LIMIT_MAX_L2_FETCH_GRANULARITY:
+		if (value > 128)
+			return CUDA_ERROR_INVALID_VALUE;
+		break;
+	case CU_LIMIT_PERSISTING_L2_CACHE_SIZE:
+		value = 0;	/* of a device that has none, everything is clamped to this */
+		break;
+	case CU_LIMIT_SHMEM_SIZE:
+	case CU_LIMIT_CIG_ENABLED:
+	case CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED:
+	case CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH:
+	case CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT:
+		return CUDA_ERROR_UNSUPPORTED_LIMIT;
+	default:
+		return CUDA_ERROR_INVALID_VALUE;
+	}
+	ctx->limit[limit] = value;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxGetLimit(size_t *value, CUlimit limit)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!value || (int)limit < 0 || limit >= DRV_NR_LIMITS || limit >= CU_LIMIT_MAX)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (limit == CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH || limit == CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT)
+		return CUDA_ERROR_UNSUPPORTED_LIMIT;
+	*value = ctx->limit[limit];
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxGetCacheConfig(CUfunc_cache *config)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!config)
+		return CUDA_ERROR_INVALID_VALUE;
+	*config = ctx->cache_config;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxSetCacheConfig(CUfunc_cache config)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if ((int)config < 0 || config > CU_FUNC_CACHE_PREFER_EQUAL)
+		return CUDA_ERROR_INVALID_VALUE;
+	ctx->cache_config = config;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxGetSharedMemConfig(CUsharedconfig *config)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!config)
+		return CUDA_ERROR_INVALID_VALUE;
+	*config = ctx->shared_config;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxSetSharedMemConfig(CUsharedconfig config)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if ((int)config < 0 || config > CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE)
+		return CUDA_ERROR_INVALID_VALUE;
+	ctx->shared_config = config;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxGetApiVersion(CUcontext handle, unsigned int *version)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_ctx_get(handle, &ctx);
+
+	if (r)
+		return r;
+	if (version)
+		*version = ctx->api_version;
+	drv_obj_put(&ctx->obj);
+	return version ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult drv_cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (least)
+		*least = 0;
+	if (greatest)
+		*greatest = DRV_GREATEST_PRIORITY;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuCtxResetPersistingL2Cache(void)
+{
+	struct drv_ctx *ctx;
+
+	return drv_current(&ctx);
+}
+
+CUresult drv_cuCtxGetExecAffinity(CUexecAffinityParam *out, CUexecAffinityType type)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!out || type != CU_EXEC_AFFINITY_TYPE_SM_COUNT)
+		return CUDA_ERROR_INVALID_VALUE;
+	return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+}
+
+CUresult drv_cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	return (struct drv_ctx *)peer == ctx ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+}
+
+CUresult drv_cuCtxDisablePeerAccess(CUcontext peer)
+{
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	(void)peer;
+	return r ? r : CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
+}
