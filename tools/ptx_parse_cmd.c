@@ -72,11 +72,12 @@ static bool section(const char *data, size_t size, const Elf64_Ehdr *eh, unsigne
 static enum hg_status section_images(const char *data, size_t size, size_t *found,
 				     enum hg_status (*each)(const void *image, size_t size, void *arg), void *arg)
 {
+	enum hg_status worst = HG_OK;
 	size_t at = 0;
 
 	while (at + 16 <= size) {
-		uint32_t magic;
 		enum hg_status st;
+		uint32_t magic;
 		size_t n;
 
 		memcpy(&magic, data + at, sizeof(magic));
@@ -89,20 +90,22 @@ static enum hg_status section_images(const char *data, size_t size, size_t *foun
 			pr_err("a fatbin of %zu bytes does not fit in its section", n);
 			return HG_ERR_CORRUPT;
 		}
-		st = each(data + at, n, arg);
-		if (st)
-			return st;
 		(*found)++;
+		st = each(data + at, n, arg);
+		if (st && st != HG_ERR_UNSUPPORTED)
+			return st;
+		if (st)
+			worst = st;	/* the others may still be read */
 		at += (n + 3) & ~(size_t)3;
 	}
-	return HG_OK;
+	return worst;
 }
 
 enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const void *image, size_t size, void *arg), void *arg)
 {
+	enum hg_status st, worst = HG_OK;
 	size_t size, found = 0;
 	Elf64_Shdr sh, names;
-	enum hg_status st;
 	Elf64_Ehdr eh;
 	char *data;
 
@@ -133,7 +136,13 @@ enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const vo
 		name = data + names.sh_offset + sh.sh_name;
 		if (!strcmp(name, ".nv_fatbin") || !strcmp(name, "__nv_relfatbin"))
 			st = section_images(data + sh.sh_offset, sh.sh_size, &found, each, arg);
+		if (st == HG_ERR_UNSUPPORTED) {
+			worst = st;
+			st = HG_OK;
+		}
 	}
+	if (!st)
+		st = worst;
 	free(data);
 	if (!st && !found) {
 		pr_err("'%s' holds no GPU code", path);

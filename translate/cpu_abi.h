@@ -28,21 +28,31 @@ struct hg_cpu_frame {
 	uint32_t pc[HG_WARP];
 	uint32_t barrier[HG_WARP], count[HG_WARP];	/* of lanes that wait: which, and for how many threads (0: all) */
 	uint32_t pred[HG_WARP];	/* bar.red: the lane's operand, replaced by the result when it is released */
+	uint32_t red_op[HG_WARP];	/* …and its sub */
 	uint32_t alive;		/* lanes that have not exited */
 	uint32_t waiting;	/* lanes that wait at a barrier */
 	uint32_t blocked;	/* lanes that wait for others of the warp */
 	uint32_t red;		/* lanes of `waiting` that wait in a bar.red */
-	uint32_t red_op[HG_WARP];	/* sub of their bar.red */
 	uint32_t resume;	/* HG_CPU_START, HG_CPU_LANES, or HG_CPU_POINT + n: all lanes go on together at yield point n */
 	uint32_t turn;		/* lane that last got its turn by force */
+	uint32_t spun;		/* the last yield was HG_CPU_SPIN: others take their turn first */
+	uint32_t stuck;		/* …of some lanes of the warp, while others of it wait for them; HG_CPU_LANES is possible then */
 	uint32_t warp;		/* in its block */
-	uint32_t pad;
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
 	unsigned char *local;	/* lane * local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */
 };
 
-enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK };
+/*
+ * A kernel is compiled in two variants. The ordinary one relies on lanes meeting again where branches
+ * join, runs them in that order, and keeps uniform registers once for the warp. When lanes of one warp wait
+ * for each other in another order (a barrier that only some reach, a warp operation whose lanes are
+ * elsewhere, a lane that holds what others spin for), it yields HG_CPU_DEOPT with resume = HG_CPU_LANES, and
+ * the other variant, which runs lanes in any order, continues from the frame. The two agree on the spill area: the slot of
+ * each register that is live into some block, 32 elements of it (predicates: 32 bits). A warp that yields
+ * at a point (HG_CPU_POINT) goes on in the ordinary variant, of any tier.
+ */
+enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT };
 
 /* One block's constants. */
 struct hg_cpu_env {

@@ -44,6 +44,8 @@ const struct hg_cpu_kernel_info *hg_cpu_kernel_info(const struct hg_cpu_kernel *
 
 /* The newest code there is. Another call may give another function: both may run the same warp in turn. */
 hg_cpu_entry hg_cpu_kernel_entry(const struct hg_cpu_kernel *k);
+/* The variant that runs lanes in any order (cpu_abi.h), compiled now if it was not yet; NULL if that fails. */
+hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k);
 int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k);		/* 1 or 2 */
 bool hg_cpu_kernel_was_cached(const struct hg_cpu_kernel *k);
 /* Blocks until the optimised version is in place (or could not be made, which is logged). */

@@ -832,6 +832,87 @@ static bool order_blocks(struct lower *l, struct finish *f)
 	return true;
 }
 
+/* The letter of ir_ops.def that stands beside source i. */
+static char source_letter(const struct ir_insn *in, unsigned int i)
+{
+	const char *l = ir_op_desc[in->op].src;
+
+	for (unsigned int k = 0; k < i && *l; k++)
+		if (l[1] != '*')
+			l += l[1] == '?' ? 2 : 1;
+	return *l;
+}
+
+struct constant { uint32_t nr_defs, nr_uses; bool is_constant; uint64_t value; };
+
+static void note_defs(struct constant *c, const struct ir_insn *in)
+{
+	for (unsigned int d = 0; d < in->nr_dst; d++)
+		if (in->dst[d] != IR_NO_REG) {
+			c[in->dst[d]].nr_defs++;
+			c[in->dst[d]].is_constant = in->op == IR_mov && in->guard == IR_NO_REG &&
+				in->src[0].kind == IR_OPD_IMM;
+			c[in->dst[d]].value = in->op == IR_mov ? in->src[0].imm : 0;
+		}
+	if (in->guard != IR_NO_REG)
+		c[in->guard].nr_uses++;
+	for (unsigned int s = 0; s < in->nr_src; s++)
+		if (in->src[s].kind == IR_OPD_REG)
+			c[in->src[s].reg].nr_uses++;
+}
+
+static void put_constants(const struct constant *c, struct ir_insn *in)
+{
+	if (ir_op_desc[in->op].flags & IR_F_TERM)
+		return;
+	for (unsigned int s = 0; s < in->nr_src; s++) {
+		struct ir_operand *o = &in->src[s];
+		char letter = source_letter(in, s);
+		uint64_t v;
+
+		if (o->kind != IR_OPD_REG || !c[o->reg].is_constant || c[o->reg].nr_defs != 1 || letter == 'n')
+			continue;
+		v = c[o->reg].value;
+		if (o->negated)
+			v = !v;
+		if (letter == 'x' && ir_type_bits(in->type) < 64)
+			v &= (UINT64_C(1) << ir_type_bits(in->type)) - 1;
+		if (letter == 'y' && ir_type_bits(in->type2) < 64)
+			v &= (UINT64_C(1) << ir_type_bits(in->type2)) - 1;
+		*o = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = v };
+	}
+}
+
+/*
+ * Registers that are written once, with a constant, become that constant: emitters then see member masks,
+ * barrier numbers and shuffle distances.
+ */
+static bool fold_constants(struct lower *l, const struct finish *f)
+{
+	for (int round = 0; round < 3; round++) {
+		struct constant *c = hg_pool_array(l->tmp, l->fn->nr_regs, sizeof(*c));
+
+		if (!c)
+			return false;
+		for (int step = 0; step < 2; step++)
+			for (uint32_t p = 0; p < f->nr_places; p++)
+				for (uint32_t b = f->order[p]; b != UINT32_MAX; b = f->chain[b])
+					for (uint32_t i = 0; i < l->block[b].nr; i++) {
+						struct lower_insn *in = &l->block[b].insn[i];
+
+						if (in->is_dead)
+							continue;
+						if (!step)
+							note_defs(c, &in->ir);
+						else if (in->ir.op == IR_mov && !c[in->ir.dst[0]].nr_uses)
+							in->is_dead = true;
+						else
+							put_constants(c, &in->ir);
+					}
+	}
+	return true;
+}
+
 static void use_reg(const struct finish *f, ir_reg r)
 {
 	if (r != IR_NO_REG)
@@ -849,6 +930,8 @@ static void renumber_regs(struct lower *l, struct finish *f, struct ir_func *out
 			for (uint32_t i = 0; i < l->block[b].nr; i++) {
 				const struct ir_insn *in = &l->block[b].insn[i].ir;
 
+				if (l->block[b].insn[i].is_dead)
+					continue;
 				use_reg(f, in->guard);
 				for (unsigned int d = 0; d < in->nr_dst; d++)
 					use_reg(f, in->dst[d]);
@@ -1031,7 +1114,7 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 	if (lower_stopped(l) || !order_blocks(l, &f))
 		return;
 	f.reg = hg_pool_array(l->tmp, l->fn->nr_regs, sizeof(*f.reg));
-	if (!f.reg)
+	if (!f.reg || !fold_constants(l, &f))
 		return;
 	renumber_regs(l, &f, out);
 	if (l->dynamic_align)
@@ -1053,7 +1136,7 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 			return;
 		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
 			for (uint32_t i = 0; i < l->block[b].nr - (f.chain[b] != UINT32_MAX); i++)
-				if (!finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++], shared))
+				if (!l->block[b].insn[i].is_dead && !finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++], shared))
 					return;
 	}
 	find_pointers(l, out);

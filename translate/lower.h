@@ -14,6 +14,7 @@
 struct lower_insn {
 	struct ir_insn ir;
 	const struct ptx_insn *from;
+	bool is_dead;		/* left out of the result */
 };
 
 struct lower_block {

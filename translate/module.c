@@ -43,7 +43,7 @@ struct load {
 	uint32_t sm, lowest_too_new;
 	char kernels[400];		/* of cubins */
 	size_t nr_cubin_kernels;
-	bool has_lto;
+	bool has_lto, has_cubin;
 };
 
 static int best_first(const void *a, const void *b)
@@ -73,6 +73,7 @@ static void note_cubin(struct load *ld, const void *elf, size_t size)
 	char names[sizeof(ld->kernels)];
 	size_t nr = hg_cubin_kernels(elf, size, names, sizeof(names));
 
+	ld->has_cubin = true;
 	if (nr && !ld->nr_cubin_kernels)
 		memcpy(ld->kernels, names, sizeof(names));
 	ld->nr_cubin_kernels += nr;
@@ -147,6 +148,9 @@ static enum hg_status scan(struct load *ld)
 		qsort(ld->candidate, ld->nr_candidates, sizeof(*ld->candidate), best_first);
 		return HG_OK;
 	}
+	/* What the linker of device code leaves in every program: nothing to run, nothing to miss. */
+	if (ld->has_cubin && !ld->nr_cubin_kernels && !ld->lowest_too_new && !ld->has_lto)
+		return HG_OK;
 	if (ld->lowest_too_new)
 		ptx_log_add(&ld->log, true, "image: its PTX is for sm_%" PRIu32 " and higher, and the device is sm_%" PRIu32,
 			    ld->lowest_too_new, ld->sm);
