@@ -298,7 +298,7 @@ static void fill(struct hg_recording *rec, struct hg_frame *f, const uint64_t *w
 		switch (a->kind) {
 		case HG_KIND_CSTR:
 			if (w) {
-				size_t len = strlen((const char *)(uintptr_t)w);
+				size_t len = strlen((const char *)(uintptr_t)w) + 1;
 
 				hg_parts_raw(parts, (const void *)(uintptr_t)w, len);
 				out[i] = HG_BLOB(HG_BLOB_INLINE, len);

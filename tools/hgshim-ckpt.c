@@ -301,12 +301,15 @@ static int refuse_other_driver(const struct process *p, const char *executor)
 }
 
 /*
- * The thread that waits for requests, in the numbers of our own pid namespace: by its number in the process's own, and it
- * must have the signal blocked, or the signal would kill the process.
+ * The thread that waits for requests, in the numbers of our own pid namespace: by its number in the process's own. A thread
+ * that did not wait for the signal would die of it, and the process too; so it must also have hgshim's name
+ * and every signal blocked. (While it waits, the kernel shows the one that it waits for as not blocked.)
  */
 static int find_thread(const struct process *p, uint32_t inner_tid, pid_t *out)
 {
-	const uint64_t bit = UINT64_C(1) << (SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET - 1);
+	const uint64_t awaited = UINT64_C(1) << (SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET - 1);
+	/* those that cannot be blocked, and the two that the C library keeps to itself */
+	const uint64_t never = UINT64_C(1) << (SIGKILL - 1) | UINT64_C(1) << (SIGSTOP - 1) | UINT64_C(3) << 31;
 	char path[320], line[1024];
 	struct dirent *d;
 	DIR *dir;
@@ -342,7 +345,7 @@ static int find_thread(const struct process *p, uint32_t inner_tid, pid_t *out)
 			}
 		}
 		fclose(f);
-		if (inner == inner_tid && ours && blocked & bit)
+		if (inner == inner_tid && ours && (blocked | awaited | never) == UINT64_MAX)
 			*out = (pid_t)strtol(d->d_name, NULL, 10);
 	}
 	closedir(dir);
@@ -635,7 +638,7 @@ static void print_json(int rc, const struct answer *a, const char *log)
 			 json_pack("{s:b, s:i, s:I, s:I, s:I, s:f, s:s}", "ok", 1, "pid", (int)opt.pid, "snapshot",
 				   (json_int_t)a->snapshot, "bytes", (json_int_t)a->bytes, "bytes_written",
 				   (json_int_t)a->bytes_written, "stall_ms", (double)a->stall_ns / 1e6, "log", log);
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
 
 	if (text)
 		puts(text);
