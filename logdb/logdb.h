@@ -70,7 +70,20 @@ struct hg_object {
 enum hg_status hg_log_objects(struct hg_log *log, uint64_t seq,
 			      enum hg_status (*each)(const struct hg_object *o, void *arg), void *arg) HG_MUST_CHECK;
 
-/* Contents of a blob word of a record; *data is malloc'ed, the caller frees. */
+struct hg_log_kernel {
+	uint64_t id;			/* of the function object */
+	uint64_t module;		/* id of the module or library it came from */
+	unsigned char image[16];	/* key of that one's image; zero if unknown */
+	const char *name;
+};
+/* Every kernel that was ever looked up, ascending id, those of modules that are gone included. */
+enum hg_status hg_log_kernels(struct hg_log *log, enum hg_status (*each)(const struct hg_log_kernel *k, void *arg),
+			      void *arg) HG_MUST_CHECK;
+
+/*
+ * Contents of a blob word of a record; *data is malloc'ed, the caller frees. HG_ERR_NOTFOUND without a
+ * message when the record holds a digest only, or nothing.
+ */
 enum hg_status hg_log_blob(struct hg_log *log, const struct hg_rec_view *v, int arg,
 			   void **data, size_t *size) HG_MUST_CHECK;
 /* An image by key: pointer into the log. */

@@ -14,7 +14,7 @@
 #define HG_MDB_FUNCTIONS(X)                                                                        \
 	X(env_create) X(env_open) X(env_close) X(env_set_maxdbs) X(env_set_mapsize) X(env_sync)    \
 	X(env_get_fd) X(env_info) X(env_stat) X(txn_begin) X(txn_commit) X(txn_abort) X(txn_id)    \
-	X(dbi_open) X(put) X(get) X(del) X(drop) X(stat) X(cursor_open) X(cursor_close)            \
+	X(dbi_open) X(dbi_flags) X(put) X(get) X(del) X(drop) X(stat) X(cursor_open) X(cursor_close)            \
 	X(cursor_get) X(cursor_put) X(cursor_del) X(strerror) X(reader_check)
 
 struct hg_mdb {

@@ -686,6 +686,31 @@ static bool holds_a_log(const char *dir)
 	return !access(path, F_OK);
 }
 
+/*
+ * Makes the directory and, in it, the file `ring`: of two processes that were given the same name (one forked
+ * from the other, say) only one makes it. False: the other one did. *st: what else went wrong.
+ */
+static bool claim(const char *dir, enum hg_status *st)
+{
+	char path[PATH_MAX + 16];
+	int fd;
+
+	*st = make_dirs(dir);
+	if (*st)
+		return true;
+	snprintf(path, sizeof(path), "%s/ring", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return false;
+	if (fd < 0) {
+		pr_err("cannot create '%s': %s", path, strerror(errno));
+		*st = HG_ERR_IO;
+		return true;
+	}
+	close(fd);
+	return true;
+}
+
 /* Makes the directory, and gives it another name where a log is already: that one is not ours to end. */
 static enum hg_status choose_dir(struct hg_recorder *r, const char *dir)
 {
@@ -696,13 +721,12 @@ static enum hg_status choose_dir(struct hg_recorder *r, const char *dir)
 		pr_err("the log directory's name is too long: '%s'", dir);
 		return HG_ERR_INVALID;
 	}
-	for (unsigned int i = 0; holds_a_log(name); i++) {
+	for (unsigned int i = 0; holds_a_log(name) || !claim(name, &st); i++) {
 		if (i == 0)
 			snprintf(name, sizeof(name), "%.*s.%d", PATH_MAX - 32, dir, (int)getpid());
 		else
 			snprintf(name, sizeof(name), "%.*s.%d.%u", PATH_MAX - 32, dir, (int)getpid(), i);
 	}
-	st = make_dirs(name);
 	if (st)
 		return st;
 	if (!realpath(name, r->dir)) {
@@ -721,7 +745,7 @@ static enum hg_status map_file(struct hg_recorder *r, const char *name, size_t s
 	void *p;
 	int fd, err;
 
-	fd = openat(r->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = openat(r->dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) {
 		pr_err("cannot create '%s/%s': %s", r->dir, name, strerror(errno));
 		return HG_ERR_IO;

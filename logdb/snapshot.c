@@ -255,15 +255,16 @@ static enum hg_status is_known(struct hg_snapshot_writer *s, const struct hg_key
 		*known = !memcmp(&s->used[index - 1].key, key, sizeof(*key));
 		return HG_OK;
 	}
+	/* the lock keeps the writer from moving the map meanwhile */
+	pthread_mutex_lock(&r->txn_lock);
 	rc = r->mdb->get(s->read_txn, r->dbi[HG_DB_CHUNKS], &k, &d);
-	if (rc == MDB_NOTFOUND)
-		return HG_OK;
-	if (rc)
+	memset(&chunk, 0, sizeof(chunk));
+	if (!rc && d.mv_size == sizeof(chunk))
+		memcpy(&chunk, d.mv_data, sizeof(chunk));
+	pthread_mutex_unlock(&r->txn_lock);
+	if (rc && rc != MDB_NOTFOUND)
 		return hg_from_mdb(rc, "look a chunk up");
-	if (d.mv_size != sizeof(chunk))
-		return HG_OK;
-	memcpy(&chunk, d.mv_data, sizeof(chunk));
-	if (chunk.size != size)
+	if (rc || chunk.size != size)
 		return HG_OK;
 	*known = true;
 	return note_used(s, key, &chunk, false);
