@@ -476,6 +476,26 @@ void hg_log_info(struct hg_log *log, struct hg_log_info *out)
 	out->snapshots_only = out->snapshots_only_why != NULL;
 }
 
+static bool is_call_of(const struct hg_rec *rec, const void *symbol, size_t size)
+{
+	return rec->call == HG_REC_UNSUPPORTED && rec->word[0] == size && !memcmp(&rec->word[1], symbol, size);
+}
+
+/* Adds up what is stored and what is in the ring. */
+static int one_unsupported(struct hg_log *log, const void *name, size_t size, uint64_t count,
+			   int (*each)(const char *symbol, uint64_t count, void *arg), void *arg)
+{
+	char symbol[512];
+
+	if (size >= sizeof(symbol))
+		return 0;
+	memcpy(symbol, name, size);
+	symbol[size] = '\0';
+	for (size_t i = 0; i < log->nr_special; i++)
+		count += is_call_of(log->special[i], name, size);
+	return each(symbol, count, arg);
+}
+
 int hg_log_unsupported(struct hg_log *log, int (*each)(const char *symbol, uint64_t count, void *arg), void *arg)
 {
 	MDB_cursor *cursor;
@@ -486,23 +506,24 @@ int hg_log_unsupported(struct hg_log *log, int (*each)(const char *symbol, uint6
 		return 0;
 	for (rc = log->mdb->cursor_get(cursor, &k, &d, MDB_FIRST); !rc && !stop;
 	     rc = log->mdb->cursor_get(cursor, &k, &d, MDB_NEXT)) {
-		char symbol[512];
 		uint64_t count = 0;
 
-		if (k.mv_size >= sizeof(symbol) || d.mv_size != sizeof(count))
-			continue;
-		memcpy(symbol, k.mv_data, k.mv_size);
-		symbol[k.mv_size] = '\0';
-		memcpy(&count, d.mv_data, sizeof(count));
-		for (size_t i = 0; i < log->nr_special; i++) {
-			const struct hg_rec *rec = log->special[i];
-
-			count += rec->call == HG_REC_UNSUPPORTED && rec->word[0] == k.mv_size &&
-				 !memcmp(&rec->word[1], k.mv_data, k.mv_size);
-		}
-		stop = each(symbol, count, arg);
+		if (d.mv_size == sizeof(count))
+			memcpy(&count, d.mv_data, sizeof(count));
+		stop = one_unsupported(log, k.mv_data, k.mv_size, count, each, arg);
 	}
 	log->mdb->cursor_close(cursor);
+	/* symbols that the writer never came to, at their first mention */
+	for (size_t i = 0; i < log->nr_special && !stop; i++) {
+		const struct hg_rec *rec = log->special[i];
+		bool again = rec->call != HG_REC_UNSUPPORTED || !rec->word[0] ||
+			     !hg_log_get(log, HG_DB_UNSUPPORTED, &rec->word[1], rec->word[0], &d);
+
+		for (size_t k2 = 0; k2 < i && !again; k2++)
+			again = is_call_of(log->special[k2], &rec->word[1], rec->word[0]);
+		if (!again)
+			stop = one_unsupported(log, &rec->word[1], rec->word[0], 0, each, arg);
+	}
 	return stop;
 }
 
