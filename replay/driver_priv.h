@@ -107,7 +107,8 @@ struct drv_code {
 	struct hg_target_module *target;
 	size_t nr_vars, nr_kernels;
 	hg_dptr *var_addr;
-	struct drv_function **function;		/* one for each kernel, published; hold no reference to code */
+	struct drv_alloc **vars;
+	struct drv_function **function;		/* one for each kernel, published; each holds a reference to this */
 	const void *owner;			/* the handle: CUmodule or CUlibrary */
 };
 
@@ -120,8 +121,8 @@ struct drv_module {		/* DRV_MODULE and DRV_LIBRARY */
 
 struct drv_function {
 	struct drv_obj obj;
-	struct drv_code *code;		/* valid while published */
-	struct drv_module *module;	/* its module, or its library */
+	struct drv_code *code;		/* with a reference */
+	struct drv_module *module;	/* its module, or its library; valid while published */
 	size_t index;
 	const struct hg_kernel_info *info;
 	pthread_mutex_t lock;

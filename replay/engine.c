@@ -1,0 +1,40 @@
+/* engine.c - the one entry of libhgshim-engine.so. */
+#include "replay/engine.h"
+
+#include "common/msg.h"
+#include "translate/module.h"
+
+static enum hg_status engine_open(const char *name)
+{
+	const struct hg_target_ops *target = hg_target_by_name(name);
+
+	if (!target) {
+		pr_err("unknown target '%s'", name);
+		return HG_ERR_INVALID;
+	}
+	return hg_driver_open(target);
+}
+
+static const struct hg_engine engine = {
+	.abi = HG_ENGINE_ABI,
+	.open = engine_open,
+	.close = hg_driver_close,
+	.proc = hg_driver_proc,
+	.place = hg_driver_place,
+	.module_vars = hg_driver_module_vars,
+	.quiesce = hg_driver_quiesce,
+	.regions = hg_driver_regions,
+	.read = hg_driver_read,
+	.refused = hg_driver_refused,
+	.image_flatten = hg_image_flatten,
+	.kernel_info = hg_driver_kernel_info,
+	.params_pack = hg_driver_params_pack,
+	.primary_ctx = hg_driver_primary_ctx,
+	.write = hg_driver_write,
+	.act_as = hg_driver_act_as,
+};
+
+__attribute__((visibility("default"))) const struct hg_engine *hgshim_engine(void)
+{
+	return &engine;
+}
