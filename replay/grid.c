@@ -1,0 +1,756 @@
+/* grid.c - runs grids of blocks of a compiled kernel on the threads of the CPU. */
+#define _GNU_SOURCE
+#include "replay/grid.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/msg.h"
+#include "replay/cpu_fault.h"
+#include "translate/cpu_abi.h"
+#include "translate/cpu_rt.h"
+
+/*
+ * A job is one grid. Threads take blocks of it in order and run each until its end; a block whose warps
+ * all spin is put aside, with its frames, so that whatever it waits for gets a turn. That gives every
+ * block of a cooperative grid its turn too: all of them become resident if they have to.
+ */
+#define NR_BARRIERS 16
+#define WARP_ALIGN 64
+#define MAX_THREADS 1024
+
+struct warp {
+	struct hg_cpu_frame *frame;
+	bool done, runnable;
+	bool in_free;		/* the variant that yielded last, which alone knows its yield points */
+	uint8_t stuck;		/* spins in a row while other lanes of the warp were pending */
+};
+
+struct barrier {
+	uint32_t arrived;	/* by bar.arrive */
+	uint32_t count;		/* …which named this many threads */
+};
+
+struct block {
+	struct hg_cpu_env env;		/* first: helpers get a pointer to it */
+	struct job *job;
+	struct block *next;		/* parked or free */
+	uint32_t nr_warps, nr_done;
+	struct warp warp[MAX_THREADS / HG_WARP];
+	struct barrier barrier[NR_BARRIERS];
+};
+
+struct job {
+	struct hg_cpu_kernel *kernel;
+	const struct hg_cpu_kernel_info *info;
+	const struct hg_grid *g;
+	uint64_t nr_blocks;
+	uint32_t nr_threads, nr_warps;	/* of a block */
+	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
+	size_t frame_bytes, spill_bytes, local_bytes, shared_bytes, block_bytes;
+	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
+
+	_Atomic uint64_t next;		/* block to start */
+	_Atomic uint64_t left;		/* blocks not finished */
+	_Atomic bool failed;
+
+	pthread_mutex_t lock;		/* parked, spare, fault */
+	struct block *parked, **parked_end, *spare;
+	struct hg_fault *fault;
+	enum hg_status st;
+
+	/* under pool.lock */
+	uint32_t users;
+	struct job *next_job;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t work, idle;	/* a job came; a job lost its last user */
+	struct job *jobs;
+	pthread_t *thread;
+	uint32_t nr_threads;		/* that run */
+	pid_t pid;			/* of the process that started them */
+	bool stop;
+	struct hg_cpu_rt rt;
+} pool = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.work = PTHREAD_COND_INITIALIZER,
+	.idle = PTHREAD_COND_INITIALIZER,
+};
+
+/* ---- barriers ---- */
+
+static uint32_t popcount(uint32_t v)
+{
+	return (uint32_t)__builtin_popcount(v);
+}
+
+/* The lanes of a warp that wait at a barrier. */
+static uint32_t lanes_at(const struct hg_cpu_frame *f, uint32_t id)
+{
+	uint32_t at = 0;
+
+	for (uint32_t left = f->waiting & f->alive; left; left &= left - 1) {
+		uint32_t lane = (uint32_t)__builtin_ctz(left);
+
+		if (f->barrier[lane] == id)
+			at |= UINT32_C(1) << lane;
+	}
+	return at;
+}
+
+/* A whole warp counts as 32 threads, also where its block is not a multiple of 32 or some lanes have exited. */
+static uint32_t counted(const struct hg_cpu_frame *f, uint32_t lanes)
+{
+	return lanes && lanes == f->alive ? HG_WARP : popcount(lanes);
+}
+
+static void bar_arrive(struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint32_t *id,
+		       const uint32_t *count)
+{
+	struct block *b = (struct block *)(uintptr_t)env;
+	uint32_t seen = 0;
+
+	for (uint32_t left = mask; left; left &= left - 1) {
+		uint32_t lane = (uint32_t)__builtin_ctz(left), lanes = 0;
+
+		if (id[lane] >= NR_BARRIERS || !count[lane])
+			hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id[lane]);
+		if (seen & UINT32_C(1) << id[lane])
+			continue;
+		seen |= UINT32_C(1) << id[lane];
+		for (uint32_t all = mask; all; all &= all - 1)
+			if (id[__builtin_ctz(all)] == id[lane])
+				lanes |= all & -all;
+		b->barrier[id[lane]].arrived += counted(f, lanes);
+		b->barrier[id[lane]].count = count[lane];
+	}
+}
+
+static void release(struct block *b, uint32_t id)
+{
+	uint32_t nr_true = 0, nr_red = 0;
+
+	for (uint32_t w = 0; w < b->nr_warps; w++) {
+		const struct hg_cpu_frame *f = b->warp[w].frame;
+
+		for (uint32_t left = lanes_at(f, id) & f->red; left; left &= left - 1) {
+			nr_red++;
+			nr_true += f->pred[__builtin_ctz(left)] != 0;
+		}
+	}
+	for (uint32_t w = 0; w < b->nr_warps; w++) {
+		struct warp *warp = &b->warp[w];
+		struct hg_cpu_frame *f = warp->frame;
+		uint32_t lanes = lanes_at(f, id);
+
+		if (!lanes)
+			continue;
+		for (uint32_t left = lanes & f->red; left; left &= left - 1) {
+			uint32_t lane = (uint32_t)__builtin_ctz(left);
+
+			f->pred[lane] = f->red_op[lane] == IR_BARRED_POPC ? nr_true :
+					f->red_op[lane] == IR_BARRED_AND ? nr_true == nr_red : nr_true > 0;
+		}
+		f->waiting &= ~lanes;
+		f->red &= ~lanes;
+		/* at a yield point of the whole warp its lanes go on together or not at all */
+		if (f->resume < HG_CPU_POINT || !f->waiting)
+			warp->runnable = true;
+	}
+	b->barrier[id] = (struct barrier){ 0 };
+}
+
+/* Opens every barrier that is complete; true if one was. */
+static bool release_complete(struct block *b)
+{
+	uint32_t wait[NR_BARRIERS] = { 0 }, have[NR_BARRIERS] = { 0 }, need[NR_BARRIERS] = { 0 }, ids = 0, alive = 0;
+	bool any = false;
+
+	for (uint32_t w = 0; w < b->nr_warps; w++) {
+		const struct hg_cpu_frame *f = b->warp[w].frame;
+		uint32_t left = f->waiting & f->alive;
+
+		if (b->warp[w].done)
+			continue;
+		alive += popcount(f->alive);
+		while (left) {
+			uint32_t lane = (uint32_t)__builtin_ctz(left), id = f->barrier[lane], lanes;
+
+			if (id >= NR_BARRIERS)
+				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
+			lanes = lanes_at(f, id);
+			for (uint32_t all = lanes; all; all &= all - 1) {
+				uint32_t count = f->count[__builtin_ctz(all)];
+
+				if (ids & UINT32_C(1) << id && need[id] != count)
+					hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
+				ids |= UINT32_C(1) << id;
+				need[id] = count;
+			}
+			wait[id] += popcount(lanes);
+			have[id] += counted(f, lanes);
+			left &= ~lanes;
+		}
+	}
+	for (uint32_t left = ids; left; left &= left - 1) {
+		uint32_t id = (uint32_t)__builtin_ctz(left);
+
+		if (need[id] && b->barrier[id].arrived && b->barrier[id].count != need[id])
+			hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
+		if (need[id] ? have[id] + b->barrier[id].arrived >= need[id] : wait[id] == alive) {
+			release(b, id);
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* ---- one block ---- */
+
+enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_DEADLOCK };
+
+static size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+static struct block *block_get(struct job *job)
+{
+	struct block *b;
+
+	pthread_mutex_lock(&job->lock);
+	b = job->spare;
+	if (b)
+		job->spare = b->next;
+	pthread_mutex_unlock(&job->lock);
+	if (b)
+		return b;
+	b = aligned_alloc(WARP_ALIGN, job->block_bytes);
+	if (b)
+		memset(b, 0, job->block_bytes);
+	return b;
+}
+
+static void block_put(struct job *job, struct block *b)
+{
+	pthread_mutex_lock(&job->lock);
+	b->next = job->spare;
+	job->spare = b;
+	pthread_mutex_unlock(&job->lock);
+}
+
+static void block_start(struct job *job, struct block *b, uint64_t index, uint32_t smid)
+{
+	const struct hg_grid *g = job->g;
+	unsigned char *at = (unsigned char *)b + round_up(sizeof(*b), 128);
+
+	b->job = job;
+	b->nr_warps = job->nr_warps;
+	b->nr_done = 0;
+	memset(b->barrier, 0, sizeof(b->barrier));
+	b->env = (struct hg_cpu_env){
+		.params = g->params,
+		.var_addr = g->var_addr,
+		.shared = at,
+		.rt = &pool.rt,
+		.grid_barrier = g->cooperative ? (uintptr_t)&job->workspace : 0,
+		.grid_id = g->id,
+		.ntid = { g->block[0], g->block[1], g->block[2] },
+		.ctaid = { (uint32_t)(index % g->grid[0]), (uint32_t)(index / g->grid[0] % g->grid[1]),
+			   (uint32_t)(index / g->grid[0] / g->grid[1]) },
+		.nctaid = { g->grid[0], g->grid[1], g->grid[2] },
+		.nr_warps = job->nr_warps,
+		.shared_bytes = job->info->shared_bytes + g->shared_bytes,
+		.dynamic_shared_bytes = g->shared_bytes,
+		.smid = smid,
+		.nsmid = hg_grid_nr_threads(),
+	};
+	/* a kernel that reads what it did not write gets the same bytes every time */
+	memset(at, 0, job->info->shared_bytes + g->shared_bytes);
+	at += job->shared_bytes;
+	for (uint32_t w = 0; w < job->nr_warps; w++) {
+		struct hg_cpu_frame *f = (struct hg_cpu_frame *)at;
+		uint32_t lanes = job->nr_threads - w * HG_WARP;
+
+		f->alive = lanes >= HG_WARP ? UINT32_MAX : (UINT32_C(1) << lanes) - 1;
+		f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = 0;
+		f->resume = HG_CPU_START;
+		f->warp = w;
+		f->tid = job->tid + (size_t)w * 3 * HG_WARP;
+		f->spill = at + job->frame_bytes;
+		f->local = f->spill + job->spill_bytes;
+		at += job->frame_bytes + job->spill_bytes + job->local_bytes;
+		b->warp[w] = (struct warp){ .frame = f, .runnable = true };
+	}
+}
+
+/* Lanes of an ordinary warp that spin may wait for lanes that this order never lets run. */
+#define STUCK_SPINS 2
+
+static enum hg_cpu_yield warp_run(struct job *job, struct block *b, struct warp *w)
+{
+	struct hg_cpu_frame *f = w->frame;
+	enum hg_cpu_yield y;
+
+	if (f->resume >= HG_CPU_POINT && w->stuck >= STUCK_SPINS) {
+		f->resume = HG_CPU_LANES;
+		f->waiting = f->blocked = f->red = 0;
+	}
+	do {
+		hg_cpu_entry entry;
+
+		/* at its end a warp's frame says what it was told last: a yield point belongs to its variant */
+		w->in_free = f->resume == HG_CPU_LANES || (w->in_free && f->resume >= HG_CPU_POINT);
+		entry = w->in_free ? hg_cpu_kernel_free_entry(job->kernel) : hg_cpu_kernel_entry(job->kernel);
+		if (!entry)
+			return HG_CPU_DEADLOCK;
+		y = entry(f, &b->env);
+	} while (y == HG_CPU_DEOPT);
+	w->stuck = y == HG_CPU_SPIN && f->stuck ? (uint8_t)(w->stuck + 1) : 0;
+	return y;
+}
+
+static enum block_end block_run(struct job *job, struct block *b)
+{
+	for (;;) {
+		bool ran = false, only_spins = true;
+
+		for (uint32_t i = 0; i < b->nr_warps; i++) {
+			struct warp *w = &b->warp[i];
+
+			if (w->done || !w->runnable)
+				continue;
+			ran = true;
+			switch (warp_run(job, b, w)) {
+			case HG_CPU_DONE:
+				w->done = true;
+				w->frame->alive = w->frame->waiting = 0;
+				b->nr_done++;
+				only_spins = false;
+				break;
+			case HG_CPU_BARRIER:
+				w->runnable = false;
+				only_spins = false;
+				break;
+			case HG_CPU_SPIN:
+				break;
+			case HG_CPU_TRAP:
+				return BLOCK_TRAP;
+			case HG_CPU_DEADLOCK:
+			default:
+				return BLOCK_DEADLOCK;
+			}
+		}
+		if (b->nr_done == b->nr_warps)
+			return BLOCK_DONE;
+		if (release_complete(b))
+			continue;
+		if (!ran)
+			return BLOCK_DEADLOCK;
+		if (only_spins)
+			return BLOCK_SPINS;
+	}
+}
+
+/* ---- failures ---- */
+
+static void __attribute__((format(printf, 4, 5)))
+job_fail(struct job *job, int cuda_error, uint64_t addr, const char *fmt, ...)
+{
+	va_list ap;
+
+	pthread_mutex_lock(&job->lock);
+	if (!atomic_load(&job->failed)) {
+		job->st = HG_ERR_FAULT;
+		va_start(ap, fmt);
+		vsnprintf(job->fault->what, sizeof(job->fault->what), fmt, ap);
+		va_end(ap);
+		job->fault->addr = addr;
+		job->fault->cuda_error = cuda_error;
+		atomic_store(&job->failed, true);
+	}
+	pthread_mutex_unlock(&job->lock);
+}
+
+/* CUresult of cuda.h; this file knows no other name of CUDA's */
+enum { ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716, ILLEGAL_INSTRUCTION = 715, LAUNCH_FAILED = 719,
+       LAUNCH_OUT_OF_RESOURCES = 701 };
+
+#define WHERE "kernel '%s', block (%u,%u,%u)"
+#define WHERE_ARGS(job, b) (job)->info->name, (b)->env.ctaid[0], (b)->env.ctaid[1], (b)->env.ctaid[2]
+
+static void block_failed(struct job *job, const struct block *b, enum block_end end)
+{
+	if (end == BLOCK_TRAP)
+		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE, WHERE_ARGS(job, b));
+	else
+		job_fail(job, LAUNCH_FAILED, 0, "threads wait for each other for ever in " WHERE, WHERE_ARGS(job, b));
+}
+
+static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
+{
+	unsigned long long addr = run->addr;
+
+	switch (run->signo) {
+	case 0:
+		switch (run->kind) {
+		case HG_CPU_FAULT_MISALIGNED:
+			job_fail(job, MISALIGNED_ADDRESS, addr, "misaligned address 0x%llx in " WHERE, addr,
+				 WHERE_ARGS(job, b));
+			break;
+		case HG_CPU_FAULT_BARRIER:
+			job_fail(job, LAUNCH_FAILED, 0, "barrier %llu misused in " WHERE, addr, WHERE_ARGS(job, b));
+			break;
+		default:
+			job_fail(job, LAUNCH_FAILED, addr, "bad index in " WHERE, WHERE_ARGS(job, b));
+			break;
+		}
+		break;
+	case SIGSEGV: case SIGBUS:
+		job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE, addr, WHERE_ARGS(job, b));
+		break;
+	default:
+		job_fail(job, ILLEGAL_INSTRUCTION, addr, "signal %d in " WHERE, run->signo, WHERE_ARGS(job, b));
+		break;
+	}
+}
+
+/* ---- the threads ---- */
+
+/* A block to run: a new one first, so that those put aside get what they wait for; NULL: none now. */
+static struct block *take(struct job *job, uint32_t smid)
+{
+	struct block *b = NULL;
+	uint64_t index;
+
+	if (atomic_load(&job->failed))
+		return NULL;
+	index = atomic_load_explicit(&job->next, memory_order_relaxed);
+	if (index < job->nr_blocks) {
+		index = atomic_fetch_add(&job->next, 1);
+		if (index < job->nr_blocks) {
+			b = block_get(job);
+			if (b) {
+				block_start(job, b, index, smid);
+				return b;
+			}
+			job_fail(job, LAUNCH_OUT_OF_RESOURCES, 0, "no memory for a block of kernel '%s'", job->info->name);
+			return NULL;
+		}
+	}
+	pthread_mutex_lock(&job->lock);
+	b = job->parked;
+	if (b) {
+		job->parked = b->next;
+		if (!job->parked)
+			job->parked_end = &job->parked;
+	}
+	pthread_mutex_unlock(&job->lock);
+	return b;
+}
+
+static void park(struct job *job, struct block *b)
+{
+	b->next = NULL;
+	pthread_mutex_lock(&job->lock);
+	*job->parked_end = b;
+	job->parked_end = &b->next;
+	pthread_mutex_unlock(&job->lock);
+}
+
+/* Blocks that a thread runs of one job before it looks for other jobs. */
+#define TURN 16
+
+/* False when the job has nothing to run just now. */
+static bool job_work(struct job *job, uint32_t smid)
+{
+	struct hg_cpu_run run;
+	struct block *volatile b = NULL;
+	volatile bool any = false;
+	enum hg_status st = hg_cpu_run_begin(&run);
+
+	if (st) {
+		job_fail(job, LAUNCH_OUT_OF_RESOURCES, 0, "no memory for a signal stack");
+		return false;
+	}
+	if (sigsetjmp(run.back, 0)) {
+		block_faulted(job, b, &run);
+		hg_cpu_run_end(&run);
+		block_put(job, b);
+		return true;
+	}
+	for (int i = 0; i < TURN; i++) {
+		enum block_end end;
+
+		b = take(job, smid);
+		if (!b)
+			break;
+		any = true;
+		end = block_run(job, b);
+		if (end == BLOCK_SPINS) {
+			park(job, b);
+			sched_yield();
+			continue;
+		}
+		if (end != BLOCK_DONE)
+			block_failed(job, b, end);
+		block_put(job, b);
+		atomic_fetch_sub(&job->left, 1);
+	}
+	hg_cpu_run_end(&run);
+	return any;
+}
+
+static bool job_is_over(const struct job *job)
+{
+	return atomic_load(&job->failed) || atomic_load(&job->left) == 0;
+}
+
+static bool job_has_work(struct job *job)
+{
+	bool parked;
+
+	if (job_is_over(job))
+		return false;
+	if (atomic_load(&job->next) < job->nr_blocks)
+		return true;
+	pthread_mutex_lock(&job->lock);
+	parked = job->parked;
+	pthread_mutex_unlock(&job->lock);
+	return parked;
+}
+
+static void *pool_main(void *arg)
+{
+	uint32_t smid = (uint32_t)(uintptr_t)arg;
+
+	pthread_mutex_lock(&pool.lock);
+	while (!pool.stop) {
+		struct job *job = pool.jobs, **last;
+
+		while (job && !job_has_work(job))
+			job = job->next_job;
+		if (!job) {
+			pthread_cond_wait(&pool.work, &pool.lock);
+			continue;
+		}
+		/* to the end of the list: the next thread looks at another grid first */
+		for (last = &pool.jobs; *last != job; last = &(*last)->next_job)
+			;
+		*last = job->next_job;
+		for (; *last; last = &(*last)->next_job)
+			;
+		*last = job;
+		job->next_job = NULL;
+		job->users++;
+		pthread_mutex_unlock(&pool.lock);
+		job_work(job, smid);
+		pthread_mutex_lock(&pool.lock);
+		job->users--;
+		if (!job->users)
+			pthread_cond_broadcast(&pool.idle);
+	}
+	pthread_mutex_unlock(&pool.lock);
+	return NULL;
+}
+
+uint32_t hg_grid_nr_threads(void)
+{
+	static _Atomic uint32_t known;
+	uint32_t n = atomic_load_explicit(&known, memory_order_relaxed);
+	const char *text;
+	cpu_set_t set;
+
+	if (n)
+		return n;
+	text = getenv("HGSHIM_THREADS");
+	if (text && *text) {
+		char *end;
+		unsigned long v = strtoul(text, &end, 10);
+
+		if (!*end && v >= 1 && v <= 1024)
+			n = (uint32_t)v;
+		else
+			pr_warn("HGSHIM_THREADS='%s' is not a number from 1 to 1024", text);
+	}
+	if (!n && sched_getaffinity(0, sizeof(set), &set) == 0)
+		n = (uint32_t)CPU_COUNT(&set);
+	if (!n)
+		n = 1;
+	atomic_store(&known, n);
+	return n;
+}
+
+/* The calling thread helps, so one less than the CPUs. pool.lock is held. */
+static void pool_start(void)
+{
+	uint32_t wanted = hg_grid_nr_threads() - 1;
+	sigset_t all, old;
+
+	if (pool.pid)
+		return;
+	pool.pid = getpid();
+	hg_cpu_rt_init(&pool.rt, hg_cpu_fault_raise);
+	pool.rt.bar_arrive = bar_arrive;
+	pool.thread = calloc(wanted ? wanted : 1, sizeof(*pool.thread));
+	if (!pool.thread)
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (pool.nr_threads < wanted) {
+		uintptr_t smid = pool.nr_threads + 1;
+
+		if (pthread_create(&pool.thread[pool.nr_threads], NULL, pool_main, (void *)smid) != 0) {
+			pr_warn("cannot start more than %u threads for kernels", pool.nr_threads);
+			break;
+		}
+		pthread_setname_np(pool.thread[pool.nr_threads], "hgshim-cpu");
+		pool.nr_threads++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void hg_grid_shutdown(void)
+{
+	pthread_mutex_lock(&pool.lock);
+	if (!pool.pid || pool.pid != getpid()) {
+		pthread_mutex_unlock(&pool.lock);
+		return;
+	}
+	pool.stop = true;
+	pthread_cond_broadcast(&pool.work);
+	pthread_mutex_unlock(&pool.lock);
+	for (uint32_t i = 0; i < pool.nr_threads; i++)
+		pthread_join(pool.thread[i], NULL);
+	free(pool.thread);
+	pool.thread = NULL;
+	pool.nr_threads = 0;
+	pool.stop = false;
+	pool.pid = 0;
+	hg_cpu_fault_disarm();
+}
+
+/* ---- a grid ---- */
+
+static enum hg_status check_shape(const struct hg_grid *g)
+{
+	uint64_t threads = (uint64_t)g->block[0] * g->block[1] * g->block[2];
+
+	if (!g->grid[0] || !g->grid[1] || !g->grid[2] || !threads || g->grid[0] > INT32_MAX || g->grid[1] > 65535 ||
+	    g->grid[2] > 65535 || g->block[0] > 1024 || g->block[1] > 1024 || g->block[2] > 64 ||
+	    threads > MAX_THREADS) {
+		pr_err("no device takes a grid of (%u,%u,%u) blocks of (%u,%u,%u) threads", g->grid[0], g->grid[1],
+		       g->grid[2], g->block[0], g->block[1], g->block[2]);
+		return HG_ERR_INVALID;
+	}
+	return HG_OK;
+}
+
+static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const struct hg_grid *g, struct hg_fault *fault)
+{
+	const struct hg_cpu_kernel_info *info = hg_cpu_kernel_info(k);
+
+	job->kernel = k;
+	job->info = info;
+	job->g = g;
+	job->fault = fault;
+	job->nr_blocks = (uint64_t)g->grid[0] * g->grid[1] * g->grid[2];
+	job->nr_threads = g->block[0] * g->block[1] * g->block[2];
+	job->nr_warps = (job->nr_threads + HG_WARP - 1) / HG_WARP;
+	job->frame_bytes = round_up(sizeof(struct hg_cpu_frame), WARP_ALIGN);
+	job->spill_bytes = round_up(info->spill_bytes, WARP_ALIGN);
+	job->local_bytes = round_up((size_t)info->local_bytes * HG_WARP, WARP_ALIGN);
+	job->shared_bytes = round_up((size_t)info->shared_bytes + g->shared_bytes, 128);
+	job->block_bytes = round_up(sizeof(struct block), 128) + job->shared_bytes +
+			   job->nr_warps * (job->frame_bytes + job->spill_bytes + job->local_bytes);
+	job->block_bytes = round_up(job->block_bytes, 128);
+	job->workspace.size = sizeof(job->workspace);
+	atomic_store(&job->left, job->nr_blocks);
+	job->parked_end = &job->parked;
+	job->tid = aligned_alloc(WARP_ALIGN, (size_t)job->nr_warps * 3 * HG_WARP * sizeof(*job->tid));
+	if (!job->tid)
+		return HG_ERR_NOMEM;
+	for (uint32_t i = 0; i < job->nr_warps * HG_WARP; i++) {
+		uint32_t *t = job->tid + (size_t)(i / HG_WARP) * 3 * HG_WARP + i % HG_WARP;
+
+		t[0] = i % g->block[0];
+		t[HG_WARP] = i / g->block[0] % g->block[1];
+		t[2 * HG_WARP] = i / g->block[0] / g->block[1];
+	}
+	pthread_mutex_init(&job->lock, NULL);
+	return HG_OK;
+}
+
+static void job_fini(struct job *job)
+{
+	struct block *lists[] = { job->spare, job->parked };
+
+	for (size_t i = 0; i < 2; i++)
+		while (lists[i]) {
+			struct block *b = lists[i];
+
+			lists[i] = b->next;
+			free(b);
+		}
+	free(job->tid);
+	pthread_mutex_destroy(&job->lock);
+}
+
+enum hg_status hg_grid_run(struct hg_cpu_kernel *k, const struct hg_grid *g, struct hg_fault *fault)
+{
+	struct job job = { 0 }, **at;
+	enum hg_status st = check_shape(g);
+
+	if (st)
+		return st;
+	if (pool.pid && pool.pid != getpid()) {
+		pr_err("cannot run kernel '%s' in a forked child", hg_cpu_kernel_info(k)->name);
+		return HG_ERR_UNAVAILABLE;
+	}
+	st = hg_cpu_fault_arm();
+	if (st)
+		return st;
+	st = job_init(&job, k, g, fault);
+	if (st)
+		return st;
+
+	pthread_mutex_lock(&pool.lock);
+	pool_start();
+	for (at = &pool.jobs; *at; at = &(*at)->next_job)
+		;
+	*at = &job;
+	if (job.nr_blocks > 1)
+		pthread_cond_broadcast(&pool.work);
+	pthread_mutex_unlock(&pool.lock);
+
+	while (!job_is_over(&job))
+		if (!job_work(&job, 0)) {
+			/* the rest is with other threads */
+			pthread_mutex_lock(&pool.lock);
+			if (job.users && !job_has_work(&job) && !job_is_over(&job))
+				pthread_cond_wait(&pool.idle, &pool.lock);
+			pthread_mutex_unlock(&pool.lock);
+		}
+
+	pthread_mutex_lock(&pool.lock);
+	while (job.users)
+		pthread_cond_wait(&pool.idle, &pool.lock);
+	for (at = &pool.jobs; *at != &job; at = &(*at)->next_job)
+		;
+	*at = job.next_job;
+	pthread_mutex_unlock(&pool.lock);
+	st = atomic_load(&job.failed) ? job.st : HG_OK;
+	job_fini(&job);
+	return st;
+}
