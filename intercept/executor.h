@@ -21,6 +21,8 @@ struct hg_executor {
 	/* Before the first call but cuDriverGetVersion, cuGetErrorName and cuGetErrorString. */
 	enum hg_status (*open)(void);
 	void *(*proc)(const char *symbol);
+	/* The device's primary context, active or not, without making it so; NULL: no such device. */
+	CUcontext (*primary_ctx)(CUdevice dev);
 
 	/* For recording; see replay/driver.h and translate/module.h. */
 	size_t (*module_vars)(const void *module_or_library, struct hg_place *out, size_t max);

@@ -78,6 +78,11 @@ static void *portable_proc(const char *symbol)
 	return engine->proc(symbol);
 }
 
+static CUcontext portable_primary_ctx(CUdevice dev)
+{
+	return engine->primary_ctx(dev);
+}
+
 static size_t portable_module_vars(const void *module_or_library, struct hg_place *out, size_t max)
 {
 	return engine->module_vars(module_or_library, out, max);
@@ -118,6 +123,7 @@ const struct hg_executor hg_executor_portable = {
 	.load = portable_load,
 	.open = portable_open,
 	.proc = portable_proc,
+	.primary_ctx = portable_primary_ctx,
 	.module_vars = portable_module_vars,
 	.image_flatten = portable_image_flatten,
 	.kernel_info = portable_kernel_info,

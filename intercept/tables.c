@@ -26,27 +26,21 @@ static CUresult nothing(void)
 
 /* ---- 6bd5fb6c: what the runtime alone may do ---- */
 
-/*
- * Whether or not the primary context is active; asking may not make it so. Retaining and releasing it
- * through the executor, not through the exported calls: the application did neither.
- */
+/* Whether or not it is active; asking may not make it so. */
 CUresult hg_primary_context(CUcontext *out, CUdevice dev)
 {
-	const struct hg_real *real = &hg_real[0];
+	const struct hg_executor *e = hg_shim_executor();
 	CUcontext ctx;
-	CUresult r;
 
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (!real->cuDevicePrimaryCtxRetain || !real->cuDevicePrimaryCtxRelease_v2)
+	if (!e || atomic_load(&hg_gate.word) == HG_GATE_NONE)
 		return CUDA_ERROR_NOT_INITIALIZED;
-	r = real->cuDevicePrimaryCtxRetain(&ctx, dev);
-	if (r != CUDA_SUCCESS)
-		return r;
-	r = real->cuDevicePrimaryCtxRelease_v2(dev);
-	if (r == CUDA_SUCCESS)
-		*out = ctx;
-	return r;
+	ctx = e->primary_ctx(dev);
+	if (!ctx)
+		return CUDA_ERROR_INVALID_DEVICE;
+	*out = ctx;
+	return CUDA_SUCCESS;
 }
 
 /* Runtimes up to CUDA 11 load their fatbins here. */
