@@ -29,7 +29,7 @@ static enum hg_status extra_find(void **extra, const void **buffer, size_t *size
 enum hg_status hg_driver_params_pack(const struct hg_kernel_info *k, void **params, void **extra, void *block,
 				     size_t size)
 {
-	size_t given, needed = 0;
+	size_t given = 0, needed = 0;
 	const void *buffer;
 	enum hg_status st;
 
