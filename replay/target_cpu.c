@@ -778,14 +778,15 @@ static pid_t opened_by;
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
- * Kernels may still be running when the process exits, as on a GPU; but here they run in memory that
- * exit handlers are about to take apart. Those that run may end, within reason; none is begun.
+ * Kernels may still be running when the process exits, as on a GPU; but here they run in memory that is
+ * about to be taken apart. Those that run may end, within reason; none is begun. A destructor, not
+ * atexit: the application's own exit handlers, registered before this library was opened, may launch kernels.
  */
-static void at_exit(void)
+__attribute__((destructor)) static void at_exit(void)
 {
 	uint64_t deadline = now_ns() + 1000000000u;
 
-	if (getpid() != opened_by)	/* a forked child has neither the threads nor sane locks */
+	if (!opened_by || getpid() != opened_by)	/* a forked child has neither the threads nor sane locks */
 		return;
 	atomic_store(&exiting, true);
 	pthread_mutex_lock(&open_lock);
@@ -803,7 +804,6 @@ static void at_exit(void)
 
 static enum hg_status cpu_open(struct hg_target **out)
 {
-	static bool has_exit_handler;
 	struct hg_target *t = calloc(1, sizeof(*t));
 	long khz = 0;
 	FILE *f;
@@ -835,8 +835,6 @@ static enum hg_status cpu_open(struct hg_target **out)
 	pthread_mutex_lock(&open_lock);
 	the_open_one = t;
 	opened_by = getpid();
-	if (!has_exit_handler)
-		has_exit_handler = atexit(at_exit) == 0;
 	pthread_mutex_unlock(&open_lock);
 	*out = t;
 	return HG_OK;
