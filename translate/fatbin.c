@@ -241,6 +241,11 @@ static void add_name(char *names, size_t size, const char *name, size_t nr)
 		memcpy(names + size - 4, "...", 4);
 }
 
+bool hg_cubin_is_whole(const void *elf, size_t size)
+{
+	return size >= 4 && is_elf(elf) && elf_size(elf, size);
+}
+
 size_t hg_cubin_kernels(const void *elf, size_t size, char *names, size_t names_size)
 {
 	const unsigned char *p = elf;
@@ -250,7 +255,7 @@ size_t hg_cubin_kernels(const void *elf, size_t size, char *names, size_t names_
 
 	if (names_size)
 		names[0] = 0;
-	if (size < sizeof(eh) || !is_elf(p) || !elf_size(p, size))
+	if (!hg_cubin_is_whole(elf, size))
 		return 0;
 	memcpy(&eh, p, sizeof(eh));
 	if (eh.e_shstrndx >= eh.e_shnum)

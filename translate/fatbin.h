@@ -48,6 +48,8 @@ struct hg_image_part {
 /* size 0: unknown. *out is malloc'ed. */
 enum hg_status hg_image_parts(const void *image, size_t size, struct hg_image_part **out, size_t *nr) HG_MUST_CHECK;
 
+/* Whether the headers of a 64-bit ELF file fit in `size` bytes. */
+bool hg_cubin_is_whole(const void *elf, size_t size);
 /* Names of the kernels in a cubin, comma separated, cut to fit; how many there are. */
 size_t hg_cubin_kernels(const void *elf, size_t size, char *names, size_t names_size);
 

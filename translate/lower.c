@@ -883,6 +883,36 @@ static void put_constants(const struct constant *c, struct ir_insn *in)
 	}
 }
 
+/* Addresses that had to wait for the layout of the windows. */
+static void put_addresses(struct lower *l, const struct finish *f, struct ir_func *out, uint64_t dynamic_shared)
+{
+	for (uint32_t p = 0; p < f->nr_places; p++)
+		for (uint32_t b = f->order[p]; b != UINT32_MAX; b = f->chain[b])
+			for (uint32_t i = 0; i < l->block[b].nr; i++) {
+				struct ir_insn *in = &l->block[b].insn[i].ir;
+
+				for (unsigned int s = 0; s < in->nr_src; s++) {
+					struct ir_operand *o = &in->src[s];
+
+					if (o->kind != IR_OPD_VAR)
+						continue;
+					if (o->index == LOWER_DYNAMIC_SHARED) {
+						out->uses_dynamic_shared = true;
+						o->imm += dynamic_shared;
+					} else if (is_storage(o)) {
+						o->imm += l->storage[o->index & ~LOWER_STORAGE].offset;
+					} else {
+						continue;
+					}
+					o->kind = IR_OPD_IMM;
+					o->index = 0;
+					/* A 32-bit address wraps. */
+					if (in->op == IR_mov && ir_type_bits(in->type) == 32)
+						o->imm &= UINT32_MAX;
+				}
+			}
+}
+
 /*
  * Registers that are written once, with a constant, become that constant: emitters then see member masks,
  * barrier numbers and shuffle distances.
@@ -953,7 +983,7 @@ static void renumber_regs(struct lower *l, struct finish *f, struct ir_func *out
 
 /* Copies one instruction into the result, with final numbers. */
 static bool finish_insn(struct lower *l, const struct finish *f, struct ir_func *out, const struct lower_insn *from,
-			struct ir_insn *to, uint64_t dynamic_shared)
+			struct ir_insn *to)
 {
 	char why[200];
 
@@ -979,20 +1009,6 @@ static bool finish_insn(struct lower *l, const struct finish *f, struct ir_func 
 		o->reg = IR_NO_REG;
 		if (o->kind == IR_OPD_SREG && (o->index == IR_SREG_ENVREG1 || o->index == IR_SREG_ENVREG2))
 			out->uses_grid_sync = true;
-		if (o->kind != IR_OPD_VAR)
-			continue;
-		if (o->index == LOWER_DYNAMIC_SHARED) {
-			out->uses_dynamic_shared = true;
-			*o = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = dynamic_shared + o->imm };
-		} else if (is_storage(o)) {
-			*o = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG,
-						  .imm = l->storage[o->index & ~LOWER_STORAGE].offset + o->imm };
-		} else {
-			continue;
-		}
-		/* A 32-bit address wraps. */
-		if (to->op == IR_mov && ir_type_bits(to->type) == 32)
-			o->imm &= UINT32_MAX;
 	}
 	for (unsigned int t = 0; t < ir_nr_targets(to); t++) {
 		uint32_t place = f->place[f->head_of[ir_target(&from->ir, t)]];
@@ -1032,17 +1048,13 @@ static void find_pointers(struct lower *l, struct ir_func *fn)
 					use = 1;
 				else if (in->op == IR_cvta_to || in->op == IR_isspacep)
 					use = 1;
-				else if (in->nr_dst && in->dst[0] != IR_NO_REG && address[in->dst[0]] &&
-					 ir_type_bits(in->type) == 64)
+				else if (in->nr_dst && in->dst[0] != IR_NO_REG && address[in->dst[0]])
 					switch (in->op) {
 					case IR_mov: case IR_sub: use = 1; break;
-					case IR_add: case IR_selp: use = 3; break;
-					case IR_slct: use = 3; break;
-					case IR_min: case IR_max: use = 3; break;
+					case IR_add: case IR_selp: case IR_slct: case IR_min: case IR_max:
 					case IR_and: case IR_or: use = 3; break;
+					case IR_mad: use = 4; break;
 					}
-				else if (in->op == IR_mad && in->nr_dst && address[in->dst[0]])
-					use = 4;
 				for (unsigned int s = 0; s < in->nr_src && s < 3; s++) {
 					const struct ir_operand *o = &in->src[s];
 
@@ -1113,12 +1125,13 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 	}
 	if (lower_stopped(l) || !order_blocks(l, &f))
 		return;
+	if (l->dynamic_align)
+		shared = align_up(shared, l->dynamic_align);
+	put_addresses(l, &f, out, shared);
 	f.reg = hg_pool_array(l->tmp, l->fn->nr_regs, sizeof(*f.reg));
 	if (!f.reg || !fold_constants(l, &f))
 		return;
 	renumber_regs(l, &f, out);
-	if (l->dynamic_align)
-		shared = align_up(shared, l->dynamic_align);
 	out->shared_bytes = (uint32_t)shared;
 	out->local_bytes = (uint32_t)align_up(l->local_bytes, 16);
 	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
@@ -1136,7 +1149,7 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 			return;
 		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
 			for (uint32_t i = 0; i < l->block[b].nr - (f.chain[b] != UINT32_MAX); i++)
-				if (!l->block[b].insn[i].is_dead && !finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++], shared))
+				if (!l->block[b].insn[i].is_dead && !finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++]))
 					return;
 	}
 	find_pointers(l, out);

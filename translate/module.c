@@ -73,7 +73,8 @@ static void note_cubin(struct load *ld, const void *elf, size_t size)
 	char names[sizeof(ld->kernels)];
 	size_t nr = hg_cubin_kernels(elf, size, names, sizeof(names));
 
-	ld->has_cubin = true;
+	if (hg_cubin_is_whole(elf, size))
+		ld->has_cubin = true;
 	if (nr && !ld->nr_cubin_kernels)
 		memcpy(ld->kernels, names, sizeof(names));
 	ld->nr_cubin_kernels += nr;

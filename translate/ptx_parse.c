@@ -381,6 +381,7 @@ static struct value constant_primary(struct parser *p)
 
 enum binary { B_OROR, B_ANDAND, B_OR, B_XOR, B_AND, B_EQ, B_NE, B_LT, B_LE, B_GT, B_GE, B_SHL, B_SHR, B_ADD, B_SUB,
 	      B_MUL, B_DIV, B_REM, B_NOT_BINARY };
+#define OPERAND_LEVEL 4
 static const int binary_level[] = { 1, 2, 3, 4, 5, 6, 6, 7, 7, 7, 7, 8, 8, 9, 9, 10, 10, 10 };
 
 /* The binary operator at the current token; *twice: it has two characters. */
@@ -474,7 +475,8 @@ static struct value constant(struct parser *p, int min_level)
 		next(p);
 		a = binary_value(p, op, a, constant(p, binary_level[op] + 1));
 	}
-	if (min_level == 0 && !p->st && is_punct(p, '?')) {
+	/* An operand begins at the level of '^', so that '|' may join two results. */
+	if ((min_level == 0 || min_level == OPERAND_LEVEL) && !p->st && is_punct(p, '?')) {
 		struct value b, c;
 
 		next(p);
@@ -1304,7 +1306,7 @@ static void parse_operand(struct parser *p, struct ptx_opd *o, bool in_call)
 		operand_sequence(p, o, ')', false);
 	} else if (p->tok.kind == PTX_INT || is_punct(p, '(') || is_punct(p, '~') || is_punct(p, '+')) {
 		o->kind = PTX_OPD_INT;
-		o->imm = constant(p, 4).v;	/* '|' joins two results */
+		o->imm = constant(p, OPERAND_LEVEL).v;
 	} else {
 		expected(p, "an operand");
 	}

@@ -1,0 +1,47 @@
+/* fuzz_fatbin.c - anything as a fatbin, a cubin or a flattened image. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/msg.h"
+#include "translate/fatbin.h"
+#include "translate/module.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void drop(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)line;
+	(void)arg;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct hg_module *m;
+	uint32_t magic = 0;
+	char names[64];
+	size_t flat_size;
+	void *flat;
+
+	hg_msg_sink_set(drop, NULL);
+	if (size >= 4)
+		memcpy(&magic, data, 4);
+	/* A wrapper is two pointers into the caller's own memory. */
+	if (!size || magic == HG_FATBIN_WRAPPER_MAGIC)
+		return 0;
+	hg_cubin_kernels(data, size, names, sizeof(names));
+	if (!hg_image_flatten(data, size, &flat, &flat_size)) {
+		void *again;
+		size_t again_size;
+
+		/* A flattened image flattens to itself. */
+		if (hg_image_flatten(flat, flat_size, &again, &again_size) || again_size != flat_size ||
+		    memcmp(flat, again, flat_size))
+			abort();
+		free(again);
+		free(flat);
+	}
+	if (!hg_module_load(data, size, 120, NULL, 0, &m))
+		hg_module_free(m);
+	return 0;
+}
