@@ -1,0 +1,268 @@
+/* cache.c - compiled code kept on disk by content, for several processes at once. */
+#define _GNU_SOURCE
+#include "translate/cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "common/msg.h"
+
+/* A file: this header, then the bytes. */
+struct head {
+	char magic[8];
+	uint64_t size, digest;
+	unsigned char key[16];
+};
+static const char magic[8] = "hgcache1";
+
+/* Not a code object of any kernel: nothing larger is kept or read. */
+#define MAX_ENTRY (UINT64_C(64) << 20)
+
+/* A descriptor of the folder, made if need be; -1: no cache. */
+static int open_dir(void)
+{
+	const char *text = getenv("HGSHIM_CACHE"), *home;
+	char path[PATH_MAX];
+	size_t n;
+	int fd;
+
+	if (text && !strcmp(text, "0"))
+		return -1;
+	if (text && *text) {
+		n = (size_t)snprintf(path, sizeof(path), "%s", text);
+	} else {
+		text = getenv("XDG_CACHE_HOME");
+		home = getenv("HOME");
+		if (text && text[0] == '/')
+			n = (size_t)snprintf(path, sizeof(path), "%s/hgshim", text);
+		else if (home && home[0] == '/')
+			n = (size_t)snprintf(path, sizeof(path), "%s/.cache/hgshim", home);
+		else
+			return -1;
+	}
+	if (n >= sizeof(path))
+		return -1;
+	for (char *p = path + 1; p && *p; p++) {
+		p = strchr(p, '/');
+		if (!p)
+			break;
+		*p = 0;
+		mkdir(path, 0700);
+		*p = '/';
+	}
+	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+		pr_debug("cannot make the code cache '%s': %s", path, strerror(errno));
+		return -1;
+	}
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		pr_debug("cannot open the code cache '%s': %s", path, strerror(errno));
+	return fd;
+}
+
+#define NAME_SIZE 48
+static void file_name(const unsigned char key[16], char name[NAME_SIZE])
+{
+	for (int i = 0; i < 16; i++)
+		snprintf(name + i * 2, 3, "%02x", key[i]);
+	strcpy(name + 32, ".o");
+}
+
+static bool read_all(int fd, void *to, size_t size)
+{
+	char *p = to;
+
+	while (size) {
+		ssize_t n = read(fd, p, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		p += n;
+		size -= (size_t)n;
+	}
+	return true;
+}
+
+static bool write_all(int fd, const void *from, size_t size)
+{
+	const char *p = from;
+
+	while (size) {
+		ssize_t n = write(fd, p, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		p += n;
+		size -= (size_t)n;
+	}
+	return true;
+}
+
+bool hg_cache_get(const unsigned char key[16], void **data, size_t *size)
+{
+	struct head h;
+	char name[NAME_SIZE];
+	void *bytes = NULL;
+	int dir = open_dir(), fd;
+
+	if (dir < 0)
+		return false;
+	file_name(key, name);
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		goto out;
+	if (!read_all(fd, &h, sizeof(h)) || memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) ||
+	    h.size > MAX_ENTRY)
+		goto damaged;
+	bytes = malloc(h.size ? h.size : 1);
+	if (!bytes)
+		goto close;
+	if (!read_all(fd, bytes, h.size) || XXH3_64bits(bytes, h.size) != h.digest)
+		goto damaged;
+	*data = bytes;
+	*size = h.size;
+	/* last used now: the oldest go first */
+	futimens(fd, NULL);
+	close(fd);
+	close(dir);
+	return true;
+
+damaged:
+	pr_debug("removing the damaged cache file '%s'", name);
+	free(bytes);
+	unlinkat(dir, name, 0);
+close:
+	close(fd);
+out:
+	close(dir);
+	return false;
+}
+
+static uint64_t limit(void)
+{
+	const char *text = getenv("HGSHIM_CACHE_MAX");
+	uint64_t n = UINT64_C(512) << 20;
+	char *end;
+
+	if (!text || !*text)
+		return n;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	switch (*end) {
+	case 'K': n <<= 10; end++; break;
+	case 'M': n <<= 20; end++; break;
+	case 'G': n <<= 30; end++; break;
+	default: break;
+	}
+	if (errno || *end || end == text) {
+		pr_warn("HGSHIM_CACHE_MAX='%s' is not a size", text);
+		return UINT64_C(512) << 20;
+	}
+	return n;
+}
+
+struct entry {
+	struct timespec used;
+	uint64_t size;
+	char name[NAME_SIZE];
+};
+
+static int by_age(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	if (x->used.tv_sec != y->used.tv_sec)
+		return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
+	return x->used.tv_nsec < y->used.tv_nsec ? -1 : x->used.tv_nsec > y->used.tv_nsec;
+}
+
+/* Removes what was used longest ago until the rest fits. */
+static void trim(int dir)
+{
+	struct entry *all = NULL;
+	size_t nr = 0, room = 0;
+	uint64_t total = 0, most = limit();
+	struct dirent *d;
+	int fd = dup(dir);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!list) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	rewinddir(list);
+	for (d = readdir(list); d; d = readdir(list)) {
+		struct stat s;
+
+		if (d->d_name[0] == '.' || strlen(d->d_name) >= NAME_SIZE ||
+		    fstatat(dir, d->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(s.st_mode))
+			continue;
+		if (nr == room) {
+			struct entry *more = realloc(all, (room + 256) * sizeof(*all));
+
+			if (!more)
+				break;
+			all = more;
+			room += 256;
+		}
+		all[nr] = (struct entry){ .used = s.st_mtim, .size = (uint64_t)s.st_size };
+		strcpy(all[nr].name, d->d_name);
+		total += all[nr++].size;
+	}
+	closedir(list);
+	if (total > most)
+		qsort(all, nr, sizeof(*all), by_age);
+	for (size_t i = 0; i < nr && total > most; i++) {
+		unlinkat(dir, all[i].name, 0);
+		total -= all[i].size;
+	}
+	free(all);
+}
+
+void hg_cache_put(const unsigned char key[16], const void *data, size_t size)
+{
+	struct head h = { .size = size };
+	char name[NAME_SIZE], tmp[NAME_SIZE];
+	static unsigned int serial;
+	bool written;
+	int dir, fd;
+
+	if (size > MAX_ENTRY)
+		return;
+	dir = open_dir();
+	if (dir < 0)
+		return;
+	memcpy(h.magic, magic, sizeof(magic));
+	memcpy(h.key, key, 16);
+	h.digest = XXH3_64bits(data, size);
+	file_name(key, name);
+	snprintf(tmp, sizeof(tmp), "tmp-%d-%u", getpid(), __atomic_fetch_add(&serial, 1, __ATOMIC_RELAXED));
+	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		goto out;
+	written = write_all(fd, &h, sizeof(h)) && write_all(fd, data, size);
+	if (close(fd) != 0 || !written || renameat(dir, tmp, dir, name) != 0) {
+		pr_debug("cannot write the cache file '%s': %s", name, strerror(errno));
+		unlinkat(dir, tmp, 0);
+		goto out;
+	}
+	trim(dir);
+out:
+	close(dir);
+}

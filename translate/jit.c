@@ -1,0 +1,680 @@
+/* jit.c - kernels as machine code of this CPU, compiled lazily, in two tiers. */
+#define _GNU_SOURCE
+#include "translate/jit.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Core.h>
+#include <llvm-c/Error.h>
+#include <llvm-c/LLJIT.h>
+#include <llvm-c/Orc.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "common/msg.h"
+#include "translate/cache.h"
+#include "translate/emit.h"
+
+#if LLVM_VERSION_MAJOR < 19
+#error "LLVM 19 or newer is needed"
+#endif
+
+/* The two variants of cpu_abi.h. */
+enum { ORDERED, FREE_ORDER, NR_VARIANTS };
+
+struct hg_cpu_kernel {
+	struct hg_cpu_module *module;
+	const struct ir_func *fn;
+	size_t index;
+	struct hg_cpu_kernel_info info;
+	pthread_mutex_t lock;		/* one compilation of the fast tier at a time */
+	_Atomic(hg_cpu_entry) entry[NR_VARIANTS];
+	_Atomic int tier[NR_VARIANTS];	/* 0: not compiled */
+	_Atomic bool failed[NR_VARIANTS];
+	bool was_cached;
+	bool ready;			/* info is filled in */
+	uint32_t queued;		/* under queue.lock: background compilations not done yet */
+};
+
+struct code {
+	LLVMOrcJITDylibRef dylib;
+	struct code *next;
+};
+
+struct hg_cpu_module {
+	const struct ir_module *ir;
+	bool has_key;
+	unsigned char key[16];
+	pthread_mutex_t lock;		/* code */
+	struct code *code;
+	size_t nr_kernels;
+	struct hg_cpu_kernel kernel[];
+};
+
+/* The process's compiler: made at first use, never taken down. */
+static struct {
+	pthread_once_t once;
+	bool usable;
+	char *triple, *cpu, *features;
+	struct emit_options opt;
+	LLVMTargetRef target;
+	LLVMOrcLLJITRef jit;
+	_Atomic unsigned int serial;
+} host = { .once = PTHREAD_ONCE_INIT };
+
+/* ---- the host ---- */
+
+static bool said(LLVMErrorRef err, const char *doing)
+{
+	char *text;
+
+	if (!err)
+		return false;
+	text = LLVMGetErrorMessage(err);
+	pr_err("cannot %s: %s", doing, text);
+	LLVMDisposeErrorMessage(text);
+	return true;
+}
+
+static bool has_feature(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *p = host.features; p; p = strchr(p, ',')) {
+		if (*p == ',')
+			p++;
+		if (*p == '+' && !strncmp(p + 1, name, n) && (p[1 + n] == ',' || !p[1 + n]))
+			return true;
+	}
+	return false;
+}
+
+/* LLVM makes calls of these out of its own operations; nothing else is ever resolved. */
+static LLVMErrorRef define_libc(LLVMOrcJITDylibRef dylib)
+{
+	const struct { const char *name; void *addr; } fn[] = {
+		{ "memcpy", (void *)memcpy }, { "memset", (void *)memset }, { "memmove", (void *)memmove },
+		{ "fma", (void *)fma }, { "fmaf", (void *)fmaf }, { "floor", (void *)floor },
+		{ "floorf", (void *)floorf }, { "ceil", (void *)ceil }, { "ceilf", (void *)ceilf },
+		{ "trunc", (void *)trunc }, { "truncf", (void *)truncf }, { "rint", (void *)rint },
+		{ "rintf", (void *)rintf }, { "roundeven", (void *)roundeven }, { "roundevenf", (void *)roundevenf },
+	};
+	LLVMOrcCSymbolMapPair pair[sizeof(fn) / sizeof(fn[0])];
+
+	for (size_t i = 0; i < sizeof(fn) / sizeof(fn[0]); i++) {
+		pair[i].Name = LLVMOrcLLJITMangleAndIntern(host.jit, fn[i].name);
+		pair[i].Sym.Address = (uintptr_t)fn[i].addr;
+		pair[i].Sym.Flags.GenericFlags = LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable;
+		pair[i].Sym.Flags.TargetFlags = 0;
+	}
+	return LLVMOrcJITDylibDefine(dylib, LLVMOrcAbsoluteSymbols(pair, sizeof(fn) / sizeof(fn[0])));
+}
+
+/* HGSHIM_ISA: a narrower instruction set than the machine's, to compare results. */
+static bool choose_isa(void)
+{
+	const char *isa = getenv("HGSHIM_ISA");
+	char *text;
+
+	if (!isa || !*isa || !strcmp(isa, "native")) {
+		text = LLVMGetHostCPUName();
+		host.cpu = strdup(text);
+		LLVMDisposeMessage(text);
+		text = LLVMGetHostCPUFeatures();
+		host.features = strdup(text);
+		LLVMDisposeMessage(text);
+	} else if (!strcmp(isa, "avx2")) {
+		host.cpu = strdup("x86-64-v3");
+		host.features = strdup("+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt");
+	} else if (!strcmp(isa, "sse")) {
+		host.cpu = strdup("x86-64");
+		host.features = strdup("");
+	} else {
+		pr_err("HGSHIM_ISA='%s' is none of native, avx2, sse", isa);
+		return false;
+	}
+	return host.cpu && host.features;
+}
+
+static void host_init(void)
+{
+	char *error = NULL;
+
+	LLVMInitializeX86TargetInfo();
+	LLVMInitializeX86Target();
+	LLVMInitializeX86TargetMC();
+	LLVMInitializeX86AsmPrinter();
+	host.triple = LLVMGetDefaultTargetTriple();
+	if (!choose_isa())
+		return;
+	if (LLVMGetTargetFromTriple(host.triple, &host.target, &error)) {
+		pr_err("cannot compile for '%s': %s", host.triple, error);
+		LLVMDisposeMessage(error);
+		return;
+	}
+	host.opt = (struct emit_options){
+		.masked_wide = has_feature("avx2"),
+		.masked_narrow = has_feature("avx512bw"),
+		.gathers = has_feature("avx512f"),
+	};
+	if (said(LLVMOrcCreateLLJIT(&host.jit, NULL), "start the compiler's linker"))
+		return;
+	host.usable = true;
+}
+
+static enum hg_status need_host(void)
+{
+	pthread_once(&host.once, host_init);
+	return host.usable ? HG_OK : HG_ERR_UNAVAILABLE;
+}
+
+static LLVMTargetMachineRef machine(int tier)
+{
+	return LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
+				       tier == 1 ? LLVMCodeGenLevelLess : LLVMCodeGenLevelDefault, LLVMRelocPIC,
+				       LLVMCodeModelJITDefault);
+}
+
+/* ---- compiling ---- */
+
+/* A kernel as an optimised LLVM module. Both results are the caller's. */
+static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
+			    LLVMModuleRef *module, LLVMTargetMachineRef *tm)
+{
+	struct emit_options opt = host.opt;
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext(fn->name, c);
+	LLVMPassBuilderOptionsRef passes;
+	LLVMTargetDataRef layout;
+	LLVMErrorRef err;
+	char *text = NULL;
+	enum hg_status st;
+
+	opt.free_order = variant == FREE_ORDER;
+	*tm = machine(tier);
+	layout = LLVMCreateTargetDataLayout(*tm);
+	LLVMSetModuleDataLayout(m, layout);
+	LLVMDisposeTargetData(layout);
+	LLVMSetTarget(m, host.triple);
+	st = emit_llvm(fn, &opt, c, m, "kernel");
+	if (st)
+		goto err;
+	if (LLVMVerifyModule(m, LLVMReturnStatusAction, &text)) {
+		pr_err("kernel '%s': the compiler made invalid code: %.200s", fn->name, text);
+		LLVMDisposeMessage(text);
+		st = HG_ERR_UNSUPPORTED;
+		goto err;
+	}
+	LLVMDisposeMessage(text);
+	passes = LLVMCreatePassBuilderOptions();
+	/* there is nothing left to vectorise, and unrolling a loop of whole warps only costs */
+	LLVMPassBuilderOptionsSetLoopVectorization(passes, 0);
+	LLVMPassBuilderOptionsSetSLPVectorization(passes, 0);
+	err = LLVMRunPasses(m, tier == 1 ? "function(sroa,early-cse,simplifycfg)" : "default<O2>", *tm, passes);
+	LLVMDisposePassBuilderOptions(passes);
+	if (said(err, "optimise a kernel")) {
+		st = HG_ERR_UNSUPPORTED;
+		goto err;
+	}
+	*context = c;
+	*module = m;
+	return HG_OK;
+
+err:
+	LLVMDisposeTargetMachine(*tm);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+	return st;
+}
+
+/* To an object file or assembly in memory. */
+static enum hg_status compile(const struct ir_func *fn, int variant, int tier, LLVMCodeGenFileType type,
+			      LLVMMemoryBufferRef *out)
+{
+	LLVMTargetMachineRef tm;
+	LLVMContextRef c;
+	LLVMModuleRef m;
+	char *text = NULL;
+	enum hg_status st = build(fn, variant, tier, &c, &m, &tm);
+
+	if (st)
+		return st;
+	if (LLVMTargetMachineEmitToMemoryBuffer(tm, m, type, &text, out)) {
+		pr_err("cannot compile kernel '%s': %s", fn->name, text);
+		LLVMDisposeMessage(text);
+		st = HG_ERR_UNSUPPORTED;
+	}
+	LLVMDisposeTargetMachine(tm);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+	return st;
+}
+
+struct found {
+	hg_cpu_entry entry;
+	bool failed;
+};
+
+static void on_found(LLVMErrorRef err, LLVMOrcCSymbolMapPairs pairs, size_t nr, void *arg)
+{
+	struct found *f = arg;
+
+	f->failed = said(err, "link a kernel") || nr != 1;
+	if (!f->failed)
+		f->entry = (hg_cpu_entry)(uintptr_t)pairs[0].Sym.Address;
+}
+
+/* Loads an object; takes `object`. The code lives as long as the module. */
+static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, hg_cpu_entry *entry)
+{
+	LLVMOrcExecutionSessionRef es = LLVMOrcLLJITGetExecutionSession(host.jit);
+	LLVMOrcCJITDylibSearchOrderElement order;
+	LLVMOrcCLookupSetElement symbol;
+	struct code *code = malloc(sizeof(*code));
+	struct found found = { 0 };
+	char name[32];
+
+	if (!code) {
+		LLVMDisposeMemoryBuffer(object);
+		return HG_ERR_NOMEM;
+	}
+	snprintf(name, sizeof(name), "kernel.%u", atomic_fetch_add(&host.serial, 1));
+	code->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(es, name);
+	pthread_mutex_lock(&m->lock);
+	code->next = m->code;
+	m->code = code;
+	pthread_mutex_unlock(&m->lock);
+	if (said(define_libc(code->dylib), "load a kernel's code")) {
+		LLVMDisposeMemoryBuffer(object);
+		return HG_ERR_CORRUPT;
+	}
+	if (said(LLVMOrcLLJITAddObjectFile(host.jit, code->dylib, object), "load a kernel's code"))
+		return HG_ERR_CORRUPT;
+	order.JD = code->dylib;
+	order.JDLookupFlags = LLVMOrcJITDylibLookupFlagsMatchAllSymbols;
+	symbol.Name = LLVMOrcLLJITMangleAndIntern(host.jit, "kernel");
+	symbol.LookupFlags = LLVMOrcSymbolLookupFlagsRequiredSymbol;
+	LLVMOrcExecutionSessionLookup(es, LLVMOrcLookupKindStatic, &order, 1, &symbol, 1, on_found, &found);
+	if (found.failed || !found.entry)
+		return HG_ERR_CORRUPT;
+	*entry = found.entry;
+	return HG_OK;
+}
+
+/* Everything that the code depends on. */
+static void cache_key(const struct hg_cpu_kernel *k, int variant, unsigned char key[16])
+{
+	const uint32_t version[] = { HG_CPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH,
+				     (uint32_t)variant };
+	XXH3_state_t *s = XXH3_createState();
+	XXH128_canonical_t c;
+
+	XXH3_128bits_reset(s);
+	XXH3_128bits_update(s, k->module->key, 16);
+	XXH3_128bits_update(s, k->fn->name, strlen(k->fn->name) + 1);
+	XXH3_128bits_update(s, version, sizeof(version));
+	XXH3_128bits_update(s, host.cpu, strlen(host.cpu) + 1);
+	XXH3_128bits_update(s, host.features, strlen(host.features) + 1);
+	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s));
+	memcpy(key, c.digest, 16);
+	XXH3_freeState(s);
+}
+
+static void install(struct hg_cpu_kernel *k, int variant, int tier, hg_cpu_entry entry)
+{
+	atomic_store_explicit(&k->entry[variant], entry, memory_order_release);
+	atomic_store(&k->tier[variant], tier);
+}
+
+static bool load_cached(struct hg_cpu_kernel *k, int variant)
+{
+	LLVMMemoryBufferRef object;
+	unsigned char key[16];
+	hg_cpu_entry entry;
+	void *data;
+	size_t size;
+
+	if (!k->module->has_key)
+		return false;
+	cache_key(k, variant, key);
+	if (!hg_cache_get(key, &data, &size))
+		return false;
+	object = LLVMCreateMemoryBufferWithMemoryRangeCopy(data, size, "kernel");
+	free(data);
+	if (load(k->module, object, &entry))
+		return false;
+	install(k, variant, 2, entry);
+	return true;
+}
+
+static enum hg_status compile_tier(struct hg_cpu_kernel *k, int variant, int tier)
+{
+	LLVMMemoryBufferRef object;
+	hg_cpu_entry entry;
+	enum hg_status st = compile(k->fn, variant, tier, LLVMObjectFile, &object);
+
+	if (st)
+		return st;
+	if (tier == 2 && k->module->has_key) {
+		unsigned char key[16];
+
+		cache_key(k, variant, key);
+		hg_cache_put(key, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
+	}
+	st = load(k->module, object, &entry);
+	if (st)
+		return st;
+	install(k, variant, tier, entry);
+	return HG_OK;
+}
+
+/* ---- the background thread ---- */
+
+struct task {
+	struct hg_cpu_kernel *kernel;
+	int variant;
+	struct task *next;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t work, done;
+	struct task *first, **end;
+	bool running;
+} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+
+static void *background(void *unused)
+{
+	(void)unused;
+	pthread_mutex_lock(&queue.lock);
+	for (;;) {
+		struct task *t = queue.first;
+
+		if (!t) {
+			pthread_cond_wait(&queue.work, &queue.lock);
+			continue;
+		}
+		queue.first = t->next;
+		if (!queue.first)
+			queue.end = &queue.first;
+		pthread_mutex_unlock(&queue.lock);
+		/* on failure, which was logged, the fast tier stays */
+		if (compile_tier(t->kernel, t->variant, 2))
+			pr_debug("kernel '%s' stays in the fast tier", t->kernel->fn->name);
+		pthread_mutex_lock(&queue.lock);
+		t->kernel->queued--;
+		pthread_cond_broadcast(&queue.done);
+		free(t);
+	}
+	return NULL;
+}
+
+static void optimise_later(struct hg_cpu_kernel *k, int variant)
+{
+	struct task *t = malloc(sizeof(*t));
+
+	if (!t)
+		return;
+	*t = (struct task){ .kernel = k, .variant = variant };
+	pthread_mutex_lock(&queue.lock);
+	if (!queue.running) {
+		sigset_t all, old;
+		pthread_t thread;
+		int rc;
+
+		queue.end = &queue.first;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		rc = pthread_create(&thread, NULL, background, NULL);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		if (rc) {
+			pthread_mutex_unlock(&queue.lock);
+			free(t);
+			return;
+		}
+		pthread_setname_np(thread, "hgshim-jit");
+		pthread_detach(thread);
+		queue.running = true;
+	}
+	k->queued++;
+	*queue.end = t;
+	queue.end = &t->next;
+	pthread_cond_signal(&queue.work);
+	pthread_mutex_unlock(&queue.lock);
+}
+
+static void wait_queued(struct hg_cpu_kernel *k)
+{
+	pthread_mutex_lock(&queue.lock);
+	while (k->queued)
+		pthread_cond_wait(&queue.done, &queue.lock);
+	pthread_mutex_unlock(&queue.lock);
+}
+
+/* ---- kernels ---- */
+
+/* Some code of this variant, from the cache or by the fast tier. */
+static enum hg_status need_variant(struct hg_cpu_kernel *k, int variant)
+{
+	enum hg_status st = HG_OK;
+
+	if (atomic_load_explicit(&k->entry[variant], memory_order_acquire))
+		return HG_OK;
+	pthread_mutex_lock(&k->lock);
+	if (atomic_load(&k->failed[variant])) {
+		st = HG_ERR_UNSUPPORTED;
+	} else if (!atomic_load(&k->entry[variant])) {
+		if (load_cached(k, variant)) {
+			k->was_cached |= variant == ORDERED;
+		} else {
+			st = compile_tier(k, variant, 1);
+			if (st)
+				atomic_store(&k->failed[variant], true);
+			else
+				optimise_later(k, variant);
+		}
+	}
+	pthread_mutex_unlock(&k->lock);
+	return st;
+}
+
+static enum hg_status fill_info(struct hg_cpu_kernel *k)
+{
+	const struct ir_func *fn = k->fn;
+	struct emit_info in;
+	enum hg_status st = emit_analyze(fn, false, &in);
+
+	if (st)
+		return st;
+	k->info = (struct hg_cpu_kernel_info){
+		.name = fn->name,
+		.nr_blocks = fn->nr_blocks,
+		.param_bytes = fn->param_bytes,
+		.shared_bytes = fn->shared_bytes,
+		.local_bytes = fn->local_bytes,
+		.spill_bytes = in.spill_bytes,
+	};
+	emit_info_release(&in);
+	return HG_OK;
+}
+
+enum hg_status hg_cpu_kernel_get(struct hg_cpu_module *m, size_t index, struct hg_cpu_kernel **out)
+{
+	struct hg_cpu_kernel *k;
+	enum hg_status st = need_host();
+
+	if (st)
+		return st;
+	if (index >= m->nr_kernels)
+		return HG_ERR_NOTFOUND;
+	k = &m->kernel[index];
+	if (k->fn->refused) {
+		pr_err("%s", k->fn->refused);
+		return HG_ERR_UNSUPPORTED;
+	}
+	pthread_mutex_lock(&k->lock);
+	st = k->ready ? HG_OK : fill_info(k);
+	k->ready = !st;
+	pthread_mutex_unlock(&k->lock);
+	if (!st)
+		st = need_variant(k, ORDERED);
+	if (!st)
+		*out = k;
+	return st;
+}
+
+const struct hg_cpu_kernel_info *hg_cpu_kernel_info(const struct hg_cpu_kernel *k)
+{
+	return &k->info;
+}
+
+hg_cpu_entry hg_cpu_kernel_entry(const struct hg_cpu_kernel *k)
+{
+	return atomic_load_explicit(&k->entry[ORDERED], memory_order_acquire);
+}
+
+hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k)
+{
+	if (need_variant(k, FREE_ORDER))
+		return NULL;
+	return atomic_load_explicit(&k->entry[FREE_ORDER], memory_order_acquire);
+}
+
+int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k)
+{
+	return atomic_load(&k->tier[ORDERED]);
+}
+
+bool hg_cpu_kernel_was_cached(const struct hg_cpu_kernel *k)
+{
+	return k->was_cached;
+}
+
+void hg_cpu_kernel_wait(struct hg_cpu_kernel *k)
+{
+	wait_queued(k);
+}
+
+/* ---- modules ---- */
+
+enum hg_status hg_cpu_module_create_ir(const struct ir_module *ir, const unsigned char *key, struct hg_cpu_module **out)
+{
+	struct hg_cpu_module *m = calloc(1, sizeof(*m) + ir->nr_funcs * sizeof(m->kernel[0]));
+
+	if (!m)
+		return HG_ERR_NOMEM;
+	m->ir = ir;
+	m->nr_kernels = ir->nr_funcs;
+	if (key) {
+		m->has_key = true;
+		memcpy(m->key, key, sizeof(m->key));
+	}
+	pthread_mutex_init(&m->lock, NULL);
+	for (size_t i = 0; i < m->nr_kernels; i++) {
+		m->kernel[i].module = m;
+		m->kernel[i].fn = &ir->func[i];
+		m->kernel[i].index = i;
+		pthread_mutex_init(&m->kernel[i].lock, NULL);
+	}
+	*out = m;
+	return HG_OK;
+}
+
+enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_module **out)
+{
+	unsigned char key[16];
+
+	hg_module_hash(m, key);
+	return hg_cpu_module_create_ir(hg_module_ir(m), key, out);
+}
+
+/* Compilations of the module that have not begun are dropped, one that has is waited for. */
+static void drop_queued(struct hg_cpu_module *m)
+{
+	pthread_mutex_lock(&queue.lock);
+	for (struct task **at = queue.running ? &queue.first : NULL; at && *at;) {
+		struct task *t = *at;
+
+		if (t->kernel->module != m) {
+			at = &t->next;
+			continue;
+		}
+		*at = t->next;
+		t->kernel->queued--;
+		free(t);
+	}
+	if (queue.running) {
+		queue.end = &queue.first;
+		while (*queue.end)
+			queue.end = &(*queue.end)->next;
+	}
+	pthread_mutex_unlock(&queue.lock);
+	for (size_t i = 0; i < m->nr_kernels; i++)
+		wait_queued(&m->kernel[i]);
+}
+
+void hg_cpu_module_destroy(struct hg_cpu_module *m)
+{
+	if (!m)
+		return;
+	drop_queued(m);
+	while (m->code) {
+		struct code *code = m->code;
+
+		m->code = code->next;
+		said(LLVMOrcJITDylibClear(code->dylib), "unload a kernel's code");
+		free(code);
+	}
+	for (size_t i = 0; i < m->nr_kernels; i++)
+		pthread_mutex_destroy(&m->kernel[i].lock);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier, char **out)
+{
+	LLVMMemoryBufferRef buf;
+	enum hg_status st = need_host();
+
+	if (st)
+		return st;
+	if (index >= ir->nr_funcs)
+		return HG_ERR_NOTFOUND;
+	if (ir->func[index].refused) {
+		pr_err("%s", ir->func[index].refused);
+		return HG_ERR_UNSUPPORTED;
+	}
+	if (kind == HG_CPU_LLVM) {
+		LLVMTargetMachineRef tm;
+		LLVMContextRef c;
+		LLVMModuleRef m;
+		char *text;
+
+		st = build(&ir->func[index], ORDERED, tier, &c, &m, &tm);
+		if (st)
+			return st;
+		text = LLVMPrintModuleToString(m);
+		*out = strdup(text);
+		LLVMDisposeMessage(text);
+		LLVMDisposeTargetMachine(tm);
+		LLVMDisposeModule(m);
+		LLVMContextDispose(c);
+		return *out ? HG_OK : HG_ERR_NOMEM;
+	}
+	st = compile(&ir->func[index], ORDERED, tier, LLVMAssemblyFile, &buf);
+	if (st)
+		return st;
+	*out = strndup(LLVMGetBufferStart(buf), LLVMGetBufferSize(buf));
+	LLVMDisposeMemoryBuffer(buf);
+	return *out ? HG_OK : HG_ERR_NOMEM;
+}
