@@ -327,24 +327,34 @@ static bool is_flat(const unsigned char *p)
 	return !memcmp(p, FLAT_MAGIC, 8);
 }
 
+/* Reads no byte behind the first that differs: the image may be a text of one character. */
+static bool begins_with(const unsigned char *p, const void *bytes, size_t size)
+{
+	const unsigned char *want = bytes;
+
+	for (size_t i = 0; i < size; i++)
+		if (p[i] != want[i])
+			return false;
+	return true;
+}
+
 size_t hg_image_size(const void *image)
 {
+	static const uint32_t wrapper_magic = HG_FATBIN_WRAPPER_MAGIC, fatbin_magic = HG_FATBIN_MAGIC;
 	const unsigned char *p = image;
-	uint32_t magic;
 	uint64_t size;
 
-	if (!is_readable(image, 4))
+	if (!is_readable(image, 1))
 		return 0;
-	memcpy(&magic, image, sizeof(magic));
-	if (magic == HG_FATBIN_WRAPPER_MAGIC)
+	if (begins_with(p, &wrapper_magic, 4))
 		return sizeof(struct wrapper);
-	if (magic == HG_FATBIN_MAGIC) {
+	if (begins_with(p, &fatbin_magic, 4)) {
 		size = fatbin_size(image);
 		return size <= MAX_PLAIN * 8 ? size : 0;
 	}
-	if (is_elf(p))
+	if (begins_with(p, ELFMAG, SELFMAG))
 		return elf_size(p, UINT64_MAX);
-	if (is_readable(image, 16) && is_flat(p)) {
+	if (begins_with(p, FLAT_MAGIC, 8)) {
 		memcpy(&size, p + 8, sizeof(size));
 		return size <= MAX_PLAIN * 8 ? size : 0;
 	}
