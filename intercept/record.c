@@ -128,6 +128,22 @@ uint64_t hg_record_stream(struct hg_frame *f, CUstream stream)
 	return e ? e->id : 0;
 }
 
+/*
+ * The runtime learns a primary context's handle from its own table, and makes it current before anyone has retained it:
+ * there is no object yet.
+ */
+static bool is_primary(uint64_t handle)
+{
+	for (CUdevice dev = 0;; dev++) {
+		CUcontext ctx = hg_shim_executor()->primary_ctx(dev);
+
+		if (!ctx)
+			return false;
+		if (HG_WORD(ctx) == handle)
+			return true;
+	}
+}
+
 static uint64_t object_word(struct hg_frame *f, enum hg_kind kind, uint64_t handle, CUresult r)
 {
 	const struct hg_entry *e;
@@ -139,7 +155,7 @@ static uint64_t object_word(struct hg_frame *f, enum hg_kind kind, uint64_t hand
 	e = hg_ledger_find(kind, handle);
 	if (e)
 		return e->id;
-	if (r == CUDA_SUCCESS)
+	if (r == CUDA_SUCCESS && !(kind == HG_KIND_CTX && is_primary(handle)))
 		hg_record_unknown();
 	return 0;
 }
