@@ -7,11 +7,11 @@
 #include "tools/ptx_tool.h"
 
 static const struct ptx_command commands[] = {
-	{ "parse", ptx_cmd_parse, "FILE…\tread the code, list kernels, parameters and variables" },
-	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…\tprint the hgIR; an hgIR text is read, checked and printed again" },
-	{ "asm", ptx_cmd_asm, "FILE\tthe machine code of the CPU target" },
-	{ "llvm", ptx_cmd_llvm, "FILE\tthe LLVM IR of the CPU target" },
-	{ "run", ptx_cmd_run, "FILE\trun a kernel on the CPU target" },
+	{ "parse", ptx_cmd_parse, "FILE…", "read the code, list kernels, parameters and variables" },
+	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
+	{ "asm", ptx_cmd_asm, "FILE", "the machine code of the CPU target" },
+	{ "llvm", ptx_cmd_llvm, "FILE", "the LLVM IR of the CPU target" },
+	{ "run", ptx_cmd_run, "FILE", "run a kernel on the CPU target" },
 };
 
 static void usage(FILE *f)
@@ -20,7 +20,7 @@ static void usage(FILE *f)
 	      "FILE: PTX text, a fatbin, a cubin, or an executable or shared object with fatbins in it\n", f);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (commands[i].run)
-			fprintf(f, "  %s %s\n", commands[i].name, commands[i].usage);
+			fprintf(f, "  %-6s %-24s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
 }
 
 int main(int argc, char **argv)

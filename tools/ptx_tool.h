@@ -12,7 +12,7 @@
 struct ptx_command {
 	const char *name;
 	int (*run)(int argc, char **argv);
-	const char *usage;
+	const char *arguments, *help;
 };
 
 int ptx_cmd_parse(int argc, char **argv);

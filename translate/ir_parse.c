@@ -378,6 +378,10 @@ static int find_type(const char *s, size_t size)
 
 static void parse_modifier(struct parser *p, struct ir_insn *in, const char *s, size_t size)
 {
+	const struct { const char *const *names; uint8_t *field; } lists[] = {
+		{ ir_cmp_name, &in->cmp }, { ir_bool_name, &in->boolop }, { ir_rnd_name, &in->rnd },
+		{ ir_sem_name, &in->sem }, { ir_scope_name, &in->scope }, { ir_space_name, &in->space },
+	};
 	const char *const *sub = ir_sub_names(in->op);
 	int v;
 
@@ -400,19 +404,15 @@ static void parse_modifier(struct parser *p, struct ir_insn *in, const char *s, 
 			in->type = (uint8_t)v;
 		return;
 	}
-	if ((v = ir_name_find(ir_cmp_name, s, size), v >= 0))
-		in->cmp = (uint8_t)v;
-	else if ((v = ir_name_find(ir_bool_name, s, size), v >= 0))
-		in->boolop = (uint8_t)v;
-	else if ((v = ir_name_find(ir_rnd_name, s, size), v >= 0))
-		in->rnd = (uint8_t)v;
-	else if ((v = ir_name_find(ir_sem_name, s, size), v >= 0))
-		in->sem = (uint8_t)v;
-	else if ((v = ir_name_find(ir_scope_name, s, size), v >= 0))
-		in->scope = (uint8_t)v;
-	else if ((v = ir_name_find(ir_space_name, s, size), v >= 0))
-		in->space = (uint8_t)v;
-	else if ((v = ir_name_find(ir_flag_name, s, size), v >= 0))
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		v = ir_name_find(lists[i].names, s, size);
+		if (v >= 0) {
+			*lists[i].field = (uint8_t)v;
+			return;
+		}
+	}
+	v = ir_name_find(ir_flag_name, s, size);
+	if (v >= 0)
 		in->flags |= (uint16_t)(1u << v);
 	else
 		fail(p, "unknown word '.%.*s'", (int)(size < 100 ? size : 100), s);
@@ -511,6 +511,12 @@ static void parse_insn(struct parser *p)
 	b->nr_insns++;
 }
 
+static bool at_block(struct parser *p)
+{
+	skip_blanks(p);
+	return p->end - p->pos > 1 && p->pos[0] == 'b' && p->pos[1] >= '0' && p->pos[1] <= '9';
+}
+
 static void parse_func(struct parser *p)
 {
 	struct ir_func *fn;
@@ -524,20 +530,19 @@ static void parse_func(struct parser *p)
 		fail(p, "expected '{'");
 	next_line(p);
 	while (!p->st) {
-		const char *save = p->pos;
-
 		if (p->pos >= p->end) {
 			fail(p, "expected '}' before the end of the text");
 		} else if (accept(p, '}')) {
 			return;
-		} else if (accept(p, 'b') && p->pos < p->end && *p->pos >= '0' && *p->pos <= '9') {
+		} else if (at_block(p)) {
+			p->pos++;
 			if (number32(p) != fn->nr_blocks || !accept(p, ':'))
 				fail(p, "expected 'b%" PRIu32 ":'", fn->nr_blocks);
 			if (!grow(p, (void **)&fn->block, fn->nr_blocks, &p->cap_blocks, sizeof(*fn->block)))
 				return;
 			fn->block[fn->nr_blocks++] = (struct ir_block){ 0 };
 			p->cap_insns = 0;
-		} else if ((p->pos = save, fn->nr_blocks)) {
+		} else if (fn->nr_blocks) {
 			parse_insn(p);
 		} else if (accept_word(p, "line")) {
 			fn->line = number32(p);

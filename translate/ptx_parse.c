@@ -271,11 +271,13 @@ static struct ptx_sym *lookup(struct parser *p, const char *name, size_t size, u
 static struct ptx_sym *new_sym(struct parser *p, enum ptx_sym_kind kind, const struct ptx_token *t)
 {
 	struct ptx_sym *sym = hg_pool_alloc(p->pool, sizeof(*sym));
+	const char *name = hg_pool_strndup(p->pool, t->text, t->size);
 
-	if (!sym || !(sym->name = hg_pool_strndup(p->pool, t->text, t->size))) {
+	if (!sym || !name) {
 		nomem(p);
 		return NULL;
 	}
+	sym->name = name;
 	sym->kind = kind;
 	sym->line = t->line;
 	sym->column = t->column;
