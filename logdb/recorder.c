@@ -711,6 +711,14 @@ static bool claim(const char *dir, enum hg_status *st)
 	return true;
 }
 
+static void unclaim(const char *dir)
+{
+	char path[PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/ring", dir);
+	unlink(path);
+}
+
 /* Makes the directory, and gives it another name where a log is already: that one is not ours to end. */
 static enum hg_status choose_dir(struct hg_recorder *r, const char *dir)
 {
@@ -1084,11 +1092,11 @@ enum hg_status hg_recorder_start(const struct hg_recorder_config *cfg, struct hg
 		st = HG_ERR_NOMEM;
 		goto err_free;
 	}
-	st = choose_dir(r, cfg->dir);
-	if (st)
-		goto err_free;
 	/* here and not on the writer's thread, which must never wait for the loader's lock */
 	st = hg_mdb_load(&r->mdb);
+	if (st)
+		goto err_free;
+	st = choose_dir(r, cfg->dir);
 	if (st)
 		goto err_free;
 	if (cfg->stacks)
@@ -1102,7 +1110,7 @@ enum hg_status hg_recorder_start(const struct hg_recorder_config *cfg, struct hg
 	if (err) {
 		pr_err("cannot create the writer thread: %s", strerror(err));
 		st = HG_ERR_NOMEM;
-		goto err_free;
+		goto err_claim;
 	}
 	pthread_mutex_lock(&r->start_lock);
 	while (!r->start_state)
@@ -1121,6 +1129,8 @@ enum hg_status hg_recorder_start(const struct hg_recorder_config *cfg, struct hg
 	*out = r;
 	return HG_OK;
 
+err_claim:
+	unclaim(r->dir);
 err_free:
 	recorder_free(r);
 	return st;

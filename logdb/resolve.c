@@ -15,7 +15,7 @@
 
 static bool is_log(const char *dir)
 {
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 64];
 	struct stat s;
 
 	snprintf(path, sizeof(path), "%s/log.mdb", dir);

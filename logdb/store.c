@@ -526,7 +526,22 @@ static int by_seq(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The shared lane is not in order: what of it belongs to this pass is sorted. */
+static enum hg_status add_sorted(struct hg_store *s, const struct hg_rec *rec)
+{
+	if (s->nr_sorted == s->sorted_capacity) {
+		size_t capacity = s->sorted_capacity ? s->sorted_capacity * 2 : 256;
+		const struct hg_rec **sorted = realloc(s->sorted, capacity * sizeof(*sorted));
+
+		if (!sorted)
+			return HG_ERR_NOMEM;
+		s->sorted = sorted;
+		s->sorted_capacity = capacity;
+	}
+	s->sorted[s->nr_sorted++] = rec;
+	return HG_OK;
+}
+
+/* The shared lane is not in order: what of it, and of what was held of it, belongs to this pass is sorted. */
 static enum hg_status scan_shared(struct hg_recorder *r, uint64_t from, uint64_t horizon)
 {
 	struct hg_store *s = r->store;
@@ -534,12 +549,19 @@ static enum hg_status scan_shared(struct hg_recorder *r, uint64_t from, uint64_t
 	struct source *src = &s->source[lane];
 	uint64_t pos = src->pos;
 	bool damaged, leading = true;
+	enum hg_status st;
 
-	s->nr_sorted = 0;
+	for (size_t at = 0; at < src->held_size;) {
+		const struct hg_rec *rec = (const struct hg_rec *)(src->held + at);
+
+		at += rec->size;
+		st = rec->seq < horizon ? add_sorted(s, rec) : HG_OK;
+		if (st)
+			return st;
+	}
 	for (;;) {
 		uint64_t was = pos;
 		const struct hg_rec *rec = hg_ring_next(r->ring, lane, &pos, src->head, &damaged);
-		enum hg_status st;
 
 		if (damaged) {
 			pr_err("the shared lane of the ring was overwritten");
@@ -551,25 +573,16 @@ static enum hg_status scan_shared(struct hg_recorder *r, uint64_t from, uint64_t
 			leading = false;
 		if (leading)
 			src->next = pos;
-		if (!rec->seq && was >= s->shared_special) {
+		st = HG_OK;
+		if (!rec->seq && was >= s->shared_special)
 			st = store_special(r, rec);
-			if (st)
-				return st;
-		}
-		if (rec->seq < from || rec->seq >= horizon)
-			continue;
-		if (s->nr_sorted == s->sorted_capacity) {
-			size_t capacity = s->sorted_capacity ? s->sorted_capacity * 2 : 256;
-			const struct hg_rec **sorted = realloc(s->sorted, capacity * sizeof(*sorted));
-
-			if (!sorted)
-				return HG_ERR_NOMEM;
-			s->sorted = sorted;
-			s->sorted_capacity = capacity;
-		}
-		s->sorted[s->nr_sorted++] = rec;
+		else if (rec->seq >= from && rec->seq < horizon)
+			st = add_sorted(s, rec);
+		if (st)
+			return st;
 	}
-	qsort(s->sorted, s->nr_sorted, sizeof(s->sorted[0]), by_seq);
+	if (s->nr_sorted)
+		qsort(s->sorted, s->nr_sorted, sizeof(s->sorted[0]), by_seq);
 	return HG_OK;
 }
 
@@ -643,31 +656,42 @@ static enum hg_status merge(struct hg_recorder *r, uint64_t horizon, uint64_t *u
  * others' lanes do not fill up for that, what is in a lane that is more than a quarter full moves to memory.
  * A process killed meanwhile loses these records; the reader then ends before the first lost.
  */
-static void hold(struct hg_recorder *r, struct source *src, unsigned int lane)
+static bool hold_one(struct hg_recorder *r, struct source *src, const struct hg_rec *rec)
 {
 	struct hg_store *s = r->store;
+
+	if (s->held_bytes + rec->size > HELD_BYTES)
+		return false;
+	if (src->held_size + rec->size > src->held_capacity) {
+		size_t capacity = src->held_capacity ? src->held_capacity * 2 : r->lane_bytes;
+		unsigned char *held = realloc(src->held, capacity);
+
+		if (!held)
+			return false;
+		src->held = held;
+		src->held_capacity = capacity;
+	}
+	memcpy(src->held + src->held_size, rec, rec->size);
+	src->held_size += rec->size;
+	s->held_bytes += rec->size;
+	return true;
+}
+
+static void hold(struct hg_recorder *r, struct source *src, unsigned int lane, uint64_t upto)
+{
 	uint64_t pos = src->pos;
-	bool damaged;
+	bool is_shared = lane == r->ring->nr_lanes, damaged;
 
 	if (src->head - src->pos < r->lane_bytes / 4)
 		return;
 	for (;;) {
 		const struct hg_rec *rec = hg_ring_next(r->ring, lane, &pos, src->head, &damaged);
 
-		if (!rec || s->held_bytes + rec->size > HELD_BYTES)
+		if (!rec)
 			break;
-		if (src->held_size + rec->size > src->held_capacity) {
-			size_t capacity = src->held_capacity ? src->held_capacity * 2 : r->lane_bytes;
-			unsigned char *held = realloc(src->held, capacity);
-
-			if (!held)
-				break;
-			src->held = held;
-			src->held_capacity = capacity;
-		}
-		memcpy(src->held + src->held_size, rec, rec->size);
-		src->held_size += rec->size;
-		s->held_bytes += rec->size;
+		/* of the shared lane, fragments are taken and records stored out of the lane's order */
+		if (!(is_shared && rec->seq < upto) && !hold_one(r, src, rec))
+			break;
 		src->pos = pos;
 	}
 }
@@ -685,6 +709,24 @@ static void drop_taken(struct hg_store *s, struct source *src)
 		src->held = NULL;
 		src->held_capacity = 0;
 	}
+}
+
+/* The same for the shared lane, whose records are in no order. */
+static void drop_taken_shared(struct hg_store *s, struct source *src, uint64_t upto)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0, size; at < src->held_size; at += size) {
+		const struct hg_rec *rec = (const struct hg_rec *)(src->held + at);
+
+		size = rec->size;
+		if (rec->seq < upto)
+			continue;
+		memmove(src->held + kept, rec, size);
+		kept += size;
+	}
+	s->held_bytes -= src->held_size - kept;
+	src->held_size = kept;
 }
 
 static enum hg_status store_meta(struct hg_recorder *r, uint64_t upto)
@@ -720,7 +762,7 @@ static enum hg_status pass(struct hg_recorder *r, uint64_t *upto)
 		s->source[i].next = s->source[i].pos;
 	}
 	s->nr_sorted = 0;
-	if (s->source[shared].head != s->source[shared].pos) {
+	if (s->source[shared].head != s->source[shared].pos || s->source[shared].held_size) {
 		st = scan_shared(r, from, horizon);
 		if (st)
 			return st;
@@ -751,6 +793,9 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 	uint64_t upto = 0;
 	enum hg_status st;
 
+	/* a disk that takes its time */
+	if (hg_fault("store.stall"))
+		nanosleep(&(struct timespec){ .tv_nsec = 400000000 }, NULL);
 	pthread_mutex_lock(&r->txn_lock);
 	for (unsigned int i = 0; i < s->nr_sources; i++)
 		s->saved[i] = (struct saved){ .pos = s->source[i].pos, .held_at = s->source[i].held_at };
@@ -787,18 +832,15 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 		s->tail_capped = true;
 		hg_recorder_gap(r, "the limit for records since the last snapshot was reached");
 	}
-	/* the whole shared lane was walked, unless the pass ended early; then its rest comes again */
-	if (!s->is_behind) {
+	/* a pass that ended early has walked the shared lane too, but not stored all of it */
+	if (!s->is_behind)
 		s->source[shared].pos = s->source[shared].next;
-		s->shared_special = s->source[shared].head;
-	} else if (s->source[shared].head != s->source[shared].pos) {
-		s->shared_special = s->source[shared].head;
-	}
-	for (unsigned int i = 0; i < shared; i++) {
+	s->shared_special = s->source[shared].head;
+	drop_taken_shared(s, &s->source[shared], upto);
+	for (unsigned int i = 0; i < shared; i++)
 		drop_taken(s, &s->source[i]);
-		if (!s->is_behind)
-			hold(r, &s->source[i], i);
-	}
+	for (unsigned int i = 0; i < s->nr_sources && !s->is_behind; i++)
+		hold(r, &s->source[i], i, upto);
 	for (unsigned int i = 0; i < s->nr_sources; i++) {
 		atomic_store_explicit(&r->ring->tail[i].tail, s->source[i].pos, memory_order_release);
 		if (atomic_load_explicit(&r->ring->slot[i].head, memory_order_relaxed) - s->source[i].pos >

@@ -1,0 +1,918 @@
+/* test_recorder.c - from threads through the ring into LMDB, and what happens to a recorder in the wild. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/msg.h"
+#include "logdb/words.h"
+#include "tests/unit/logdb/helper.h"
+
+Test(recorder, what_is_recorded_is_read_back_in_order)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	uint64_t ctx = test_ctx(r), mem = test_alloc(r, ctx, 0x200000000000, 4096);
+	const struct test_calls *c;
+	struct hg_log_info info;
+	struct hg_log *log;
+
+	cr_assert_eq(ctx, HG_ID_FIRST);
+	cr_assert_eq(mem, ctx + 1);
+	for (uint64_t i = 0; i < 100; i++)
+		cr_assert_eq(test_launch(r, ctx, 0, i), mem + 1 + i);
+	hg_recorder_stop(r);
+
+	log = test_open(dir);
+	c = test_calls(log);
+	cr_assert_eq(c->nr, 102);
+	for (size_t i = 0; i < c->nr; i++)
+		cr_assert_eq(c->seq[i], HG_ID_FIRST + i);
+	hg_log_info(log, &info);
+	cr_assert(!info.live);
+	cr_assert(!info.snapshots_only);
+	cr_assert_eq(info.nr_records, 102);
+	cr_assert_eq(info.nr_recovered, 0);
+	cr_assert_eq(info.pid, (uint32_t)getpid());
+	cr_assert_str_eq(info.executor, "cpu");
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+static enum hg_status count_in_range(const struct hg_rec_view *v, void *arg)
+{
+	uint64_t *n = arg;
+
+	n[0]++;
+	n[1] = n[1] ? n[1] : v->rec->seq;
+	n[2] = v->rec->seq;
+	return HG_OK;
+}
+
+Test(recorder, a_range_of_records_is_found_across_blocks)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	struct hg_log *log;
+
+	for (uint64_t i = 0; i < 5000; i++)
+		test_launch(r, 0, 0, i);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	for (uint64_t first = 10; first < 5000; first += 487) {
+		uint64_t n[3] = { 0 }, from = first < HG_ID_FIRST ? HG_ID_FIRST : first;
+
+		cr_assert_eq(hg_log_calls(log, first, first + 99, count_in_range, n), HG_OK);
+		cr_assert_eq(n[1], from);
+		cr_assert_eq(n[2], first + 99);
+		cr_assert_eq(n[0], first + 100 - from);
+	}
+	hg_log_close(log);
+}
+
+#define THREADS 8
+#define PER_THREAD 10000
+
+static struct hg_recorder *shared;
+
+static void *many(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	for (int i = 0; i < PER_THREAD; i++) {
+		/* a call that takes its number first, and sometimes none comes of it */
+		if (rand_r(&seed) % 50 == 0) {
+			uint64_t seq = hg_recorder_seq(shared);
+
+			cr_assert(seq);
+			if (rand_r(&seed) & 1)
+				sched_yield();
+			hg_recorder_cancel(shared);
+		} else {
+			cr_assert(test_launch(shared, 0, 0, (uint64_t)i));
+		}
+	}
+	return NULL;
+}
+
+static void all_threads_in_order(void)
+{
+	const char *dir = test_dir();
+	const struct test_calls *c;
+	pthread_t t[THREADS];
+	struct hg_log *log;
+
+	shared = test_start(dir);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		pthread_create(&t[i], NULL, many, (void *)(i + 1));
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	hg_recorder_stop(shared);
+	log = test_open(dir);
+	c = test_calls(log);
+	cr_assert_eq(c->nr, THREADS * PER_THREAD);
+	for (size_t i = 0; i < c->nr; i++)
+		cr_assert_eq(c->seq[i], HG_ID_FIRST + i);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+Test(recorder, records_of_many_threads_are_stored_in_one_order, .timeout = 120)
+{
+	all_threads_in_order();
+}
+
+Test(recorder, threads_without_a_lane_of_their_own_share_one, .timeout = 120)
+{
+	setenv("HGSHIM_RING", "16384:2", 1);
+	all_threads_in_order();
+}
+
+static void *one_launch(void *arg)
+{
+	(void)arg;
+	test_launch(shared, 0, 0, 1);
+	return (void *)(uintptr_t)hg_recorder_thread(shared);
+}
+
+Test(recorder, a_thread_that_ends_gives_its_lane_back, .timeout = 60)
+{
+	const char *dir = test_dir();
+	const struct test_calls *c;
+	struct hg_log *log;
+
+	setenv("HGSHIM_RING", "4096:2", 1);
+	shared = test_start(dir);
+	/* more threads than there are slots at all */
+	for (uintptr_t i = 1; i <= 1500; i++) {
+		pthread_t t;
+		void *serial;
+
+		pthread_create(&t, NULL, one_launch, NULL);
+		pthread_join(t, &serial);
+		cr_assert_eq((uintptr_t)serial, i);
+	}
+	hg_recorder_stop(shared);
+	log = test_open(dir);
+	c = test_calls(log);
+	cr_assert_eq(c->nr, 1500);
+	hg_log_close(log);
+}
+
+static void *hold_a_number(void *arg)
+{
+	atomic_int *step = arg;
+	uint64_t seq = hg_recorder_seq(shared);
+	struct hg_rec *rec;
+
+	atomic_store(step, 1);
+	while (atomic_load(step) != 2)
+		usleep(1000);
+	rec = hg_recorder_begin(shared, hg_call_by_id(HG_ID_cuCtxSynchronize), seq, 0, 0);
+	cr_assert_not_null(rec);
+	hg_recorder_commit(shared, rec);
+	return (void *)(uintptr_t)seq;
+}
+
+Test(recorder, a_call_that_takes_long_holds_nobody_up, .timeout = 60)
+{
+	const char *dir = test_dir();
+	const struct test_calls *c;
+	atomic_int step = 0;
+	struct hg_log *log;
+	pthread_t t;
+
+	setenv("HGSHIM_RING", "16384:4", 1);
+	shared = test_start(dir);
+	pthread_create(&t, NULL, hold_a_number, &step);
+	while (!atomic_load(&step))
+		usleep(1000);
+	/* many times the lane, while the first number is still out */
+	for (uint64_t i = 0; i < 5000; i++)
+		cr_assert(test_launch(shared, 0, 0, i), "launch %" PRIu64 " was dropped", i);
+	atomic_store(&step, 2);
+	pthread_join(t, NULL);
+	hg_recorder_stop(shared);
+	log = test_open(dir);
+	c = test_calls(log);
+	cr_assert_eq(c->nr, 5001);
+	cr_assert_eq(c->call[0], HG_ID_cuCtxSynchronize);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+Test(recorder, launches_that_find_no_room_leave_a_marked_gap, .timeout = 60)
+{
+	const char *dir = test_dir();
+	struct hg_log_info info;
+	struct hg_log *log;
+	struct hg_recorder *r;
+	uint64_t dropped = 0, gaps = 0;
+	const struct test_calls *c;
+
+	setenv("HGSHIM_RING", "4096:1", 1);
+	setenv("HGSHIM_FAULT", "store.stall", 1);
+	r = test_start(dir);
+	for (uint64_t i = 0; i < 500; i++)
+		dropped += !test_launch(r, 0, 0, i);
+	/* what makes objects waits instead */
+	cr_assert(test_alloc(r, 0, 0x200000000000, 64));
+	hg_recorder_stop(r);
+	cr_assert_gt(dropped, 0);
+
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_eq(info.nr_dropped, dropped);
+	cr_assert(info.snapshots_only);
+	cr_assert_not_null(strstr(info.snapshots_only_why, "dropped"));
+	c = test_calls(log);
+	for (size_t i = 0; i < c->nr; i++)
+		gaps += c->call[i] == HG_REC_GAP;
+	cr_assert_gt(gaps, 0);
+	cr_assert_eq(c->call[c->nr - 1], HG_ID_cuMemAlloc_v2);
+	/* the holes are marked: that is not damage */
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+struct killed {
+	const char *dir;
+	atomic_uint_fast64_t *committed;
+	bool payload;
+};
+
+static void *record_for_ever(void *arg)
+{
+	struct killed *k = arg;
+	static unsigned char data[200000];
+
+	for (uint64_t i = 0;; i++) {
+		uint64_t seq;
+
+		if (k->payload && i % 8 == 0) {
+			memset(data, (int)i, sizeof(data));
+			seq = test_h2d(shared, 0, 0x200000000000, data, sizeof(data) - i % 1000);
+		} else {
+			seq = test_launch(shared, 0, 0, i);
+		}
+		/* one thread alone: what it committed must be there afterwards */
+		if (k->committed)
+			atomic_store(k->committed, seq);
+	}
+	return NULL;
+}
+
+static void record_until_killed(void *arg)
+{
+	struct killed *k = arg;
+
+	shared = test_start(k->dir);
+	record_for_ever(k);
+}
+
+/* Kills a recording child after some milliseconds; *last: the number of its last record. */
+static void kill_a_child(struct killed *k, unsigned int ms, uint64_t *last)
+{
+	k->committed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = fork();
+
+	if (!pid) {
+		record_until_killed(k);
+		_exit(0);
+	}
+	while (!atomic_load(k->committed))
+		usleep(100);
+	usleep(ms * 1000);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	*last = atomic_load(k->committed);
+}
+
+Test(recorder, a_killed_process_loses_no_committed_record, .timeout = 120)
+{
+	for (unsigned int round = 0; round < 12; round++) {
+		const char *dir = test_dir();
+		struct killed k = { .dir = dir };
+		const struct test_calls *c;
+		struct hg_log_info info;
+		struct hg_log *log;
+		uint64_t last, first;
+
+		kill_a_child(&k, round * 3, &last);
+		log = test_open(dir);
+		hg_log_info(log, &info);
+		cr_assert(!info.live);
+		cr_assert_geq(info.last_seq, last, "%" PRIu64 " of %" PRIu64, info.last_seq, last);
+		cr_assert(!info.snapshots_only);
+		if (last < 90000) {
+			c = test_calls(log);
+			first = HG_ID_FIRST;
+			for (size_t i = 0; i < c->nr; i++)
+				cr_assert_eq(c->seq[i], first + i);
+		}
+		cr_assert_eq(test_nr_problems(log), 0);
+		hg_log_close(log);
+		test_remove(dir);
+	}
+}
+
+Test(recorder, a_killed_process_loses_no_payload, .timeout = 120)
+{
+	for (unsigned int round = 0; round < 8; round++) {
+		const char *dir = test_dir();
+		struct killed k = { .dir = dir, .payload = true };
+		struct hg_log_info info;
+		struct hg_log *log;
+		uint64_t last;
+
+		kill_a_child(&k, round * 5, &last);
+		log = test_open(dir);
+		hg_log_info(log, &info);
+		cr_assert_geq(info.last_seq, last);
+		/* reads every payload and compares its digest */
+		cr_assert_eq(test_nr_problems(log), 0);
+		hg_log_close(log);
+		test_remove(dir);
+	}
+}
+
+Test(recorder, opening_a_log_changes_nothing_in_it)
+{
+	const char *dir = test_dir();
+	struct killed k = { .dir = dir };
+	char list[4200], before[8192] = "", after[8192] = "";
+	struct hg_log *log;
+	uint64_t last;
+	FILE *f;
+
+	kill_a_child(&k, 5, &last);
+	snprintf(list, sizeof(list), "cd '%s' && ls -l --time-style=full-iso && cat * | cksum", dir);
+	f = popen(list, "r");
+	cr_assert_gt(fread(before, 1, sizeof(before) - 1, f), 0);
+	pclose(f);
+	log = test_open(dir);
+	test_nr_problems(log);
+	hg_log_close(log);
+	f = popen(list, "r");
+	cr_assert_gt(fread(after, 1, sizeof(after) - 1, f), 0);
+	pclose(f);
+	cr_assert_str_eq(before, after);
+}
+
+Test(recorder, the_log_of_a_live_process_can_be_read)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	struct hg_log_info info;
+	struct hg_log *log;
+
+	for (uint64_t i = 0; i < 100; i++)
+		test_launch(r, 0, 0, i);
+	cr_assert_eq(hg_recorder_drain(r, 5000), HG_OK);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert(info.live);
+	cr_assert_eq(info.nr_records, 100);
+	cr_assert_eq(test_nr_problems(log), 0);
+	/* while it is open, the process goes on */
+	for (uint64_t i = 0; i < 50000; i++)
+		test_launch(r, 0, 0, i);
+	cr_assert_eq(hg_recorder_drain(r, 5000), HG_OK);
+	cr_assert_eq(test_calls(log)->nr, 100);
+	hg_log_close(log);
+	hg_recorder_stop(r);
+}
+
+static void record_in_child(void *arg)
+{
+	struct hg_recorder *r = arg;
+
+	/* everything must be harmless and nothing recorded */
+	if (hg_recorder_seq(r) || hg_recorder_is_on(r) || test_launch(r, 0, 0, 1))
+		_exit(1);
+	hg_recorder_cancel(r);
+	hg_recorder_unsupported(r, "cuX");
+	hg_recorder_stop(r);
+	_exit(7);
+}
+
+Test(recorder, a_forked_child_records_nothing_and_does_no_harm)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	struct hg_log *log;
+	int status;
+
+	test_launch(r, 0, 0, 1);
+	status = test_child(record_in_child, r);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 7, "status %x", status);
+	test_launch(r, 0, 0, 2);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	cr_assert_eq(test_calls(log)->nr, 2);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+/* As daemons do. */
+static void close_everything(void)
+{
+	if (syscall(SYS_close_range, 3u, ~0u, 0u))
+		for (int fd = 3; fd < 65536; fd++)
+			close(fd);
+}
+
+/* In a child: the test framework needs its own descriptors. Its exit status says where it went wrong. */
+static void run_without_descriptors(void *arg)
+{
+	struct hg_recorder *r = test_start(arg);
+
+	close_everything();
+	/* files of the application that take the numbers that ours could have had */
+	for (int i = 0; i < 20; i++)
+		if (open("/dev/null", O_RDWR) < 0)
+			_exit(1);
+	for (uint64_t i = 0; i < 1000; i++)
+		if (!test_launch(r, 0, 0, i))
+			_exit(2);
+	if (hg_recorder_drain(r, 5000))
+		_exit(3);
+	close_everything();
+	if (!test_alloc(r, 0, 0x200000000000, 64) || !hg_recorder_is_on(r))
+		_exit(4);
+	hg_recorder_stop(r);
+}
+
+Test(recorder, the_application_may_close_every_descriptor)
+{
+	const char *dir = test_dir();
+	struct hg_log *log;
+
+	cr_assert_eq(test_child(run_without_descriptors, (void *)dir), 0);
+	log = test_open(dir);
+	cr_assert_eq(test_calls(log)->nr, 1001);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+Test(recorder, none_of_its_descriptors_appears_in_the_application)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+
+	for (int fd = 3; fd < 1024; fd++) {
+		char link[64], path[4096];
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, path, sizeof(path) - 1);
+		if (n > 0) {
+			path[n] = '\0';
+			cr_assert_null(strstr(path, dir), "%s", path);
+		}
+	}
+	hg_recorder_stop(r);
+}
+
+static char warned[2048];
+
+static void keep(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)arg;
+	strncat(warned, line, sizeof(warned) - strlen(warned) - 1);
+}
+
+static void run_with_shared_table(void *arg)
+{
+	struct hg_recorder *r;
+	char file[4300];
+
+	setenv("HGSHIM_FAULT", "recorder.unshare", 1);
+	r = test_start(arg);
+	if (!test_launch(r, 0, 0, 1) || hg_recorder_drain(r, 5000))
+		_exit(1);
+	close_everything();
+	/* the application's own file now has the numbers of ours: nothing may be written to it */
+	snprintf(file, sizeof(file), "%s.app", (const char *)arg);
+	for (int i = 0; i < 30; i++)
+		if (open(file, O_RDWR | O_CREAT, 0600) < 0)
+			_exit(2);
+	hg_msg_sink_set(keep, NULL);
+	for (int i = 0; i < 1000 && hg_recorder_is_on(r); i++) {
+		test_launch(r, 0, 0, 2);
+		usleep(10000);
+	}
+	if (hg_recorder_is_on(r))
+		_exit(3);
+	hg_recorder_stop(r);
+	hg_msg_sink_set(NULL, NULL);
+	if (!strstr(warned, "recording is off: the application closed"))
+		_exit(4);
+}
+
+Test(recorder, without_a_table_of_its_own_it_notices_that_its_files_were_closed, .timeout = 30)
+{
+	const char *dir = test_dir();
+	char file[4300];
+	struct stat s;
+
+	cr_assert_eq(test_child(run_with_shared_table, (void *)dir), 0);
+	snprintf(file, sizeof(file), "%s.app", dir);
+	cr_assert_eq(stat(file, &s), 0);
+	cr_assert_eq(s.st_size, 0);
+	/* what was stored before is whole */
+	hg_log_close(test_open(dir));
+}
+
+Test(recorder, a_directory_that_holds_a_log_is_left_alone)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *first = test_start(dir), *second;
+	struct hg_log *log;
+
+	test_launch(first, 0, 0, 1);
+	hg_recorder_stop(first);
+	second = test_start(dir);
+	cr_assert_str_neq(hg_recorder_dir(second), dir);
+	test_launch(second, 0, 0, 1);
+	test_launch(second, 0, 0, 2);
+	hg_recorder_stop(second);
+	log = test_open(dir);
+	cr_assert_eq(test_calls(log)->nr, 1);
+	hg_log_close(log);
+	log = test_open(hg_recorder_dir(second));
+	cr_assert_eq(test_calls(log)->nr, 2);
+	hg_log_close(log);
+}
+
+static void start_fails(const char *fault)
+{
+	const char *dir = test_dir();
+	struct hg_recorder_config cfg = { .dir = dir, .executor = "cpu" };
+	struct hg_recorder *r = (struct hg_recorder *)1;
+	char file[4300];
+
+	setenv("HGSHIM_FAULT", fault, 1);
+	hg_msg_sink_set(keep, NULL);
+	cr_assert_neq(hg_recorder_start(&cfg, &r), HG_OK);
+	hg_msg_sink_set(NULL, NULL);
+	cr_assert_eq(r, (struct hg_recorder *)1);
+	if (strcmp(fault, "mdb.load"))
+		cr_assert_neq(warned[0], '\0', "nothing was said");
+	snprintf(file, sizeof(file), "%s/ring", dir);
+	cr_assert_neq(access(file, F_OK), 0, "'%s' is left", file);
+	snprintf(file, sizeof(file), "%s/log.mdb", dir);
+	cr_assert_neq(access(file, F_OK), 0, "'%s' is left", file);
+}
+
+Test(recorder, a_network_file_system_is_refused)
+{
+	start_fails("recorder.netfs");
+	cr_assert_not_null(strstr(warned, "network"));
+}
+
+Test(recorder, a_disk_without_room_for_the_ring_is_refused)
+{
+	start_fails("recorder.fallocate");
+}
+
+Test(recorder, a_start_without_lmdb_fails_cleanly)
+{
+	start_fails("mdb.load");
+}
+
+Test(recorder, a_start_that_cannot_write_fails_cleanly)
+{
+	start_fails("store.commit");
+}
+
+Test(recorder, a_directory_that_cannot_be_made_is_said)
+{
+	struct hg_recorder_config cfg = { .dir = "/proc/nowhere/log", .executor = "cpu" };
+	struct hg_recorder *r;
+
+	hg_msg_sink_set(keep, NULL);
+	cr_assert_eq(hg_recorder_start(&cfg, &r), HG_ERR_IO);
+	hg_msg_sink_set(NULL, NULL);
+	cr_assert_not_null(strstr(warned, "/proc/nowhere"));
+}
+
+Test(recorder, a_disk_that_stays_full_turns_recording_off_with_one_message, .timeout = 30)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r;
+	size_t messages = 0;
+
+	setenv("HGSHIM_FAULT", "store.commit:5+", 1);
+	r = test_start(dir);
+	hg_msg_sink_set(keep, NULL);
+	for (int i = 0; i < 1000 && hg_recorder_is_on(r); i++) {
+		test_launch(r, 0, 0, (uint64_t)i);
+		usleep(10000);
+	}
+	cr_assert(!hg_recorder_is_on(r));
+	hg_recorder_stop(r);
+	hg_msg_sink_set(NULL, NULL);
+	for (const char *p = strstr(warned, "recording is off"); p; p = strstr(p + 1, "recording is off"))
+		messages++;
+	cr_assert_eq(messages, 1, "said: '%s'", warned);
+	/* what was stored before is whole */
+	unsetenv("HGSHIM_FAULT");
+	hg_log_close(test_open(dir));
+}
+
+Test(recorder, a_disk_that_is_full_for_a_moment_costs_nothing, .timeout = 30)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r;
+	struct hg_log *log;
+	uint64_t recorded = 0;
+
+	setenv("HGSHIM_FAULT", "store.commit:3", 1);
+	r = test_start(dir);
+	for (int i = 0; i < 100; i++) {
+		recorded += test_launch(r, 0, 0, (uint64_t)i) != 0;
+		recorded += test_alloc(r, 0, 0x200000000000 + (uint64_t)i * 4096, 64) != 0;
+		usleep(3000);
+	}
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	cr_assert_eq(recorded, 200);
+	cr_assert_eq(test_calls(log)->nr, 200);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+Test(recorder, objects_mode_keeps_objects_alone)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start_with(dir, HG_CALLS_OBJECTS, false);
+	struct hg_log_info info;
+	struct hg_log *log;
+
+	test_alloc(r, 0, 0x200000000000, 64);
+	cr_assert_eq(test_launch(r, 0, 0, 1), 0);
+	test_alloc(r, 0, 0x200000001000, 64);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	cr_assert_eq(test_calls(log)->nr, 2);
+	hg_log_info(log, &info);
+	cr_assert(info.snapshots_only);
+	cr_assert_eq(info.nr_objects_live, 2);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+Test(recorder, payload_larger_than_the_ring_comes_back_whole, .timeout = 60)
+{
+	const char *dir = test_dir();
+	size_t size = (9 << 20) + 13;
+	unsigned char *data = malloc(size);
+	struct hg_recorder *r;
+	struct hg_rec_view v;
+	struct hg_log *log;
+	void *back;
+	size_t back_size;
+
+	setenv("HGSHIM_RING", "65536:2", 1);
+	srand(4);
+	for (size_t i = 0; i < size; i++)
+		data[i] = (unsigned char)rand();
+	r = test_start(dir);
+	test_h2d(r, 0, 0x200000000000, data, size);
+	hg_recorder_stop(r);
+
+	log = test_open(dir);
+	{
+		/* the record itself, found through the callback */
+		struct hg_rec *copy = NULL;
+		extern enum hg_status copy_first(const struct hg_rec_view *v, void *arg);
+
+		cr_assert_eq(hg_log_calls(log, 0, UINT64_MAX, copy_first, &copy), HG_OK);
+		cr_assert_eq(hg_rec_view(copy, copy->size, &v), HG_OK);
+	}
+	cr_assert_eq(hg_log_blob(log, &v, 1, &back, &back_size), HG_OK);
+	cr_assert_eq(back_size, size);
+	cr_assert_eq(memcmp(back, data, size), 0);
+	free(back);
+	hg_log_close(log);
+}
+
+enum hg_status copy_first(const struct hg_rec_view *v, void *arg);
+enum hg_status copy_first(const struct hg_rec_view *v, void *arg)
+{
+	struct hg_rec **copy = arg;
+
+	if (!*copy) {
+		*copy = malloc(v->rec->size);
+		memcpy(*copy, v->rec, v->rec->size);
+	}
+	return HG_OK;
+}
+
+Test(recorder, payload_over_its_limit_is_refused_and_the_log_says_so)
+{
+	const char *dir = test_dir();
+	struct hg_recorder_config cfg = { .dir = dir, .payload = true, .payload_limit = 10000, .executor = "cpu" };
+	static unsigned char data[6000];
+	struct hg_payload_ref ref;
+	struct hg_log_info info;
+	struct hg_recorder *r;
+	struct hg_log *log;
+
+	cr_assert_eq(hg_recorder_start(&cfg, &r), HG_OK);
+	cr_assert_eq(hg_recorder_payload(r, data, sizeof(data), &ref), HG_OK);
+	cr_assert_eq(hg_recorder_payload(r, data, sizeof(data), &ref), HG_ERR_NOSPC);
+	cr_assert_eq(hg_recorder_payload(r, data, 20000, &ref), HG_ERR_NOSPC);
+	cr_assert_eq(hg_recorder_payload(r, data, 4000, &ref), HG_OK);
+	test_launch(r, 0, 0, 1);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert(info.snapshots_only);
+	cr_assert_not_null(strstr(info.snapshots_only_why, "payload"));
+	hg_log_close(log);
+}
+
+Test(recorder, a_tail_over_its_limit_keeps_objects_and_says_so)
+{
+	const char *dir = test_dir();
+	struct hg_recorder_config cfg = { .dir = dir, .tail_limit = 10000, .executor = "cpu" };
+	struct hg_log_info info;
+	struct hg_recorder *r;
+	struct hg_log *log;
+
+	cr_assert_eq(hg_recorder_start(&cfg, &r), HG_OK);
+	for (int i = 0; i < 10; i++) {
+		for (uint64_t k = 0; k < 100; k++)
+			test_launch(r, 0, 0, k);
+		cr_assert_eq(hg_recorder_drain(r, 5000), HG_OK);
+	}
+	test_alloc(r, 0, 0x200000000000, 64);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert(info.snapshots_only);
+	cr_assert_not_null(strstr(info.snapshots_only_why, "limit"));
+	cr_assert_eq(info.nr_objects_live, 1);
+	cr_assert_lt(test_calls(log)->nr, 900);
+	hg_log_close(log);
+}
+
+Test(recorder, an_image_is_kept_once_and_comes_back_whole, .timeout = 60)
+{
+	const char *dir = test_dir();
+	size_t size = 300001, back_size;
+	unsigned char *image = malloc(size), key[16];
+	struct hg_recorder *r;
+	struct hg_log_info info;
+	const void *back;
+	struct hg_log *log;
+
+	setenv("HGSHIM_RING", "65536:2", 1);
+	for (size_t i = 0; i < size; i++)
+		image[i] = (unsigned char)(i * 7 >> 3);
+	r = test_start(dir);
+	for (int i = 0; i < 5; i++)
+		cr_assert(test_module(r, 0, image, size));
+	cr_assert_eq(hg_recorder_image(r, image, size, key), HG_OK);
+	cr_assert(test_module(r, 0, "tiny", 4));
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_eq(info.nr_images, 2);
+	cr_assert_eq(hg_log_image(log, key, &back, &back_size), HG_OK);
+	cr_assert_eq(back_size, size);
+	cr_assert_eq(memcmp(back, image, size), 0);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+static int count_one(const char *symbol, uint64_t count, void *arg)
+{
+	uint64_t *n = arg;
+
+	if (!strcmp(symbol, "cuGraphCreate"))
+		n[0] = count;
+	if (!strcmp(symbol, "cuTexObjectCreate"))
+		n[1] = count;
+	return 0;
+}
+
+Test(recorder, calls_that_hgshim_lacks_are_counted_by_name)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	uint64_t n[2] = { 0 };
+	struct hg_log *log;
+
+	for (int i = 0; i < 3; i++)
+		hg_recorder_unsupported(r, "cuGraphCreate");
+	hg_recorder_unsupported(r, "cuTexObjectCreate");
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	hg_log_unsupported(log, count_one, n);
+	cr_assert_eq(n[0], 3);
+	cr_assert_eq(n[1], 1);
+	hg_log_close(log);
+}
+
+static uint32_t __attribute__((noinline)) a_function_with_a_name(struct hg_recorder *r)
+{
+	uint32_t id = hg_recorder_stack(r);
+
+	__asm__ volatile("" : : "r"(id) : "memory");
+	return id;
+}
+
+static int find_name(uint64_t pc, const char *text, void *arg)
+{
+	bool *found = arg;
+
+	cr_assert(pc);
+	*found |= text && strstr(text, "a_function_with_a_name+0x") == text;
+	return 0;
+}
+
+Test(recorder, a_call_site_has_the_names_of_its_functions)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start_with(dir, HG_CALLS_TAIL, true);
+	uint32_t id = 0, other;
+	bool found = false;
+	struct hg_log *log;
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t again = a_function_with_a_name(r);
+
+		cr_assert_neq(again, 0);
+		/* the same stack has the same id */
+		cr_assert(!id || again == id);
+		id = again;
+	}
+	other = a_function_with_a_name(r);
+	cr_assert_neq(other, id);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	cr_assert_eq(hg_log_stack(log, id, find_name, &found), HG_OK);
+	cr_assert(found);
+	cr_assert_eq(hg_log_stack(log, 12345, find_name, &found), HG_ERR_NOTFOUND);
+	hg_log_close(log);
+}
+
+static enum hg_status requested(const struct hg_control *c, void *arg)
+{
+	atomic_int *calls = arg;
+
+	atomic_fetch_add(calls, 1);
+	cr_assert_eq(c->timeout_ms, 1234);
+	pr_err("the queue of '%s' did not drain", "x");
+	return HG_ERR_TIMEOUT;
+}
+
+Test(recorder, a_request_reaches_the_callback_and_its_reason_the_page, .timeout = 30)
+{
+	const char *dir = test_dir();
+	atomic_int calls = 0;
+	struct hg_recorder_config cfg = { .dir = dir, .executor = "cpu", .checkpoint = requested, .arg = &calls };
+	struct hg_recorder *r;
+	struct hg_control *c;
+	char path[4300];
+	int fd;
+
+	cr_assert_eq(hg_recorder_start(&cfg, &r), HG_OK);
+	snprintf(path, sizeof(path), "%s/control", dir);
+	fd = open(path, O_RDWR);
+	c = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cr_assert_neq(c, MAP_FAILED);
+	cr_assert_eq(c->magic, HG_CONTROL_MAGIC);
+	cr_assert_eq(c->pid, (uint32_t)getpid());
+	cr_assert_eq(c->recording, 1);
+	cr_assert_str_eq(c->executor, "cpu");
+
+	/* a signal without a request does nothing, and none is ever delivered to the application */
+	cr_assert_eq(syscall(SYS_tgkill, getpid(), (int)c->tid, SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET), 0);
+	usleep(20000);
+	cr_assert_eq(atomic_load(&calls), 0);
+	c->timeout_ms = 1234;
+	atomic_fetch_add((atomic_uint *)&c->request, 1);
+	cr_assert_eq(syscall(SYS_tgkill, getpid(), (int)c->tid, SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET), 0);
+	while (atomic_load((atomic_uint *)&c->reply) != c->request)
+		usleep(1000);
+	cr_assert_eq(atomic_load(&calls), 1);
+	cr_assert_eq(c->status, HG_ERR_TIMEOUT);
+	cr_assert_str_eq(c->message, "the queue of 'x' did not drain");
+	hg_recorder_stop(r);
+}
