@@ -94,8 +94,15 @@ unit_intercept = $(intercept_obj) $(logdb_obj) $(common_obj)
 define unit_rule
 $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_$(1))
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay,$(1)),$$(engine_libs)) -lcriterion -lm
+	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay,$(1)),$$(engine_libs)) $$(criterion_libs) -lm
 endef
+# ThreadSanitizer and Criterion do not go together: see the file that stands in.
+ifeq ($(findstring thread,$(SAN)),)
+criterion_libs := -lcriterion
+else
+$(O)/tests/unit/%.o: cflags += -Itests/unit/plain -Wno-missing-prototypes
+$(O)/intercept/%.o: cflags += -Wno-tsan
+endif
 $(foreach r,$(rooms),$(eval $(call unit_rule,$(r))))
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
@@ -145,6 +152,17 @@ check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
 test-programs: $(units) $(apps)
 
+# The rooms' tests with sanitizers; threads where threads meet: gate, ring, writer.
+.PHONY: check-san check-san-run units-run
+check-san: deps ## the unit tests with ASan and UBSan, and with TSan
+	$(Q)+$(MAKE) --no-print-directory check-san-run
+check-san-run:
+	$(Q)+$(MAKE) --no-print-directory O=$(O)/asan CUDA_HOME=$(CUDA_HOME) SAN=address,undefined units-run
+	$(Q)+$(MAKE) --no-print-directory O=$(O)/tsan CUDA_HOME=$(CUDA_HOME) SAN=thread \
+		unit_rooms="common logdb intercept" units-run
+units-run: $(units)
+	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)" --only '^unit'
+
 .PHONY: check-gpu check-gpu-run
 check-gpu: deps ## the acceptance programs on a real NVIDIA driver, without and with the shim
 	$(Q)+$(MAKE) --no-print-directory check-gpu-run
@@ -170,7 +188,7 @@ fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz: deps ## run each fuzzer for FUZZ_TIME seconds
 	$(Q)+$(MAKE) --no-print-directory O=$(O)/fuzz CUDA_HOME=$(CUDA_HOME) CC=$(CLANG) \
 		SAN=fuzzer-no-link,address,undefined fuzz-run
-$(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
+$(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined $(engine_libs)
 fuzz-run: $(addprefix $(O)/,$(fuzzers))

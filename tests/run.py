@@ -17,7 +17,7 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = os.environ.get("HG_BUILD", os.path.join(os.path.dirname(HERE), "build"))
+BUILD = os.path.abspath(os.environ.get("HG_BUILD", os.path.join(os.path.dirname(HERE), "build")))
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 LINE = re.compile(r"^(ok|not ok|skip)\b(?: [-0-9]+)?\s*(.*)$")
 
@@ -37,7 +37,7 @@ def run_script(name, command, limit):
     lines = [0, 0, 0]
     print(f"== {name}", flush=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               errors="replace", start_new_session=True)
+                               errors="replace", start_new_session=True, cwd=os.path.dirname(HERE))
     started = time.monotonic()
     last = ""
     try:
