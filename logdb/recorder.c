@@ -85,7 +85,7 @@ void hg_recorder_sink(enum hg_msg_level level, const char *line, void *recorder)
 	struct hg_recorder *r = recorder;
 	size_t len = strlen(line);
 
-	if (r->muted && pthread_equal(pthread_self(), r->writer))
+	if (pthread_equal(pthread_self(), r->writer) && r->muted)
 		return;
 	pthread_mutex_lock(&r->message_lock);
 	/* level, text, NUL; what has no room is lost rather than waited for */
