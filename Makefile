@@ -158,10 +158,10 @@ check-san: deps ## the unit tests with ASan and UBSan, and with TSan
 	$(Q)+$(MAKE) --no-print-directory check-san-run
 check-san-run:
 	$(Q)+$(MAKE) --no-print-directory O=$(O)/asan CUDA_HOME=$(CUDA_HOME) SAN=address,undefined units-run
-	$(Q)+$(MAKE) --no-print-directory O=$(O)/tsan CUDA_HOME=$(CUDA_HOME) SAN=thread \
+	$(Q)+$(MAKE) --no-print-directory O=$(O)/tsan CUDA_HOME=$(CUDA_HOME) SAN=thread CFLAGS="-O1 -g" \
 		unit_rooms="common logdb intercept" units-run
 units-run: $(units)
-	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)" --only '^unit'
+	$(Q)$(test_env) TSAN_OPTIONS="report_thread_leaks=0 suppressions=$(CURDIR)/tests/unit/plain/tsan.supp" tests/run.py --units "$(unit_rooms)" --only '^unit'
 
 .PHONY: check-gpu check-gpu-run
 check-gpu: deps ## the acceptance programs on a real NVIDIA driver, without and with the shim
