@@ -987,6 +987,8 @@ static void *writer_main(void *recorder)
 
 	write_loop(r);
 	pthread_mutex_lock(&r->snapshot_lock);
+	/* what failed before will fail again, and was said */
+	r->muted = !atomic_load(&r->on);
 	hg_store_stopped(r);
 	hg_store_close(r);
 	pthread_mutex_unlock(&r->snapshot_lock);

@@ -4,12 +4,16 @@
 
 #include <ftw.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/msg.h"
+#include "logdb/recorder_impl.h"
 #include "logdb/words.h"
 
 static char base[4096];
@@ -37,6 +41,8 @@ const char *test_dir(void)
 	static char dir[4200];
 	const char *tmp = getenv("TMPDIR");
 
+	/* tests look for warnings, whatever HGSHIM_VERBOSE says */
+	hg_msg_level_set(HG_MSG_WARN);
 	snprintf(base, sizeof(base), "%s/hgshim-test-XXXXXX", tmp ? tmp : "/tmp");
 	cr_assert_not_null(mkdtemp(base));
 	atexit(remove_base);
@@ -48,6 +54,7 @@ struct hg_recorder *test_start_with(const char *dir, enum hg_calls_mode calls, b
 {
 	struct hg_recorder_config cfg = {
 		.dir = dir, .calls = calls, .payload = true, .stacks = stacks, .executor = "cpu",
+		.checkpoint = test_checkpoint,
 	};
 	struct hg_recorder *r;
 
@@ -189,10 +196,44 @@ enum hg_status test_read(void *dst, uint64_t addr, size_t size, void *memory)
 	return HG_OK;
 }
 
-enum hg_status test_snapshot(struct hg_recorder *r, const struct test_memory *m, uint64_t object, uint64_t *number,
-			     uint64_t *written)
+static struct {
+	struct hg_recorder *r;
+	enum hg_status (*f)(struct hg_recorder *r, void *arg);
+	void *arg;
+} job;
+
+enum hg_status test_checkpoint(const struct hg_control *request, void *arg)
 {
-	struct hg_region region = { .addr = m->addr, .size = m->size, .object = object, .kind = HG_REGION_DEVICE };
+	(void)request;
+	(void)arg;
+	return job.f(job.r, job.arg);
+}
+
+enum hg_status test_on_checkpoint(struct hg_recorder *r, enum hg_status (*f)(struct hg_recorder *r, void *arg), void *arg)
+{
+	struct hg_control *c = r->control;
+
+	job.r = r;
+	job.f = f;
+	job.arg = arg;
+	atomic_fetch_add((atomic_uint *)&c->request, 1);
+	syscall(SYS_tgkill, getpid(), (int)c->tid, SIGRTMIN + HG_CONTROL_SIGNAL_OFFSET);
+	while (atomic_load((atomic_uint *)&c->reply) != c->request)
+		usleep(200);
+	return (enum hg_status)c->status;
+}
+
+struct snapshot_job {
+	const struct test_memory *m;
+	uint64_t object, *number, *written;
+};
+
+static enum hg_status take_snapshot(struct hg_recorder *r, void *arg)
+{
+	struct snapshot_job *j = arg;
+	struct hg_region region = {
+		.addr = j->m->addr, .size = j->m->size, .object = j->object, .kind = HG_REGION_DEVICE,
+	};
 	struct hg_snapshot_writer *s;
 	uint64_t bytes;
 	enum hg_status st;
@@ -200,12 +241,20 @@ enum hg_status test_snapshot(struct hg_recorder *r, const struct test_memory *m,
 	st = hg_snapshot_begin(r, &s);
 	if (st)
 		return st;
-	st = hg_snapshot_region(s, &region, test_read, (void *)m);
+	st = hg_snapshot_region(s, &region, test_read, (void *)j->m);
 	if (st) {
 		hg_snapshot_abandon(s);
 		return st;
 	}
-	return hg_snapshot_commit(s, "{\"objects\":1}", false, number, &bytes, written);
+	return hg_snapshot_commit(s, "{\"objects\":1}", false, j->number, &bytes, j->written);
+}
+
+enum hg_status test_snapshot(struct hg_recorder *r, const struct test_memory *m, uint64_t object, uint64_t *number,
+			     uint64_t *written)
+{
+	struct snapshot_job j = { m, object, number, written };
+
+	return test_on_checkpoint(r, take_snapshot, &j);
 }
 
 static enum hg_status add(const struct hg_rec_view *v, void *arg)

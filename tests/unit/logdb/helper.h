@@ -29,6 +29,13 @@ uint64_t test_h2d(struct hg_recorder *r, uint64_t ctx, uint64_t addr, const void
 /* A record of any row with these words and no blobs. */
 uint64_t test_record(struct hg_recorder *r, enum hg_call_id id, uint64_t ctx, const uint64_t *word, unsigned int n);
 
+/*
+ * Runs f on the recorder's checkpoint thread, as a request would: only there are the log's descriptors. A
+ * recorder that was started with a config of the test's own needs .checkpoint = test_checkpoint.
+ */
+enum hg_status test_on_checkpoint(struct hg_recorder *r, enum hg_status (*f)(struct hg_recorder *r, void *arg), void *arg);
+enum hg_status test_checkpoint(const struct hg_control *request, void *arg);
+
 /* Memory of a device that is an ordinary buffer at a made-up address. */
 struct test_memory {
 	uint64_t addr;
@@ -36,7 +43,7 @@ struct test_memory {
 	size_t size;
 };
 enum hg_status test_read(void *dst, uint64_t addr, size_t size, void *memory);
-/* A snapshot of one region. */
+/* A snapshot of one region, on the checkpoint thread. */
 enum hg_status test_snapshot(struct hg_recorder *r, const struct test_memory *m, uint64_t object, uint64_t *number,
 			     uint64_t *written);
 

@@ -628,6 +628,7 @@ Test(recorder, a_disk_that_stays_full_turns_recording_off_with_one_message, .tim
 	for (const char *p = strstr(warned, "recording is off"); p; p = strstr(p + 1, "recording is off"))
 		messages++;
 	cr_assert_eq(messages, 1, "said: '%s'", warned);
+	cr_assert_null(strstr(strstr(warned, "No space") + 1, "No space"), "said twice: '%s'", warned);
 	/* what was stored before is whole */
 	unsetenv("HGSHIM_FAULT");
 	hg_log_close(test_open(dir));
