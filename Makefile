@@ -94,15 +94,8 @@ unit_intercept = $(intercept_obj) $(logdb_obj) $(common_obj)
 define unit_rule
 $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_$(1))
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay,$(1)),$$(engine_libs)) $$(criterion_libs) -lm
+	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
-# ThreadSanitizer and Criterion do not go together: see the file that stands in.
-ifeq ($(findstring thread,$(SAN)),)
-criterion_libs := -lcriterion
-else
-$(O)/tests/unit/%.o: cflags += -Itests/unit/plain -Wno-missing-prototypes
-$(O)/intercept/%.o: cflags += -Wno-tsan
-endif
 $(foreach r,$(rooms),$(eval $(call unit_rule,$(r))))
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
@@ -152,16 +145,14 @@ check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
 test-programs: $(units) $(apps)
 
-# The rooms' tests with sanitizers; threads where threads meet: gate, ring, writer.
+# ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
-check-san: deps ## the unit tests with ASan and UBSan, and with TSan
+check-san: deps ## the unit tests with ASan and UBSan
 	$(Q)+$(MAKE) --no-print-directory check-san-run
 check-san-run:
 	$(Q)+$(MAKE) --no-print-directory O=$(O)/asan CUDA_HOME=$(CUDA_HOME) SAN=address,undefined units-run
-	$(Q)+$(MAKE) --no-print-directory O=$(O)/tsan CUDA_HOME=$(CUDA_HOME) SAN=thread CFLAGS="-O1 -g" \
-		unit_rooms="common logdb intercept" units-run
 units-run: $(units)
-	$(Q)$(test_env) TSAN_OPTIONS="report_thread_leaks=0 suppressions=$(CURDIR)/tests/unit/plain/tsan.supp" tests/run.py --units "$(unit_rooms)" --only '^unit'
+	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)" --only '^unit'
 
 .PHONY: check-gpu check-gpu-run
 check-gpu: deps ## the acceptance programs on a real NVIDIA driver, without and with the shim
