@@ -43,6 +43,13 @@ const char *hg_shim_target(void)
 	return target;
 }
 
+void hg_shim_use(const struct hg_executor *e, const char *target_name)
+{
+	hg_real_fill(e->proc);
+	executor = e;
+	target = target_name;
+}
+
 /*
  * A status of hgshim itself seen by the application: only where there is no driver to answer it.
  * CUDA_ERROR_NOT_SUPPORTED, and not NO_DEVICE: programs would quietly go on without a GPU.
@@ -50,16 +57,16 @@ const char *hg_shim_target(void)
 static CUresult load_locked(void)
 {
 	const struct hg_executor *e;
+	const char *name;
 
 	if (load_result != CUDA_ERROR_NOT_INITIALIZED)
 		return load_result;
 	hg_msg_prefix("hgshim");
-	if (hg_executor_choose(&e, &target) != HG_OK || e->load(target) != HG_OK) {
+	if (hg_executor_choose(&e, &name) != HG_OK || e->load(name) != HG_OK) {
 		load_result = CUDA_ERROR_NOT_SUPPORTED;
 		return load_result;
 	}
-	hg_real_fill(e->proc);
-	executor = e;
+	hg_shim_use(e, name);
 	load_result = CUDA_SUCCESS;
 	return load_result;
 }

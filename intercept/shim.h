@@ -14,6 +14,12 @@
 CUresult hg_shim_load(void);
 CUresult hg_shim_init(unsigned int flags);
 
+/*
+ * Makes an executor, loaded, the one that answers. Before the gate first opens, or while it is closed.
+ * `target` lives for ever.
+ */
+void hg_shim_use(const struct hg_executor *e, const char *target);
+
 /* What a call gets that the gate did not let in: never initialised, a forked child, or exiting. */
 CUresult hg_shim_not_ready(void);
 
