@@ -439,8 +439,10 @@ static enum hg_status put_special(struct hg_recorder *r, unsigned int call, uint
 	if (!rec)
 		return HG_ERR_TIMEOUT;
 	fill_header(rec, size, call, nr_words, seq);
-	memcpy(rec->word, words, 8 * (size_t)nr_words);
-	memcpy((unsigned char *)&rec->word[nr_words], data, bytes);
+	if (nr_words)
+		memcpy(rec->word, words, 8 * (size_t)nr_words);
+	if (bytes)
+		memcpy((unsigned char *)&rec->word[nr_words], data, bytes);
 	publish(r);
 	return HG_OK;
 }
