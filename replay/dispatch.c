@@ -1,0 +1,572 @@
+/* dispatch.c - does a recorded call again, on the portable driver. */
+#define _GNU_SOURCE
+#define XXH_INLINE_ALL
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <xxhash.h>
+
+#include "common/msg.h"
+#include "logdb/words.h"
+#include "replay/replay_priv.h"
+
+/* The record as a person reads it; malloc'ed, may be NULL. */
+static char *record_text(const struct hg_rec_view *v)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	hg_rec_print(v, f);
+	if (fclose(f)) {
+		free(text);
+		return NULL;
+	}
+	while (size && text[size - 1] == '\n')
+		text[--size] = '\0';
+	return text;
+}
+
+static void stop_at(struct hg_replay *r, const struct hg_rec_view *v, enum hg_status st, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Ends the tail at a record, in words of its own. */
+static void stop_at(struct hg_replay *r, const struct hg_rec_view *v, enum hg_status st, const char *fmt, ...)
+{
+	char *text = record_text(v), why[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	rp_stop(r, "%s, at record %s", why, text ? text : "?");
+	if (!r->verdict)
+		r->verdict = st;
+	free(text);
+}
+
+static const char *error_name(CUresult error)
+{
+	const char *name;
+
+	return CU(cuGetErrorName)(error, &name) ? "an unknown error" : name;
+}
+
+static bool is_fault(CUresult error)
+{
+	return (error >= CUDA_ERROR_ILLEGAL_ADDRESS && error <= CUDA_ERROR_LAUNCH_TIMEOUT &&
+		error != CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES) || error == CUDA_ERROR_ASSERT ||
+		(error >= CUDA_ERROR_HARDWARE_STACK_ERROR && error <= CUDA_ERROR_LAUNCH_FAILED);
+}
+
+/* The call went well when it was recorded. */
+static void check_result(struct hg_replay *r, const struct hg_rec_view *v, CUresult got)
+{
+	if (!got)
+		return;
+	if (is_fault(got)) {
+		rp_suspect(r, 0);
+		stop_at(r, v, HG_ERR_FAULT, "a kernel failed with %s", error_name(got));
+	} else {
+		stop_at(r, v, HG_ERR_DIFFERS, "it gives %s here", error_name(got));
+	}
+}
+
+/* The handle of an object by id. */
+static bool handle_of(const struct hg_replay *r, enum hg_kind kind, uint64_t id, uint64_t *handle)
+{
+	*handle = id;
+	if (!id || (kind == HG_KIND_STREAM && id <= 2))
+		return true;
+	return hg_idmap_get(&r->ids, id, handle);
+}
+
+/* Acts as the recorded thread, with the context that it had. */
+static void act(struct hg_replay *r, const struct hg_rec *rec)
+{
+	CUcontext current;
+	uint64_t handle;
+
+	hg_driver_act_as(rec->thread);
+	if (!rec->ctx || !hg_idmap_get(&r->ids, rec->ctx, &handle))
+		return;
+	if (CU(cuCtxGetCurrent)(&current) || current != (CUcontext)(uintptr_t)handle) {
+		/* a context that is gone by now: the call itself will say so */
+		CUresult result = CU(cuCtxSetCurrent)((CUcontext)(uintptr_t)handle);
+
+		(void)result;
+	}
+}
+
+/* Host memory that is state: the driver's or registered. Anything else was the application's alone. */
+static bool is_pinned(uint64_t addr)
+{
+	CUmemorytype type;
+
+	return CU(cuPointerGetAttribute)(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, addr) == CUDA_SUCCESS &&
+		type == CU_MEMORYTYPE_HOST;
+}
+
+static void compare_result(struct hg_replay *r, const struct hg_rec_view *v, int arg, const void *data, size_t size,
+			   uint64_t src)
+{
+	uint64_t want;
+
+	if (hg_blob_enc(v->rec->word[arg]) != HG_BLOB_DIGEST || !v->blob[arg])
+		return;
+	memcpy(&want, v->blob[arg], sizeof(want));
+	r->report.nr_results++;
+	if (XXH3_64bits(data, size) == want)
+		return;
+	r->report.nr_results_differ++;
+	if (!r->opt.verify)
+		return;
+	rp_suspect(r, src);
+	stop_at(r, v, HG_ERR_DIFFERS, "other bytes come back");
+}
+
+/*
+ * On every Linux ABI hgshim runs on, an integer or pointer argument travels as one 8-byte register or stack slot,
+ * so that one prototype serves calls of any integer arguments. No recorded call has others.
+ */
+typedef CUresult (*any_fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+			   uint64_t, uint64_t, uint64_t);
+#define ANY_ARGS 12
+
+struct regular {
+	uint64_t arg[ANY_ARGS];
+	uint64_t out[ANY_ARGS];		/* what out-words were written to */
+	void *data[ANY_ARGS];		/* malloc'ed */
+	int created, destroyed;		/* words, or -1 */
+};
+
+static void regular_release(struct regular *c)
+{
+	for (int i = 0; i < ANY_ARGS; i++)
+		free(c->data[i]);
+}
+
+/* Length of the bytes word i, as its length word says. */
+static uint64_t bytes_length(const struct hg_rec_view *v, int i)
+{
+	int len = v->arg[i].len_arg;
+
+	return len >= 0 && len < v->nr_args ? v->rec->word[len] : hg_blob_len(v->rec->word[i]);
+}
+
+/* Fills in one argument; a status other than HG_OK ends the replay, a stop only the tail. */
+static enum hg_status regular_arg(struct hg_replay *r, const struct hg_rec_view *v, int i, struct regular *c)
+{
+	const struct hg_arg *a = &v->arg[i];
+	uint64_t word = v->rec->word[i];
+	enum hg_status st;
+	size_t size;
+
+	if (a->kind == HG_KIND_BYTES && a->dir == HG_DIR_OUT) {
+		size = bytes_length(v, i);
+		c->data[i] = malloc(size ? size : 1);
+		c->arg[i] = (uintptr_t)c->data[i];
+		return c->data[i] ? HG_OK : HG_ERR_NOMEM;
+	}
+	if (a->kind == HG_KIND_BYTES || a->kind == HG_KIND_CSTR) {
+		st = hg_log_blob(r->log, v, i, &c->data[i], &size);
+		if (st == HG_ERR_NOTFOUND) {
+			stop_at(r, v, HG_OK, "the bytes that it copied were not kept (HGSHIM_PAYLOAD, or its limit)");
+			return HG_OK;
+		}
+		if (st)
+			return st;
+		if (a->kind == HG_KIND_CSTR ? !size || ((char *)c->data[i])[size - 1] : size < bytes_length(v, i)) {
+			pr_err("record %" PRIu64 ": argument '%s' is shorter than it should be", v->rec->seq, a->name);
+			return HG_ERR_CORRUPT;
+		}
+		c->arg[i] = (uintptr_t)c->data[i];
+		return HG_OK;
+	}
+	if (a->dir == HG_DIR_OUT) {
+		c->arg[i] = (uintptr_t)&c->out[i];
+		if (hg_kind_is_object(a->kind) || a->kind == HG_KIND_DPTR || a->kind == HG_KIND_HPTR)
+			c->created = i;
+		return HG_OK;
+	}
+	if (a->dir == HG_DIR_DESTROY)
+		c->destroyed = i;
+	if (hg_kind_is_object(a->kind)) {
+		if (!handle_of(r, a->kind, word, &c->arg[i]))
+			stop_at(r, v, HG_OK, "%s %" PRIu64 " is not known", hg_kind_name(a->kind), word);
+		return HG_OK;
+	}
+	c->arg[i] = a->kind == HG_KIND_OPAQUE ? 0 : word;
+	return HG_OK;
+}
+
+/* Where what the call makes must lie. */
+static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	uint64_t addr = rp_memory_addr(v), size = rp_memory_size(v);
+	struct hg_place place = { .addr = addr, .size = size };
+	enum hg_status st;
+	void *p;
+
+	switch (v->desc->op) {
+	case HG_OP_ALLOC:
+		st = hg_reserve_release(&r->reserve, addr, size, HG_ARENA_GRANULE);
+		if (!st)
+			hg_driver_place(&place, 1);
+		return st;
+	case HG_OP_HOST_ALLOC:
+		st = hg_reserve_release(&r->reserve, addr, size, r->page);
+		if (!st)
+			hg_driver_place(&place, 1);
+		return st;
+	case HG_OP_HOST_REGISTER:
+		/* it was the application's memory; here there is none yet, or what an earlier registration left */
+		st = hg_reserve_release(&r->reserve, addr, size, r->page);
+		if (st)
+			return st;
+		p = mmap((void *)(addr & -r->page), (addr % r->page + size + r->page - 1) & -r->page,
+			 PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		if (p == MAP_FAILED && errno != EEXIST) {
+			pr_err("cannot map %" PRIu64 " bytes at 0x%" PRIx64 ": %s", size, addr, strerror(errno));
+			return HG_ERR_NOSPC;
+		}
+		return HG_OK;
+	default:
+		return HG_OK;
+	}
+}
+
+/* Objects get their new handle; addresses must be the recorded ones. */
+static enum hg_status created(struct hg_replay *r, const struct hg_rec_view *v, int i, uint64_t got)
+{
+	const struct hg_rec *rec = v->rec;
+
+	if (v->arg[i].kind == HG_KIND_DPTR || v->arg[i].kind == HG_KIND_HPTR) {
+		if (rec->word[i] && got != rec->word[i]) {
+			stop_at(r, v, HG_ERR_DIFFERS, "it gives address 0x%" PRIx64 " here", got);
+			return HG_OK;
+		}
+		if (v->desc->op != HG_OP_ALLOC && v->desc->op != HG_OP_HOST_ALLOC)
+			return HG_OK;
+	}
+	if (rec->flags & HG_REC_KNOWN)
+		return HG_OK;
+	return hg_idmap_put(&r->ids, rec->seq, got);
+}
+
+static enum hg_status call_regular(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	struct regular c = { .created = -1, .destroyed = -1 };
+	enum hg_status st = HG_OK;
+	CUresult result;
+	any_fn fn;
+
+	fn = (any_fn)hg_driver_proc(v->desc->name);
+	if (!fn || v->nr_args > ANY_ARGS) {
+		stop_at(r, v, HG_ERR_REFUSED, "this call is not something the portable driver has");
+		return HG_OK;
+	}
+	for (int i = 0; i < v->nr_args && !st && !r->stop; i++)
+		st = regular_arg(r, v, i, &c);
+	/* to host memory that was the application's alone: the bytes go nowhere, the waiting stays */
+	if (!st && !r->stop && v->desc->op == HG_OP_D2H && v->arg[0].kind == HG_KIND_HPTR && !is_pinned(c.arg[0])) {
+		c.data[0] = malloc(v->rec->word[2] ? v->rec->word[2] : 1);
+		c.arg[0] = (uintptr_t)c.data[0];
+		if (!c.data[0])
+			st = HG_ERR_NOMEM;
+	}
+	if (!st && !r->stop)
+		st = prepare_place(r, v);
+	if (st || r->stop)
+		goto out_release;
+
+	result = fn(c.arg[0], c.arg[1], c.arg[2], c.arg[3], c.arg[4], c.arg[5], c.arg[6], c.arg[7], c.arg[8], c.arg[9],
+		    c.arg[10], c.arg[11]);
+	check_result(r, v, result);
+	if (result)
+		goto out_release;
+	if (c.created >= 0)
+		st = created(r, v, c.created, c.out[c.created]);
+	if (c.destroyed >= 0)
+		hg_idmap_remove(&r->ids, v->rec->word[c.destroyed], NULL);
+	for (int i = 0; i < v->nr_args; i++)
+		if (v->arg[i].kind == HG_KIND_BYTES && v->arg[i].dir == HG_DIR_OUT)
+			compare_result(r, v, i, c.data[i], bytes_length(v, i), v->arg[1].kind == HG_KIND_DPTR ? c.arg[1] : 0);
+out_release:
+	regular_release(&c);
+	return st;
+}
+
+/* Modules: by content, the variables where they were. */
+static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	struct hg_place *place = NULL;
+	size_t size, nr = 0;
+	const void *image;
+	uint64_t handle = 0;
+	enum hg_status st;
+	CUresult result;
+	void *aligned;
+
+	if (hg_blob_enc(v->rec->word[1]) != HG_BLOB_IMAGE || !v->blob[1]) {
+		stop_at(r, v, HG_ERR_REFUSED, "the image that it loaded was not kept");
+		return HG_OK;
+	}
+	st = hg_log_image(r->log, v->blob[1], &image, &size);
+	if (!st)
+		st = rp_places(v, &place, &nr);
+	for (size_t i = 0; i < nr && !st; i++)
+		st = hg_reserve_release(&r->reserve, place[i].addr, place[i].size ? place[i].size : 1, HG_ARENA_GRANULE);
+	if (st)
+		goto out_places;
+	/* an image in the log need not be aligned, nor have the NUL that ends a text */
+	aligned = malloc(size + 16);
+	if (!aligned) {
+		st = HG_ERR_NOMEM;
+		goto out_places;
+	}
+	memcpy(aligned, image, size);
+	memset((unsigned char *)aligned + size, 0, 16);
+	hg_driver_place(place, nr);
+	if (v->arg[0].kind == HG_KIND_LIBRARY)
+		result = CU(cuLibraryLoadData)((CUlibrary *)&handle, aligned, NULL, NULL, 0, NULL, NULL, 0);
+	else
+		result = CU(cuModuleLoadData)((CUmodule *)&handle, aligned);
+	free(aligned);
+	check_result(r, v, result);
+	if (!result)
+		st = created(r, v, 0, handle);
+out_places:
+	free(place);
+	return st;
+}
+
+static enum hg_status call_launch(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	const uint64_t *w = v->rec->word;
+	CUlaunchAttribute cooperative = { .id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value.cooperative = 1 };
+	const struct hg_kernel_info *k;
+	uint64_t function, stream;
+	void *params = NULL;
+	CUlaunchConfig config;
+	enum hg_status st;
+	size_t size = 0;
+	CUresult result;
+
+	if (!handle_of(r, HG_KIND_FUNCTION, w[HG_LAUNCH_FUNCTION], &function) ||
+	    !handle_of(r, HG_KIND_STREAM, w[HG_LAUNCH_STREAM], &stream)) {
+		stop_at(r, v, HG_OK, "its kernel or its stream is not known");
+		return HG_OK;
+	}
+	st = hg_driver_kernel_info((const void *)(uintptr_t)function, &k);
+	if (st) {
+		stop_at(r, v, HG_ERR_REFUSED, "its kernel is not known");
+		return HG_OK;
+	}
+	st = hg_log_blob(r->log, v, HG_LAUNCH_PARAMS, &params, &size);
+	if (st == HG_ERR_NOTFOUND) {
+		stop_at(r, v, HG_OK, "its parameters were not kept");
+		return HG_OK;
+	}
+	if (st)
+		return st;
+	config = (CUlaunchConfig){
+		.gridDimX = (unsigned int)w[HG_LAUNCH_GRID_X], .gridDimY = (unsigned int)w[HG_LAUNCH_GRID_Y],
+		.gridDimZ = (unsigned int)w[HG_LAUNCH_GRID_Z], .blockDimX = (unsigned int)w[HG_LAUNCH_BLOCK_X],
+		.blockDimY = (unsigned int)w[HG_LAUNCH_BLOCK_Y], .blockDimZ = (unsigned int)w[HG_LAUNCH_BLOCK_Z],
+		.sharedMemBytes = (unsigned int)w[HG_LAUNCH_SHARED], .hStream = (CUstream)(uintptr_t)stream,
+		.attrs = &cooperative, .numAttrs = w[HG_LAUNCH_FLAGS] & HG_LAUNCH_COOPERATIVE ? 1 : 0,
+	};
+	if (size >= k->param_bytes)
+		rp_launch_note(r, v, k, params);
+	{
+		void *extra[] = { CU_LAUNCH_PARAM_BUFFER_POINTER, params, CU_LAUNCH_PARAM_BUFFER_SIZE, &size,
+				  CU_LAUNCH_PARAM_END };
+
+		result = CU(cuLaunchKernelEx)(&config, (CUfunction)(uintptr_t)function, NULL, size ? extra : NULL);
+	}
+	free(params);
+	r->report.nr_launches++;
+	check_result(r, v, result);
+	return HG_OK;
+}
+
+/* One side of a structured copy as its record has it: offsets are in the address already. */
+static void copy_side(CUmemorytype *type, CUdeviceptr *addr, size_t *pitch, size_t *height, uint64_t at, uint64_t row,
+		      uint64_t slice, uint64_t width, uint64_t rows)
+{
+	*type = CU_MEMORYTYPE_UNIFIED;
+	*addr = at;
+	*pitch = row >= width ? row : width;
+	*height = row >= width && slice / row >= rows ? slice / row : rows;
+}
+
+static enum hg_status call_copy(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	const uint64_t *w = v->rec->word;
+	uint64_t width = w[HG_COPY_WIDTH], height = w[HG_COPY_HEIGHT], depth = w[HG_COPY_DEPTH], stream, bytes;
+	bool to = w[HG_COPY_KINDS] & HG_COPY_TO_DEVICE, from = w[HG_COPY_KINDS] & HG_COPY_FROM_DEVICE;
+	bool async = w[HG_COPY_KINDS] & HG_COPY_ASYNC;
+	CUDA_MEMCPY3D c = { .WidthInBytes = width, .Height = height, .Depth = depth };
+	unsigned char *scratch = NULL;
+	void *data = NULL;
+	enum hg_status st;
+	CUresult result;
+	size_t size;
+
+	if (__builtin_mul_overflow(width, height, &bytes) || __builtin_mul_overflow(bytes, depth, &bytes) ||
+	    bytes > SIZE_MAX / 2) {
+		pr_err("record %" PRIu64 ": a copy of an impossible size", v->rec->seq);
+		return HG_ERR_CORRUPT;
+	}
+	if (!bytes)
+		return HG_OK;
+	if (!handle_of(r, HG_KIND_STREAM, w[HG_COPY_STREAM], &stream)) {
+		stop_at(r, v, HG_OK, "its stream is not known");
+		return HG_OK;
+	}
+	copy_side(&c.dstMemoryType, &c.dstDevice, &c.dstPitch, &c.dstHeight, w[HG_COPY_DST], w[HG_COPY_DST_PITCH],
+		  w[HG_COPY_DST_SLICE], width, height);
+	copy_side(&c.srcMemoryType, &c.srcDevice, &c.srcPitch, &c.srcHeight, w[HG_COPY_SRC], w[HG_COPY_SRC_PITCH],
+		  w[HG_COPY_SRC_SLICE], width, height);
+	if (!from) {
+		st = hg_log_blob(r->log, v, HG_COPY_DATA, &data, &size);
+		if (st == HG_ERR_NOTFOUND || (!st && size < bytes)) {
+			free(data);
+			/* between two places of the application's own memory nothing of the state moves */
+			if (to)
+				stop_at(r, v, HG_OK, "the bytes that it copied were not kept (HGSHIM_PAYLOAD, or its limit)");
+			return HG_OK;
+		}
+		if (st)
+			return st;
+		c.srcMemoryType = CU_MEMORYTYPE_HOST;
+		c.srcHost = data;
+		c.srcPitch = width;
+		c.srcHeight = height;
+	}
+	if (!to && !is_pinned(w[HG_COPY_DST])) {
+		scratch = malloc(bytes);
+		if (!scratch) {
+			free(data);
+			return HG_ERR_NOMEM;
+		}
+		c.dstMemoryType = CU_MEMORYTYPE_HOST;
+		c.dstHost = scratch;
+		c.dstPitch = width;
+		c.dstHeight = height;
+	}
+	result = CU(cuMemcpy3DAsync_v2)(&c, (CUstream)(uintptr_t)stream);
+	if (!result && (!async || scratch))
+		result = CU(cuStreamSynchronize)((CUstream)(uintptr_t)stream);
+	check_result(r, v, result);
+	if (!result && scratch && !async)
+		compare_result(r, v, HG_COPY_DATA, scratch, bytes, w[HG_COPY_SRC]);
+	free(scratch);
+	free(data);
+	return HG_OK;
+}
+
+static enum hg_status call_ctx(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	const uint64_t *w = v->rec->word;
+	CUcontext ctx = NULL;
+	CUresult result;
+
+	/* a second retain: it is the release that ends the context that matters, and that is recorded */
+	if (v->rec->flags & HG_REC_KNOWN)
+		return HG_OK;
+	if (v->rec->call == HG_ID_cuDevicePrimaryCtxRetain)
+		result = CU(cuDevicePrimaryCtxRetain)(&ctx, (CUdevice)w[1]);
+	else
+		result = CU(cuCtxCreate_v2)(&ctx, (unsigned int)w[1], (CUdevice)w[2]);
+	check_result(r, v, result);
+	return result ? HG_OK : created(r, v, 0, (uintptr_t)ctx);
+}
+
+static enum hg_status call_ctx_end(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	const uint64_t *w = v->rec->word;
+	uint64_t handle;
+	CUresult result;
+
+	if (!w[0])	/* others still held it */
+		return HG_OK;
+	if (!hg_idmap_remove(&r->ids, w[0], &handle)) {
+		stop_at(r, v, HG_OK, "context %" PRIu64 " is not known", w[0]);
+		return HG_OK;
+	}
+	if (v->rec->call == HG_ID_cuCtxDestroy_v2)
+		result = CU(cuCtxDestroy_v2)((CUcontext)(uintptr_t)handle);
+	else if (v->rec->call == HG_ID_cuDevicePrimaryCtxReset_v2)
+		result = CU(cuDevicePrimaryCtxReset_v2)((CUdevice)w[1]);
+	else
+		result = CU(cuDevicePrimaryCtxRelease_v2)((CUdevice)w[1]);
+	check_result(r, v, result);
+	return HG_OK;
+}
+
+/* A query that found the work done is how the program knew that it could go on. */
+static enum hg_status call_query(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	uint64_t handle;
+	CUresult result;
+
+	if (!handle_of(r, v->arg[0].kind, v->rec->word[0], &handle))
+		return HG_OK;
+	if (v->rec->call == HG_ID_cuStreamQuery)
+		result = CU(cuStreamSynchronize)((CUstream)(uintptr_t)handle);
+	else
+		result = CU(cuEventSynchronize)((CUevent)(uintptr_t)handle);
+	check_result(r, v, result);
+	return HG_OK;
+}
+
+enum hg_status rp_call(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	act(r, v->rec);
+	switch (v->desc->op) {
+	case HG_OP_CTX_CURRENT:		/* each record says which context is current */
+		return HG_OK;
+	case HG_OP_CTX:
+		return call_ctx(r, v);
+	case HG_OP_CTX_END:
+		return call_ctx_end(r, v);
+	case HG_OP_HOST_FUNC:
+		r->report.nr_host_funcs++;
+		return HG_OK;
+	case HG_OP_LAUNCH:
+		return call_launch(r, v);
+	case HG_OP_COPY:
+		return call_copy(r, v);
+	case HG_OP_NONE:
+		if (v->rec->call == HG_ID_cuStreamQuery || v->rec->call == HG_ID_cuEventQuery)
+			return call_query(r, v);
+		return call_regular(r, v);
+	case HG_OP_MODULE:
+		if (v->nr_args > 1 && v->arg[1].kind == HG_KIND_IMAGE)
+			return call_module(r, v);
+		return call_regular(r, v);
+	case HG_OP_FUNCTION:
+		if (v->rec->call == HG_ID_cuModuleEnumerateFunctions ||
+		    v->rec->call == HG_ID_cuLibraryEnumerateKernels) {
+			/* recorded one by one, with the same words as a look-up by name */
+			struct hg_call_desc by_name = *v->desc;
+			struct hg_rec_view view = *v;
+
+			by_name.name = v->rec->call == HG_ID_cuModuleEnumerateFunctions ? "cuModuleGetFunction" :
+				"cuLibraryGetKernel";
+			view.desc = &by_name;
+			return call_regular(r, &view);
+		}
+		return call_regular(r, v);
+	default:
+		return call_regular(r, v);
+	}
+}

@@ -1,0 +1,71 @@
+/* replay_priv.h - what the files of the replay engine share. */
+#ifndef HG_REPLAY_REPLAY_PRIV_H
+#define HG_REPLAY_REPLAY_PRIV_H
+
+#ifndef __CUDA_API_VERSION_INTERNAL
+#define __CUDA_API_VERSION_INTERNAL
+#endif
+#include <cuda.h>
+
+#include "common/idmap.h"
+#include "common/place.h"
+#include "replay/driver.h"
+#include "replay/replay.h"
+#include "replay/reserve.h"
+
+#define CU(symbol) ((__typeof__(symbol) *)hg_driver_proc(#symbol))
+
+/* A launch, and the buffers that its parameters point into. */
+struct rp_launch {
+	uint64_t seq;
+	uint32_t stack;
+	const char *kernel;		/* lives as long as its module; copied when reported */
+	unsigned int nr_ptrs;
+	uint64_t ptr[8];		/* base addresses of allocations; more than fit: nr_ptrs is 9, any buffer */
+};
+
+struct hg_replay {
+	struct hg_log *log;
+	struct hg_replay_options opt;
+	struct hg_replay_report report;
+	const struct hg_snapshot *snapshot;	/* NULL: from the start */
+	struct hg_reserve reserve;
+	struct hg_idmap ids;		/* object id -> handle or address */
+	bool driver_open;
+	uint64_t page;
+
+	/* the tail */
+	uint64_t expected;		/* number of the next record, if none is missing */
+	uint64_t next_check;		/* number of the next later snapshot, 0: none */
+	uint64_t checked_seq;		/* up to here everything is known to be equal */
+	struct rp_launch *launch;	/* since then */
+	size_t nr_launches, launch_capacity;
+	uint64_t tail_total;
+	bool stop;
+	enum hg_status verdict;		/* the first HG_ERR_DIFFERS or HG_ERR_FAULT */
+};
+
+/* replay.c */
+void rp_progress(struct hg_replay *r, enum hg_replay_phase phase, uint64_t done, uint64_t total);
+void rp_stop(struct hg_replay *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Bytes that an ALLOC or HOST_* record is about; 0 when it has no size. */
+uint64_t rp_memory_size(const struct hg_rec_view *v);
+/* The address that such a record gave, or 0. */
+uint64_t rp_memory_addr(const struct hg_rec_view *v);
+/* The places at the end of a MODULE record. */
+enum hg_status rp_places(const struct hg_rec_view *v, struct hg_place **out, size_t *nr) HG_MUST_CHECK;
+
+/* dispatch.c */
+/* Does a recorded call again. What differs from the record stops the tail; it is said in the report. */
+enum hg_status rp_call(struct hg_replay *r, const struct hg_rec_view *v) HG_MUST_CHECK;
+
+/* verify.c */
+/* All regions of a snapshot, or (later: after a tail) those that only kernels and copies write. */
+enum hg_status rp_verify(struct hg_replay *r, const struct hg_snapshot *s, bool later) HG_MUST_CHECK;
+/* Remembers a launch, to be able to say which one made a difference. */
+void rp_launch_note(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k,
+		    const unsigned char *params);
+/* The first launch since all was equal that had a pointer into the buffer at addr; addr 0: any launch. */
+void rp_suspect(struct hg_replay *r, uint64_t addr);
+
+#endif
