@@ -1,0 +1,45 @@
+/* cpu_rt.h - helpers that compiled CPU code calls for what vectors do badly. */
+#ifndef HG_TRANSLATE_CPU_RT_H
+#define HG_TRANSLATE_CPU_RT_H
+
+#include <stdint.h>
+
+#include "translate/cpu_abi.h"
+
+enum hg_cpu_fault { HG_CPU_FAULT_MISALIGNED = 1, HG_CPU_FAULT_BAD_INDEX, HG_CPU_FAULT_BARRIER };
+
+/* What hg_cpu_rt.arith does, in bits 8 and up of its code; bits 0-7: enum ir_rnd. */
+enum hg_cpu_arith {
+	HG_CPU_UDIV64, HG_CPU_SDIV64, HG_CPU_UREM64, HG_CPU_SREM64,
+	HG_CPU_ADD_F64, HG_CPU_MUL_F64, HG_CPU_FMA_F64, HG_CPU_DIV_F64, HG_CPU_SQRT_F64,
+	HG_CPU_DIV_F32, HG_CPU_SQRT_F32,
+	HG_CPU_S64_F32, HG_CPU_U64_F32, HG_CPU_S64_F64, HG_CPU_U64_F64,
+};
+
+/*
+ * Arrays have an element for each of the 32 lanes; `mask` says which lanes take part. Elements of other
+ * lanes are left alone. Part of HG_CPU_ABI: order and prototypes.
+ */
+struct hg_cpu_rt {
+	/* `nr` elements of `size` bytes at addr[lane]; element c of a lane is data[c * 32 + lane]. */
+	void (*load)(const uint64_t *addr, uint32_t mask, void *data, uint32_t size, uint32_t nr);
+	void (*store)(const uint64_t *addr, uint32_t mask, const void *data, uint32_t size, uint32_t nr);
+	/* code: enum ir_atom | enum ir_type << 8. Lanes in order, each operation sequentially consistent. */
+	void (*atom)(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, uint32_t code);
+	void (*arith)(uint32_t code, const void *a, const void *b, const void *c, void *out);
+	void (*shfl)(const uint32_t *value, const uint32_t *from, uint32_t *out);
+	/* kind 0 any, 1 all; equal[lane]: the lanes of its member mask with its value, or for all: the mask or 0 */
+	void (*match)(uint32_t kind, uint32_t bits, const void *value, const uint32_t *members, uint32_t mask,
+		      uint32_t *equal);
+	void (*redux)(uint32_t code, const uint32_t *value, const uint32_t *members, uint32_t mask, uint32_t *out);
+	void (*bar_arrive)(struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint32_t *id,
+			   const uint32_t *count);
+	void (*fault)(uint32_t kind, uint64_t addr);	/* does not return */
+	uint64_t (*timer)(void);
+	void (*sleep)(uint32_t ns);
+};
+
+/* All but bar_arrive and fault, which the grid runner gives. */
+void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
+
+#endif

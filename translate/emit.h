@@ -1,0 +1,123 @@
+/* emit.h - the emitter of LLVM IR: what its files share. Private to translate/. */
+#ifndef HG_TRANSLATE_EMIT_H
+#define HG_TRANSLATE_EMIT_H
+
+#include <llvm-c/Core.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "translate/cpu_abi.h"
+#include "translate/cpu_rt.h"
+#include "translate/emit_analyze.h"
+#include "translate/ir.h"
+
+/*
+ * A value is either one number for the whole warp, or a vector of 32. Code that computes is the same for both:
+ * `lanes` is the width of the operation being emitted, and types and constants follow it.
+ */
+struct emit_options {
+	bool free_order;	/* see emit_analyze.h */
+	bool masked_wide;	/* the CPU has masked vector loads and stores of 4 and 8 bytes… */
+	bool masked_narrow;	/* …and of 1 and 2 bytes */
+	bool gathers;		/* and its gathers and scatters are worth using */
+};
+
+struct emit {
+	const struct ir_func *fn;
+	const struct emit_info *info;
+	struct emit_options opt;
+	LLVMContextRef c;
+	LLVMModuleRef m;
+	LLVMBuilderRef b;
+	LLVMValueRef f;			/* the function */
+	LLVMValueRef frame, env;
+	unsigned int lanes;
+
+	LLVMValueRef *slot;		/* alloca of a register that crosses blocks, or NULL */
+	LLVMValueRef *cur;		/* its value in this block, or NULL */
+	bool *dirty;
+	ir_reg *touched;		/* registers with `cur` in this block */
+	uint32_t nr_touched;
+
+	LLVMBasicBlockRef entry, *bb;	/* of blocks; NULL: not reachable */
+	LLVMBasicBlockRef *after_red;	/* of a block that ends with bar_red: where its lanes go on */
+	LLVMBasicBlockRef sched, resume_lanes, done;
+	LLVMValueRef resume_switch;
+	LLVMBasicBlockRef *point;	/* where a warp goes on after yield point n */
+	uint32_t nr_points;
+	LLVMValueRef exec, alive;	/* allocas, i32: lanes that run now; lanes that have not exited */
+	LLVMValueRef waiting, blocked, prefer;	/* the same; with free_order only */
+	LLVMValueRef budget;		/* alloca, i32: spins left before the warp yields */
+	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
+	LLVMValueRef buf[4];		/* arrays handed to helpers */
+
+	uint32_t block;			/* being emitted */
+	LLVMValueRef exec_now;		/* i32 */
+	LLVMValueRef mask_now;		/* the same as a vector of bits */
+	const struct ir_insn *insn;
+	enum hg_status st;
+	char why[128];			/* when st is HG_ERR_UNSUPPORTED */
+};
+
+enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *opt, LLVMContextRef c, LLVMModuleRef m,
+			 const char *name) HG_MUST_CHECK;
+
+#define EMIT_SPINS 64	/* rounds of a waiting loop before the warp yields */
+
+/* types and constants at the current width */
+LLVMTypeRef emit_scalar_int(struct emit *e, unsigned int bits);
+LLVMTypeRef emit_int(struct emit *e, unsigned int bits);
+LLVMTypeRef emit_float(struct emit *e, unsigned int bits);	/* 16, 32, 64 */
+LLVMValueRef emit_const(struct emit *e, unsigned int bits, uint64_t v);
+LLVMValueRef emit_fconst(struct emit *e, unsigned int bits, double v);
+LLVMValueRef emit_i32(struct emit *e, uint32_t v);	/* always one number */
+LLVMValueRef emit_i64(struct emit *e, uint64_t v);
+LLVMValueRef emit_splat(struct emit *e, LLVMValueRef scalar);
+LLVMValueRef emit_iota(struct emit *e, unsigned int bits, uint64_t step);
+bool emit_is_vector(LLVMValueRef v);
+unsigned int emit_bits(LLVMValueRef v);		/* of an element */
+LLVMValueRef emit_resize(struct emit *e, LLVMValueRef v, unsigned int bits, bool is_signed);
+LLVMValueRef emit_to_float(struct emit *e, LLVMValueRef v);	/* bitcast by its width */
+LLVMValueRef emit_to_int(struct emit *e, LLVMValueRef v);
+LLVMValueRef emit_lane_bits(struct emit *e, LLVMValueRef pred);	/* vector of bits, or a bit -> i32 */
+LLVMValueRef emit_bits_lane(struct emit *e, LLVMValueRef i32);
+LLVMValueRef emit_call(struct emit *e, const char *intrinsic, LLVMTypeRef *over, unsigned int nr_over,
+		       LLVMValueRef *args, unsigned int nr_args);
+LLVMValueRef emit_call1(struct emit *e, const char *intrinsic, LLVMValueRef a);
+LLVMValueRef emit_call2(struct emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef emit_call3(struct emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
+LLVMValueRef emit_select(struct emit *e, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b);
+
+/* the frame, the block's constants, the helpers */
+LLVMValueRef emit_at(struct emit *e, LLVMValueRef base, uint64_t offset);
+LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset);
+LLVMValueRef emit_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align);
+void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align);
+/* Calls member `offset` of struct hg_cpu_rt. result: a type, or NULL for void. */
+LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValueRef *args, unsigned int nr);
+/* Stores a value in a buffer as 32 elements, and reads it back, at the current width. */
+LLVMValueRef emit_spread(struct emit *e, unsigned int buf, LLVMValueRef v);
+
+LLVMBasicBlockRef emit_bb(struct emit *e, const char *name);
+
+/* operands and results of the current instruction */
+LLVMValueRef emit_src(struct emit *e, unsigned int i, unsigned int bits);	/* the low bits, as an integer */
+LLVMValueRef emit_fsrc(struct emit *e, unsigned int i);			/* f32, f64 by the instruction's type */
+LLVMValueRef emit_psrc(struct emit *e, unsigned int i);
+void emit_set(struct emit *e, unsigned int i, LLVMValueRef v);		/* of the register's width, or a predicate */
+void emit_set_ext(struct emit *e, unsigned int i, LLVMValueRef v, bool is_signed);
+void emit_fset(struct emit *e, LLVMValueRef v);				/* a float: flushed, saturated */
+LLVMValueRef emit_active(struct emit *e);	/* i32: lanes that execute the instruction */
+void emit_unsupported(struct emit *e, const char *what);
+
+/* by kind of instruction; false: none of theirs */
+bool emit_arith(struct emit *e);
+bool emit_math(struct emit *e);
+bool emit_memory(struct emit *e);
+bool emit_warp(struct emit *e);
+
+LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v);
+LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v);	/* a float's NaN */
+
+#endif

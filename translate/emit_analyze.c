@@ -1,0 +1,568 @@
+/* emit_analyze.c - liveness, divergence and scheduling of a kernel's blocks. */
+#include "translate/emit_analyze.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void set_add(struct emit_set s, uint32_t i)
+{
+	s.word[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+
+static bool set_join(struct emit_set to, struct emit_set from, uint32_t words)
+{
+	uint64_t grew = 0;
+
+	for (uint32_t i = 0; i < words; i++) {
+		grew |= from.word[i] & ~to.word[i];
+		to.word[i] |= from.word[i];
+	}
+	return grew != 0;
+}
+
+static struct emit_set *sets_alloc(uint32_t count, uint32_t words)
+{
+	struct emit_set *s = calloc(count ? count : 1, sizeof(*s));
+	uint64_t *w = calloc((size_t)count * words + 1, sizeof(*w));
+
+	if (!s || !w) {
+		free(s);
+		free(w);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		s[i].word = w + (size_t)i * words;
+	if (!count)
+		s[0].word = w;
+	return s;
+}
+
+static void sets_free(struct emit_set *s)
+{
+	if (s)
+		free(s[0].word);
+	free(s);
+}
+
+void emit_info_release(struct emit_info *in)
+{
+	sets_free(in->live_in);
+	sets_free(in->pending);
+	sets_free(in->keep);
+	free(in->parted);
+	free(in->diverges);
+	free(in->spin);
+	free(in->is_vector);
+	free(in->raw_nan);
+	free(in->crosses);
+	free(in->slot);
+	free(in->ipdom);
+	memset(in, 0, sizeof(*in));
+}
+
+static const struct ir_insn *last_insn(const struct ir_func *fn, uint32_t b)
+{
+	return &fn->block[b].insn[fn->block[b].nr_insns - 1];
+}
+
+bool emit_insn_is_divergent(const struct ir_insn *in)
+{
+	switch (in->op) {
+	case IR_atom: case IR_shfl: case IR_match: case IR_redux:
+		return true;
+	case IR_vote:
+		return true;	/* member masks may differ */
+	case IR_ld: case IR_st: case IR_cvta: case IR_cvta_to:
+		if (in->space == IR_LOCAL)
+			return true;
+		break;
+	case IR_bar_red:
+		return true;
+	default:
+		break;
+	}
+	for (unsigned int i = 0; i < in->nr_src; i++) {
+		if (in->src[i].kind != IR_OPD_SREG)
+			continue;
+		switch (in->src[i].index) {
+		case IR_SREG_TID_X: case IR_SREG_TID_Y: case IR_SREG_TID_Z: case IR_SREG_LANEID:
+		case IR_SREG_LANEMASK_EQ: case IR_SREG_LANEMASK_LE: case IR_SREG_LANEMASK_LT:
+		case IR_SREG_LANEMASK_GE: case IR_SREG_LANEMASK_GT:
+			return true;
+		default:
+			break;
+		}
+	}
+	return false;
+}
+
+bool emit_insn_reads_vector(const struct emit_info *in, const struct ir_insn *insn)
+{
+	for (unsigned int i = 0; i < insn->nr_src; i++)
+		if (insn->src[i].kind == IR_OPD_REG && insn->src[i].reg != IR_NO_REG && in->is_vector[insn->src[i].reg])
+			return true;
+	return false;
+}
+
+static enum hg_status liveness(struct emit_info *in)
+{
+	const struct ir_func *fn = in->fn;
+	struct emit_set *def = sets_alloc(in->nr_blocks, in->reg_words);
+	struct emit_set *tmp = sets_alloc(1, in->reg_words);
+	bool again = true;
+
+	if (!def || !tmp) {
+		sets_free(def);
+		sets_free(tmp);
+		return HG_ERR_NOMEM;
+	}
+	/* live_in begins as what is read before it is written; a guarded write is no full write. */
+	for (uint32_t b = 0; b < in->nr_blocks; b++) {
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
+			const struct ir_insn *n = &fn->block[b].insn[i];
+
+			for (unsigned int s = 0; s < n->nr_src; s++)
+				if (n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG &&
+				    !emit_has(def[b], n->src[s].reg))
+					set_add(in->live_in[b], n->src[s].reg);
+			if (n->guard != IR_NO_REG && !emit_has(def[b], n->guard))
+				set_add(in->live_in[b], n->guard);
+			for (unsigned int d = 0; d < n->nr_dst; d++) {
+				if (n->dst[d] == IR_NO_REG)
+					continue;
+				if (n->guard == IR_NO_REG)
+					set_add(def[b], n->dst[d]);
+				else if (!emit_has(def[b], n->dst[d]))
+					set_add(in->live_in[b], n->dst[d]);
+			}
+		}
+	}
+	while (again) {
+		again = false;
+		for (uint32_t b = in->nr_blocks; b-- > 0;) {
+			const struct ir_insn *t = last_insn(fn, b);
+
+			memset(tmp[0].word, 0, in->reg_words * sizeof(uint64_t));
+			for (unsigned int i = 0; i < ir_nr_targets(t); i++)
+				set_join(tmp[0], in->live_in[ir_target(t, i)], in->reg_words);
+			for (uint32_t w = 0; w < in->reg_words; w++)
+				tmp[0].word[w] &= ~def[b].word[w];
+			again |= set_join(in->live_in[b], tmp[0], in->reg_words);
+		}
+	}
+	for (uint32_t b = 0; b < in->nr_blocks; b++)
+		for (uint32_t r = 0; r < in->nr_regs; r++)
+			if (emit_has(in->live_in[b], r))
+				in->crosses[r] = true;
+	sets_free(def);
+	sets_free(tmp);
+	return HG_OK;
+}
+
+/* Immediate postdominators by sets: pdom(b) = {b} + the common ones of its successors; the end is nr_blocks. */
+static enum hg_status postdominators(struct emit_info *in)
+{
+	uint32_t n = in->nr_blocks, words = (n + 64) / 64;
+	struct emit_set *pd = sets_alloc(n + 1, words);
+	struct emit_set *tmp = sets_alloc(1, words);
+	bool again = true;
+
+	if (!pd || !tmp) {
+		sets_free(pd);
+		sets_free(tmp);
+		return HG_ERR_NOMEM;
+	}
+	for (uint32_t b = 0; b < n; b++)
+		memset(pd[b].word, 0xff, words * sizeof(uint64_t));
+	set_add(pd[n], n);
+	while (again) {
+		again = false;
+		for (uint32_t b = n; b-- > 0;) {
+			const struct ir_insn *t = last_insn(in->fn, b);
+			unsigned int nr = ir_nr_targets(t);
+
+			memset(tmp[0].word, nr ? 0xff : 0, words * sizeof(uint64_t));
+			if (!nr)
+				set_add(tmp[0], n);
+			for (unsigned int i = 0; i < nr; i++)
+				for (uint32_t w = 0; w < words; w++)
+					tmp[0].word[w] &= pd[ir_target(t, i)].word[w];
+			set_add(tmp[0], b);
+			if (memcmp(tmp[0].word, pd[b].word, words * sizeof(uint64_t))) {
+				memcpy(pd[b].word, tmp[0].word, words * sizeof(uint64_t));
+				again = true;
+			}
+		}
+	}
+	/* The nearest: the strict postdominator that all the others postdominate, i.e. whose own set is the largest. */
+	for (uint32_t b = 0; b < n; b++) {
+		uint32_t best = n, most = 0;
+
+		for (uint32_t p = 0; p <= n; p++) {
+			uint32_t size = 0;
+
+			if (p == b || !emit_has(pd[b], p))
+				continue;
+			for (uint32_t w = 0; w < words; w++)
+				size += (uint32_t)__builtin_popcountll(pd[p].word[w]);
+			if (size > most && size <= n + 1) {
+				most = size;
+				best = p;
+			}
+		}
+		in->ipdom[b] = best;
+	}
+	sets_free(pd);
+	sets_free(tmp);
+	return HG_OK;
+}
+
+/* Blocks reachable from `from` without passing `stop`. */
+static void reach(const struct emit_info *in, uint32_t from, uint32_t stop, struct emit_set out, uint32_t *stack)
+{
+	uint32_t nr = 0;
+
+	if (from == stop || emit_has(out, from))
+		return;
+	set_add(out, from);
+	stack[nr++] = from;
+	while (nr) {
+		const struct ir_insn *t = last_insn(in->fn, stack[--nr]);
+
+		for (unsigned int i = 0; i < ir_nr_targets(t); i++) {
+			uint32_t s = ir_target(t, i);
+
+			if (s != stop && !emit_has(out, s)) {
+				set_add(out, s);
+				stack[nr++] = s;
+			}
+		}
+	}
+}
+
+/*
+ * A branch that parts the lanes: lanes that took one side may wait at any block of it, or where
+ * the sides meet, while the others run. False: the order of the blocks does not make them meet.
+ */
+static bool part(struct emit_info *in, uint32_t b, struct emit_set *side, uint32_t *stack)
+{
+	const struct ir_insn *t = last_insn(in->fn, b);
+	uint32_t meet = in->ipdom[b], words = in->block_words;
+	bool two = ir_nr_targets(t) == 2;
+
+	memset(side[0].word, 0, words * sizeof(uint64_t));
+	memset(side[1].word, 0, words * sizeof(uint64_t));
+	for (unsigned int i = 0; i < ir_nr_targets(t); i++)
+		reach(in, ir_target(t, i), meet, side[two ? i : 0], stack);
+	if (!two)
+		memcpy(side[1].word, side[0].word, words * sizeof(uint64_t));
+	for (uint32_t x = 0; x < in->nr_blocks; x++) {
+		bool on[2] = { emit_has(side[0], x), emit_has(side[1], x) };
+
+		if (!on[0] && !on[1])
+			continue;
+		if (meet < in->nr_blocks && x > meet)
+			return false;
+		in->parted[x] = true;
+		for (int s = 0; s < 2; s++) {
+			if (!on[!s])
+				continue;
+			for (uint32_t w = x / 64; w < words; w++) {
+				uint64_t above = w == x / 64 ? ~(((UINT64_C(2) << (x % 64)) - 1)) : ~UINT64_C(0);
+
+				in->pending[x].word[w] |= side[s].word[w] & above;
+			}
+		}
+		if (meet < in->nr_blocks)
+			set_add(in->pending[x], meet);
+	}
+	return true;
+}
+
+/* With free_order: from the branch on, everything may run in any order. */
+static void part_freely(struct emit_info *in, uint32_t b, struct emit_set all, uint32_t *stack)
+{
+	const struct ir_insn *t = last_insn(in->fn, b);
+
+	for (unsigned int i = 0; i < ir_nr_targets(t); i++)
+		reach(in, ir_target(t, i), in->nr_blocks, all, stack);
+}
+
+static bool block_diverges(const struct emit_info *in, uint32_t b)
+{
+	const struct ir_insn *t = last_insn(in->fn, b);
+
+	return (t->op == IR_cbra || t->op == IR_brx) && emit_insn_reads_vector(in, t) && ir_nr_targets(t) > 1;
+}
+
+static enum hg_status divergence(struct emit_info *in)
+{
+	const struct ir_func *fn = in->fn;
+	struct emit_set *side = sets_alloc(3, in->block_words);
+	uint32_t *stack = malloc(((size_t)in->nr_blocks + 1) * sizeof(*stack));
+	bool again = true;
+	enum hg_status st = HG_ERR_NOMEM;
+
+	if (!side || !stack)
+		goto out;
+	while (again) {
+		again = false;
+		for (uint32_t b = 0; b < in->nr_blocks; b++) {
+			if (in->diverges[b] || !block_diverges(in, b))
+				continue;
+			in->diverges[b] = again = true;
+			if (!in->free_order && !part(in, b, side, stack))
+				in->free_order = true;
+			part_freely(in, b, side[2], stack);
+		}
+		for (uint32_t b = 0; b < in->nr_blocks; b++) {
+			for (uint32_t y = 0; y < in->nr_blocks; y++) {
+				bool there = in->free_order ? emit_has(side[2], b) && emit_has(side[2], y) :
+							      emit_has(in->pending[b], y);
+
+				if (there)
+					set_join(in->keep[b], in->live_in[y], in->reg_words);
+			}
+			if (in->free_order)
+				in->parted[b] = emit_has(side[2], b);
+		}
+		for (uint32_t b = 0; b < in->nr_blocks; b++) {
+			for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
+				const struct ir_insn *n = &fn->block[b].insn[i];
+				bool vec;
+
+				if (!n->nr_dst)
+					continue;
+				vec = emit_insn_is_divergent(n) || emit_insn_reads_vector(in, n) ||
+				      (n->guard != IR_NO_REG && in->is_vector[n->guard]);
+				for (unsigned int d = 0; d < n->nr_dst; d++) {
+					ir_reg r = n->dst[d];
+
+					if (r == IR_NO_REG || in->is_vector[r])
+						continue;
+					if (vec || emit_has(in->keep[b], r))
+						in->is_vector[r] = again = true;
+				}
+			}
+		}
+	}
+	st = HG_OK;
+out:
+	sets_free(side);
+	free(stack);
+	return st;
+}
+
+/*
+ * Loops that wait: a value read from memory that another thread may change decides whether they go on.
+ * The loop of the back edge b -> h: blocks that reach b without passing h.
+ */
+static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struct emit_set body, struct emit_set taint,
+		       struct emit_set defined)
+{
+	const struct ir_func *fn = in->fn;
+	bool again = true;
+
+	memset(body.word, 0, in->block_words * sizeof(uint64_t));
+	memset(taint.word, 0, in->reg_words * sizeof(uint64_t));
+	memset(defined.word, 0, in->reg_words * sizeof(uint64_t));
+	set_add(body, h);
+	set_add(body, b);
+	while (again) {
+		again = false;
+		for (uint32_t x = 0; x < in->nr_blocks; x++) {
+			const struct ir_insn *t = last_insn(fn, x);
+
+			if (emit_has(body, x))
+				continue;
+			for (unsigned int i = 0; i < ir_nr_targets(t); i++) {
+				if (ir_target(t, i) != h && emit_has(body, ir_target(t, i))) {
+					set_add(body, x);
+					again = true;
+					break;
+				}
+			}
+		}
+	}
+	for (uint32_t x = 0; x < in->nr_blocks; x++)
+		for (uint32_t i = 0; emit_has(body, x) && i < fn->block[x].nr_insns; i++)
+			for (unsigned int d = 0; d < fn->block[x].insn[i].nr_dst; d++)
+				if (fn->block[x].insn[i].dst[d] != IR_NO_REG)
+					set_add(defined, fn->block[x].insn[i].dst[d]);
+	again = true;
+	while (again) {
+		again = false;
+		for (uint32_t x = 0; x < in->nr_blocks; x++) {
+			if (!emit_has(body, x))
+				continue;
+			for (uint32_t i = 0; i < fn->block[x].nr_insns; i++) {
+				const struct ir_insn *n = &fn->block[x].insn[i];
+				bool bad = false;
+
+				/* Also a plain load whose address stays: nothing else could make it worth repeating. */
+				if (n->op == IR_atom)
+					bad = true;
+				else if (n->op == IR_ld && n->space != IR_PARAM && n->space != IR_CONST &&
+					 n->space != IR_LOCAL && !(n->flags & IR_NC))
+					bad = n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG ||
+					      !emit_has(defined, n->src[0].reg);
+				for (unsigned int s = 0; s < n->nr_src; s++)
+					bad |= n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG &&
+					       emit_has(taint, n->src[s].reg);
+				bad |= n->guard != IR_NO_REG && emit_has(taint, n->guard);
+				if (!bad)
+					continue;
+				if (n->op == IR_cbra || n->op == IR_brx)
+					return true;
+				for (unsigned int d = 0; d < n->nr_dst; d++) {
+					if (n->dst[d] == IR_NO_REG || emit_has(taint, n->dst[d]))
+						continue;
+					set_add(taint, n->dst[d]);
+					again = true;
+				}
+			}
+		}
+	}
+	return false;
+}
+
+static enum hg_status spinning(struct emit_info *in)
+{
+	struct emit_set *body = sets_alloc(1, in->block_words);
+	struct emit_set *regs = sets_alloc(2, in->reg_words);
+
+	if (!body || !regs) {
+		sets_free(body);
+		sets_free(regs);
+		return HG_ERR_NOMEM;
+	}
+	for (uint32_t b = 0; b < in->nr_blocks; b++) {
+		const struct ir_insn *t = last_insn(in->fn, b);
+
+		for (unsigned int i = 0; i < ir_nr_targets(t); i++)
+			if (ir_target(t, i) <= b && !in->spin[b])
+				in->spin[b] = loop_waits(in, b, ir_target(t, i), body[0], regs[0], regs[1]);
+	}
+	sets_free(body);
+	sets_free(regs);
+	return HG_OK;
+}
+
+static bool imm_is_nan(const struct ir_operand *o, enum ir_type t)
+{
+	if (t == IR_F64 || t == IR_B64)
+		return (o->imm & INT64_MAX) > UINT64_C(0x7ff0000000000000);
+	return (o->imm & INT32_MAX) > 0x7f800000;
+}
+
+static bool makes_raw_nan(const struct emit_info *in, const struct ir_insn *n)
+{
+	unsigned int first = 0, last = 0;
+
+	switch (n->op) {
+	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_rcp: case IR_sqrt: case IR_rsqrt:
+	case IR_sin: case IR_cos: case IR_ex2: case IR_lg2: case IR_tanh: case IR_min: case IR_max:
+	case IR_neg: case IR_abs:
+		return n->type == IR_F32 || n->type == IR_F64;
+	case IR_cvt:
+		return n->type == IR_F32 || n->type == IR_F64;
+	case IR_mov:
+		last = 1;
+		break;
+	case IR_selp:
+		last = 2;
+		break;
+	default:
+		return false;
+	}
+	if (n->type != IR_F32 && n->type != IR_F64 && n->type != IR_B32 && n->type != IR_B64)
+		return false;
+	for (unsigned int i = first; i < last; i++) {
+		if (n->src[i].kind == IR_OPD_IMM ? imm_is_nan(&n->src[i], n->type) :
+		    n->src[i].kind != IR_OPD_REG || !in->raw_nan[n->src[i].reg])
+			return false;
+	}
+	return true;
+}
+
+static void raw_nans(struct emit_info *in)
+{
+	bool again = true;
+
+	for (uint32_t r = 0; r < in->nr_regs; r++)
+		in->raw_nan[r] = in->fn->reg_type[r] == IR_B32 || in->fn->reg_type[r] == IR_B64;
+	while (again) {
+		again = false;
+		for (uint32_t b = 0; b < in->nr_blocks; b++)
+			for (uint32_t i = 0; i < in->fn->block[b].nr_insns; i++) {
+				const struct ir_insn *n = &in->fn->block[b].insn[i];
+
+				for (unsigned int d = 0; d < n->nr_dst; d++) {
+					if (n->dst[d] == IR_NO_REG || !in->raw_nan[n->dst[d]])
+						continue;
+					if (!makes_raw_nan(in, n)) {
+						in->raw_nan[n->dst[d]] = false;
+						again = true;
+					}
+				}
+			}
+	}
+}
+
+static void place_slots(struct emit_info *in)
+{
+	uint32_t at = 0;
+
+	for (uint32_t r = 0; r < in->nr_regs; r++) {
+		if (!in->crosses[r])
+			continue;
+		in->slot[r] = at;
+		at += in->fn->reg_type[r] == IR_PRED ? 64 : ir_type_bits(in->fn->reg_type[r]) / 8 * 32;
+	}
+	in->spill_bytes = at;
+}
+
+enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct emit_info *out)
+{
+	struct emit_info in = { .fn = fn, .nr_blocks = fn->nr_blocks, .nr_regs = fn->nr_regs, .free_order = free_order };
+	uint32_t n = fn->nr_blocks, regs = fn->nr_regs;
+	enum hg_status st = HG_ERR_NOMEM;
+
+	in.block_words = n / 64 + 1;
+	in.reg_words = regs / 64 + 1;
+	in.live_in = sets_alloc(n, in.reg_words);
+	in.pending = sets_alloc(n, in.block_words);
+	in.keep = sets_alloc(n, in.reg_words);
+	in.parted = calloc(n + 1, sizeof(bool));
+	in.diverges = calloc(n + 1, sizeof(bool));
+	in.spin = calloc(n + 1, sizeof(bool));
+	in.is_vector = calloc(regs + 1, sizeof(bool));
+	in.raw_nan = calloc(regs + 1, sizeof(bool));
+	in.crosses = calloc(regs + 1, sizeof(bool));
+	in.slot = calloc(regs + 1, sizeof(*in.slot));
+	in.ipdom = calloc(n + 1, sizeof(*in.ipdom));
+	if (!in.live_in || !in.pending || !in.keep || !in.parted || !in.diverges || !in.spin || !in.is_vector ||
+	    !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
+		goto err;
+	st = liveness(&in);
+	if (st)
+		goto err;
+	st = postdominators(&in);
+	if (st)
+		goto err;
+	st = divergence(&in);
+	if (st)
+		goto err;
+	st = spinning(&in);
+	if (st)
+		goto err;
+	raw_nans(&in);
+	place_slots(&in);
+	*out = in;
+	return HG_OK;
+
+err:
+	emit_info_release(&in);
+	return st;
+}

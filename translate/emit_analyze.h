@@ -1,0 +1,58 @@
+/* emit_analyze.h - what the emitters of machine code need to know of a kernel before they write any. */
+#ifndef HG_TRANSLATE_EMIT_ANALYZE_H
+#define HG_TRANSLATE_EMIT_ANALYZE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "translate/ir.h"
+
+/*
+ * Lanes of a warp run one group at a time: the lanes at the lowest-numbered block. Where no branch can part
+ * them they all run together. The analysis finds, assuming that order:
+ *  - which registers are uniform: whenever one is written, no lane outside the running group still needs its old
+ *    value, and all lanes of the group write the same one. They are kept as scalars;
+ *  - for each block, in which blocks other lanes may be pending while it runs;
+ *  - the registers such lanes still need there, which a write must leave alone in their lanes.
+ *
+ * `free_order` drops the assumption about the order: after the first branch that parts lanes anything goes. It is
+ * for kernels whose lanes wait for each other, and for control flow too irregular for the order to hold.
+ */
+struct emit_set { uint64_t *word; };	/* a bit for each block or register */
+
+struct emit_info {
+	const struct ir_func *fn;
+	uint32_t nr_blocks, nr_regs;
+	uint32_t block_words, reg_words;
+	bool free_order;		/* asked for, or the control flow needs it */
+
+	struct emit_set *live_in;	/* of a block: registers */
+	struct emit_set *pending;	/* of a block: blocks, all higher; with free_order: unused */
+	struct emit_set *keep;		/* of a block: registers that lanes pending elsewhere need */
+	bool *parted;			/* of a block: other lanes may be pending */
+	bool *diverges;			/* of a block: its terminator may part the lanes */
+	bool *spin;			/* of a block: its terminator closes a loop that waits for memory to change */
+	bool *is_vector;		/* of a register: not uniform */
+	bool *raw_nan;			/* of a register: only results of float arithmetic, NaNs not yet canonical */
+	bool *crosses;			/* of a register: live into some block */
+	uint32_t *slot;			/* of such a register: offset in the spill area */
+	uint32_t spill_bytes;
+	uint32_t *ipdom;		/* of a block: nr_blocks when it is the end of the kernel */
+	uint32_t nr_preds_total;
+};
+
+enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct emit_info *out) HG_MUST_CHECK;
+void emit_info_release(struct emit_info *in);
+
+static inline bool emit_has(struct emit_set s, uint32_t i)
+{
+	return s.word[i / 64] >> (i % 64) & 1;
+}
+
+/* Whether the instruction's result differs from lane to lane even if its operands do not. */
+bool emit_insn_is_divergent(const struct ir_insn *in);
+/* Whether any operand is a vector. */
+bool emit_insn_reads_vector(const struct emit_info *in, const struct ir_insn *insn);
+
+#endif

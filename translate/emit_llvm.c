@@ -1,0 +1,1411 @@
+/* emit_llvm.c - hgIR to LLVM IR: registers, control flow, yields. */
+#include "translate/emit.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/msg.h"
+
+/* ---- types, constants, small things ---- */
+
+LLVMTypeRef emit_scalar_int(struct emit *e, unsigned int bits)
+{
+	return LLVMIntTypeInContext(e->c, bits);
+}
+
+static LLVMTypeRef widen(struct emit *e, LLVMTypeRef t)
+{
+	return e->lanes == 1 ? t : LLVMVectorType(t, HG_WARP);
+}
+
+LLVMTypeRef emit_int(struct emit *e, unsigned int bits)
+{
+	return widen(e, emit_scalar_int(e, bits));
+}
+
+static LLVMTypeRef scalar_float(struct emit *e, unsigned int bits)
+{
+	switch (bits) {
+	case 16: return LLVMHalfTypeInContext(e->c);
+	case 32: return LLVMFloatTypeInContext(e->c);
+	default: return LLVMDoubleTypeInContext(e->c);
+	}
+}
+
+LLVMTypeRef emit_float(struct emit *e, unsigned int bits)
+{
+	return widen(e, scalar_float(e, bits));
+}
+
+LLVMValueRef emit_i32(struct emit *e, uint32_t v)
+{
+	return LLVMConstInt(emit_scalar_int(e, 32), v, 0);
+}
+
+LLVMValueRef emit_i64(struct emit *e, uint64_t v)
+{
+	return LLVMConstInt(emit_scalar_int(e, 64), v, 0);
+}
+
+static LLVMValueRef const_splat(struct emit *e, LLVMValueRef v)
+{
+	LLVMValueRef all[HG_WARP];
+
+	if (e->lanes == 1)
+		return v;
+	for (int i = 0; i < HG_WARP; i++)
+		all[i] = v;
+	return LLVMConstVector(all, HG_WARP);
+}
+
+LLVMValueRef emit_const(struct emit *e, unsigned int bits, uint64_t v)
+{
+	if (bits < 64)
+		v &= (UINT64_C(1) << bits) - 1;
+	return const_splat(e, LLVMConstInt(emit_scalar_int(e, bits), v, 0));
+}
+
+LLVMValueRef emit_fconst(struct emit *e, unsigned int bits, double v)
+{
+	return const_splat(e, LLVMConstReal(scalar_float(e, bits), v));
+}
+
+LLVMValueRef emit_iota(struct emit *e, unsigned int bits, uint64_t step)
+{
+	LLVMValueRef all[HG_WARP];
+
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		all[i] = LLVMConstInt(emit_scalar_int(e, bits), i * step, 0);
+	return LLVMConstVector(all, HG_WARP);
+}
+
+bool emit_is_vector(LLVMValueRef v)
+{
+	return LLVMGetTypeKind(LLVMTypeOf(v)) == LLVMVectorTypeKind;
+}
+
+unsigned int emit_bits(LLVMValueRef v)
+{
+	LLVMTypeRef t = LLVMTypeOf(v);
+
+	if (LLVMGetTypeKind(t) == LLVMVectorTypeKind)
+		t = LLVMGetElementType(t);
+	switch (LLVMGetTypeKind(t)) {
+	case LLVMIntegerTypeKind: return LLVMGetIntTypeWidth(t);
+	case LLVMHalfTypeKind: return 16;
+	case LLVMFloatTypeKind: return 32;
+	default: return 64;
+	}
+}
+
+LLVMValueRef emit_splat(struct emit *e, LLVMValueRef scalar)
+{
+	LLVMTypeRef vt;
+
+	if (emit_is_vector(scalar))
+		return scalar;
+	vt = LLVMVectorType(LLVMTypeOf(scalar), HG_WARP);
+	if (LLVMIsConstant(scalar)) {
+		LLVMValueRef all[HG_WARP];
+
+		for (int i = 0; i < HG_WARP; i++)
+			all[i] = scalar;
+		return LLVMConstVector(all, HG_WARP);
+	}
+	return LLVMBuildShuffleVector(e->b, LLVMBuildInsertElement(e->b, LLVMGetPoison(vt), scalar, emit_i32(e, 0), ""),
+				      LLVMGetPoison(vt),
+				      LLVMConstNull(LLVMVectorType(emit_scalar_int(e, 32), HG_WARP)), "");
+}
+
+LLVMValueRef emit_resize(struct emit *e, LLVMValueRef v, unsigned int bits, bool is_signed)
+{
+	unsigned int have = emit_bits(v);
+	LLVMTypeRef t = emit_scalar_int(e, bits);
+
+	if (emit_is_vector(v))
+		t = LLVMVectorType(t, HG_WARP);
+	if (have == bits)
+		return v;
+	if (have > bits)
+		return LLVMBuildTrunc(e->b, v, t, "");
+	return is_signed ? LLVMBuildSExt(e->b, v, t, "") : LLVMBuildZExt(e->b, v, t, "");
+}
+
+LLVMValueRef emit_to_float(struct emit *e, LLVMValueRef v)
+{
+	LLVMTypeRef t = scalar_float(e, emit_bits(v));
+
+	return LLVMBuildBitCast(e->b, v, emit_is_vector(v) ? LLVMVectorType(t, HG_WARP) : t, "");
+}
+
+LLVMValueRef emit_to_int(struct emit *e, LLVMValueRef v)
+{
+	LLVMTypeRef t = emit_scalar_int(e, emit_bits(v));
+
+	return LLVMBuildBitCast(e->b, v, emit_is_vector(v) ? LLVMVectorType(t, HG_WARP) : t, "");
+}
+
+LLVMValueRef emit_lane_bits(struct emit *e, LLVMValueRef pred)
+{
+	if (emit_is_vector(pred))
+		return LLVMBuildBitCast(e->b, pred, emit_scalar_int(e, 32), "");
+	return LLVMBuildSExt(e->b, pred, emit_scalar_int(e, 32), "");
+}
+
+LLVMValueRef emit_bits_lane(struct emit *e, LLVMValueRef i32)
+{
+	return LLVMBuildBitCast(e->b, i32, LLVMVectorType(emit_scalar_int(e, 1), HG_WARP), "");
+}
+
+LLVMValueRef emit_call(struct emit *e, const char *intrinsic, LLVMTypeRef *over, unsigned int nr_over,
+		       LLVMValueRef *args, unsigned int nr_args)
+{
+	unsigned int id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
+	LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->m, id, over, nr_over);
+
+	return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->c, id, over, nr_over), fn, args, nr_args, "");
+}
+
+LLVMValueRef emit_call1(struct emit *e, const char *intrinsic, LLVMValueRef a)
+{
+	LLVMTypeRef t = LLVMTypeOf(a);
+
+	return emit_call(e, intrinsic, &t, 1, &a, 1);
+}
+
+LLVMValueRef emit_call2(struct emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b)
+{
+	LLVMTypeRef t = LLVMTypeOf(a);
+
+	return emit_call(e, intrinsic, &t, 1, (LLVMValueRef[]){ a, b }, 2);
+}
+
+LLVMValueRef emit_call3(struct emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c)
+{
+	LLVMTypeRef t = LLVMTypeOf(a);
+
+	return emit_call(e, intrinsic, &t, 1, (LLVMValueRef[]){ a, b, c }, 3);
+}
+
+LLVMValueRef emit_select(struct emit *e, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b)
+{
+	return LLVMBuildSelect(e->b, c, a, b, "");
+}
+
+LLVMBasicBlockRef emit_bb(struct emit *e, const char *name)
+{
+	return LLVMAppendBasicBlockInContext(e->c, e->f, name);
+}
+
+LLVMValueRef emit_at(struct emit *e, LLVMValueRef base, uint64_t offset)
+{
+	LLVMValueRef index = emit_i64(e, offset);
+
+	return offset ? LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 8), base, &index, 1, "") : base;
+}
+
+LLVMValueRef emit_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align)
+{
+	LLVMValueRef v = LLVMBuildLoad2(e->b, t, p, "");
+
+	LLVMSetAlignment(v, align);
+	return v;
+}
+
+void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align)
+{
+	LLVMSetAlignment(LLVMBuildStore(e->b, v, p), align);
+}
+
+/* Constant while the block runs: loads of it may be hoisted. */
+LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset)
+{
+	LLVMValueRef v = emit_load(e, t, emit_at(e, e->env, offset), 4);
+
+	LLVMSetMetadata(v, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
+			LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
+	return v;
+}
+
+static LLVMTypeRef ptr_type(struct emit *e)
+{
+	return LLVMPointerTypeInContext(e->c, 0);
+}
+
+LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValueRef *args, unsigned int nr)
+{
+	LLVMValueRef rt = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, rt));
+	LLVMValueRef fn = emit_load(e, ptr_type(e), emit_at(e, rt, offset), 8);
+	LLVMTypeRef types[8];
+
+	for (unsigned int i = 0; i < nr; i++)
+		types[i] = LLVMTypeOf(args[i]);
+	return LLVMBuildCall2(e->b, LLVMFunctionType(result ? result : LLVMVoidTypeInContext(e->c), types, nr, 0), fn,
+			      args, nr, "");
+}
+
+LLVMValueRef emit_spread(struct emit *e, unsigned int buf, LLVMValueRef v)
+{
+	emit_store(e, emit_splat(e, v), e->buf[buf], 64);
+	return e->buf[buf];
+}
+
+void emit_unsupported(struct emit *e, const char *what)
+{
+	if (e->st)
+		return;
+	e->st = HG_ERR_UNSUPPORTED;
+	snprintf(e->why, sizeof(e->why), "%s", what);
+}
+
+/* ---- registers ---- */
+
+static bool reg_is_vector(const struct emit *e, ir_reg r)
+{
+	return e->info->is_vector[r];
+}
+
+static LLVMTypeRef reg_type(struct emit *e, ir_reg r)
+{
+	LLVMTypeRef t = emit_scalar_int(e, ir_type_bits(e->fn->reg_type[r]));
+
+	return reg_is_vector(e, r) ? LLVMVectorType(t, HG_WARP) : t;
+}
+
+static LLVMValueRef reg_get(struct emit *e, ir_reg r)
+{
+	if (!e->cur[r]) {
+		e->cur[r] = e->slot[r] ? LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "") :
+					 LLVMConstNull(reg_type(e, r));
+		e->touched[e->nr_touched++] = r;
+	}
+	return e->cur[r];
+}
+
+static void reg_set(struct emit *e, ir_reg r, LLVMValueRef v)
+{
+	if (!e->cur[r])
+		e->touched[e->nr_touched++] = r;
+	e->cur[r] = v;
+	e->dirty[r] = true;
+}
+
+/* Registers written in this block go back to their slots; lanes that wait elsewhere keep what they need. */
+static void regs_flush(struct emit *e)
+{
+	for (uint32_t i = 0; i < e->nr_touched; i++) {
+		ir_reg r = e->touched[i];
+		LLVMValueRef v = e->cur[r];
+
+		if (e->dirty[r] && e->slot[r]) {
+			if (reg_is_vector(e, r) && e->info->parted[e->block] && emit_has(e->info->keep[e->block], r))
+				v = emit_select(e, e->mask_now, v,
+						LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], ""));
+			LLVMBuildStore(e->b, v, e->slot[r]);
+		}
+		e->dirty[r] = false;
+		e->cur[r] = NULL;
+	}
+	e->nr_touched = 0;
+}
+
+static LLVMValueRef guard_of(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	LLVMValueRef g;
+
+	if (in->guard == IR_NO_REG)
+		return NULL;
+	g = reg_get(e, in->guard);
+	return in->guard_neg ? LLVMBuildNot(e->b, g, "") : g;
+}
+
+LLVMValueRef emit_active(struct emit *e)
+{
+	LLVMValueRef g = guard_of(e);
+
+	return g ? LLVMBuildAnd(e->b, e->exec_now, emit_lane_bits(e, g), "") : e->exec_now;
+}
+
+static LLVMValueRef special(struct emit *e, enum ir_sreg s)
+{
+	LLVMTypeRef i32 = emit_scalar_int(e, 32);
+	LLVMTypeRef v32 = LLVMVectorType(i32, HG_WARP);
+	LLVMValueRef lane[HG_WARP];
+
+	switch (s) {
+	case IR_SREG_TID_X: case IR_SREG_TID_Y: case IR_SREG_TID_Z: {
+		LLVMValueRef tid = emit_load(e, ptr_type(e), emit_at(e, e->frame, offsetof(struct hg_cpu_frame, tid)), 8);
+
+		return emit_load(e, v32, emit_at(e, tid, (s - IR_SREG_TID_X) * 128u), 64);
+	}
+	case IR_SREG_NTID_X: case IR_SREG_NTID_Y: case IR_SREG_NTID_Z:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, ntid) + (s - IR_SREG_NTID_X) * 4u);
+	case IR_SREG_CTAID_X: case IR_SREG_CTAID_Y: case IR_SREG_CTAID_Z:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, ctaid) + (s - IR_SREG_CTAID_X) * 4u);
+	case IR_SREG_NCTAID_X: case IR_SREG_NCTAID_Y: case IR_SREG_NCTAID_Z:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, nctaid) + (s - IR_SREG_NCTAID_X) * 4u);
+	case IR_SREG_LANEID:
+		return emit_iota(e, 32, 1);
+	case IR_SREG_LANEMASK_EQ: case IR_SREG_LANEMASK_LE: case IR_SREG_LANEMASK_LT: case IR_SREG_LANEMASK_GE:
+	case IR_SREG_LANEMASK_GT:
+		for (uint32_t i = 0; i < HG_WARP; i++) {
+			uint32_t eq = UINT32_C(1) << i, lt = eq - 1;
+
+			lane[i] = emit_i32(e, s == IR_SREG_LANEMASK_EQ ? eq : s == IR_SREG_LANEMASK_LE ? lt | eq :
+					      s == IR_SREG_LANEMASK_LT ? lt : s == IR_SREG_LANEMASK_GE ? ~lt : ~(lt | eq));
+		}
+		return LLVMConstVector(lane, HG_WARP);
+	case IR_SREG_WARPID:
+		return emit_load(e, i32, emit_at(e, e->frame, offsetof(struct hg_cpu_frame, warp)), 4);
+	case IR_SREG_NWARPID:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, nr_warps));
+	case IR_SREG_SMID:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, smid));
+	case IR_SREG_NSMID:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, nsmid));
+	case IR_SREG_GRIDID:
+		return emit_env(e, emit_scalar_int(e, 64), offsetof(struct hg_cpu_env, grid_id));
+	case IR_SREG_CLOCK: case IR_SREG_CLOCK64: {
+		LLVMValueRef t = emit_call(e, "llvm.readcyclecounter", NULL, 0, NULL, 0);
+
+		return emit_resize(e, t, s == IR_SREG_CLOCK ? 32 : 64, false);
+	}
+	case IR_SREG_GLOBALTIMER:
+		return emit_rt(e, offsetof(struct hg_cpu_rt, timer), emit_scalar_int(e, 64), NULL, 0);
+	case IR_SREG_DYNAMIC_SMEM_SIZE:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, dynamic_shared_bytes));
+	case IR_SREG_TOTAL_SMEM_SIZE:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, shared_bytes));
+	case IR_SREG_ENVREG1: case IR_SREG_ENVREG2: {
+		LLVMValueRef g = emit_env(e, emit_scalar_int(e, 64), offsetof(struct hg_cpu_env, grid_barrier));
+
+		if (s == IR_SREG_ENVREG1)
+			g = LLVMBuildLShr(e->b, g, emit_i64(e, 32), "");
+		return emit_resize(e, g, 32, false);
+	}
+	case IR_SREG_COUNT:
+		break;
+	}
+	emit_unsupported(e, "special register");
+	return emit_i32(e, 0);
+}
+
+/* At the current width; a float that may still hold any NaN is made canonical if `canonical`. */
+static LLVMValueRef operand(struct emit *e, const struct ir_operand *o, unsigned int bits, bool canonical)
+{
+	LLVMValueRef v;
+
+	switch (o->kind) {
+	case IR_OPD_REG:
+		v = reg_get(e, o->reg);
+		if (canonical && e->info->raw_nan[o->reg])
+			v = emit_to_int(e, emit_canonical(e, emit_to_float(e, v)));
+		break;
+	case IR_OPD_IMM:
+		return emit_const(e, bits, o->imm);
+	case IR_OPD_VAR: {
+		LLVMValueRef table = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, var_addr));
+
+		v = emit_load(e, emit_scalar_int(e, 64), emit_at(e, table, (uint64_t)o->index * 8), 8);
+		LLVMSetMetadata(v, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
+				LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
+		v = LLVMBuildAdd(e->b, v, emit_i64(e, o->imm), "");
+		break;
+	}
+	case IR_OPD_SREG:
+	default:
+		v = special(e, o->index);
+		break;
+	}
+	v = emit_resize(e, v, bits, false);
+	if (e->lanes == HG_WARP)
+		v = emit_splat(e, v);
+	return v;
+}
+
+LLVMValueRef emit_src(struct emit *e, unsigned int i, unsigned int bits)
+{
+	return operand(e, &e->insn->src[i], bits, true);
+}
+
+LLVMValueRef emit_fsrc(struct emit *e, unsigned int i)
+{
+	enum ir_type t = e->insn->op == IR_cvt || e->insn->op == IR_set ? e->insn->type2 : e->insn->type;
+	LLVMValueRef v = emit_to_float(e, operand(e, &e->insn->src[i], ir_type_bits(t), false));
+
+	return e->insn->flags & IR_FTZ && t == IR_F32 ? emit_flush_denormal(e, v) : v;
+}
+
+LLVMValueRef emit_psrc(struct emit *e, unsigned int i)
+{
+	const struct ir_operand *o = &e->insn->src[i];
+	LLVMValueRef v = o->kind == IR_OPD_IMM ? emit_const(e, 1, o->imm) : operand(e, o, 1, false);
+
+	return o->negated ? LLVMBuildNot(e->b, v, "") : v;
+}
+
+void emit_set(struct emit *e, unsigned int i, LLVMValueRef v)
+{
+	ir_reg r = e->insn->dst[i];
+	LLVMValueRef g;
+
+	if (r == IR_NO_REG)
+		return;
+	assert(emit_bits(v) == ir_type_bits(e->fn->reg_type[r]));
+	if (reg_is_vector(e, r))
+		v = emit_splat(e, v);
+	assert(reg_is_vector(e, r) || !emit_is_vector(v));
+	g = guard_of(e);
+	if (g)
+		v = emit_select(e, g, v, reg_get(e, r));
+	reg_set(e, r, v);
+}
+
+void emit_set_ext(struct emit *e, unsigned int i, LLVMValueRef v, bool is_signed)
+{
+	ir_reg r = e->insn->dst[i];
+
+	if (r != IR_NO_REG)
+		emit_set(e, i, emit_resize(e, v, ir_type_bits(e->fn->reg_type[r]), is_signed));
+}
+
+void emit_fset(struct emit *e, LLVMValueRef v)
+{
+	ir_reg r = e->insn->dst[0];
+
+	if (e->insn->flags & IR_FTZ && emit_bits(v) == 32)
+		v = emit_flush_denormal(e, v);
+	if (e->insn->flags & IR_SAT) {
+		LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(v)), one;
+		unsigned int lanes = e->lanes;
+
+		e->lanes = emit_is_vector(v) ? HG_WARP : 1;
+		one = emit_fconst(e, emit_bits(v), 1.0);
+		e->lanes = lanes;
+		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""), v, zero);
+		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, one, ""), v, one);
+	}
+	if (r != IR_NO_REG && !e->info->raw_nan[r])
+		v = emit_canonical(e, v);
+	emit_set(e, 0, emit_to_int(e, v));
+}
+
+LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v)
+{
+	LLVMValueRef bits = emit_to_int(e, v), zero, flushed;
+	unsigned int lanes = e->lanes;
+
+	e->lanes = emit_is_vector(v) ? HG_WARP : 1;
+	zero = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, bits, emit_const(e, 32, 0x7f800000), ""),
+			     emit_const(e, 32, 0), "");
+	flushed = LLVMBuildAnd(e->b, bits, emit_const(e, 32, 0x80000000), "");
+	v = emit_to_float(e, emit_select(e, zero, flushed, bits));
+	e->lanes = lanes;
+	return v;
+}
+
+LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v)
+{
+	unsigned int lanes = e->lanes, bits = emit_bits(v);
+	LLVMValueRef nan, r;
+
+	e->lanes = emit_is_vector(v) ? HG_WARP : 1;
+	nan = emit_const(e, bits, bits == 16 ? 0x7fff : bits == 32 ? 0x7fffffff : UINT64_C(0xfff8000000000000));
+	/* as integers: nothing may fold one NaN into another */
+	r = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), nan, emit_to_int(e, v));
+	r = emit_to_float(e, r);
+	e->lanes = lanes;
+	return r;
+}
+
+/* ---- lanes that wait ---- */
+
+static LLVMValueRef get32(struct emit *e, LLVMValueRef var)
+{
+	return LLVMBuildLoad2(e->b, emit_scalar_int(e, 32), var, "");
+}
+
+static void set32(struct emit *e, LLVMValueRef var, LLVMValueRef v)
+{
+	LLVMBuildStore(e->b, v, var);
+}
+
+static LLVMValueRef frame_at(struct emit *e, size_t offset)
+{
+	return emit_at(e, e->frame, offset);
+}
+
+static void frame_set(struct emit *e, size_t offset, LLVMValueRef v)
+{
+	emit_store(e, v, frame_at(e, offset), emit_is_vector(v) ? 64 : 4);
+}
+
+static LLVMTypeRef lanes32(struct emit *e)
+{
+	return LLVMVectorType(emit_scalar_int(e, 32), HG_WARP);
+}
+
+static LLVMValueRef is_zero(struct emit *e, LLVMValueRef v)
+{
+	return LLVMBuildICmp(e->b, LLVMIntEQ, v, LLVMConstNull(LLVMTypeOf(v)), "");
+}
+
+/* frame->array[lane] = v for lanes of `mask`. */
+static void frame_blend(struct emit *e, size_t offset, LLVMValueRef v, LLVMValueRef mask)
+{
+	LLVMValueRef p = frame_at(e, offset);
+
+	emit_store(e, emit_select(e, emit_bits_lane(e, mask), emit_splat(e, v), emit_load(e, lanes32(e), p, 64)), p, 64);
+}
+
+static void frame_pc(struct emit *e, LLVMValueRef mask, uint32_t target)
+{
+	frame_blend(e, offsetof(struct hg_cpu_frame, pc), emit_i32(e, target), mask);
+}
+
+static LLVMValueRef spill_at(struct emit *e, ir_reg r)
+{
+	LLVMValueRef spill = emit_load(e, ptr_type(e), frame_at(e, offsetof(struct hg_cpu_frame, spill)), 8);
+
+	return emit_at(e, spill, e->info->slot[r]);
+}
+
+/* full: a scalar too as 32 elements, for the other variant. */
+static void reg_save(struct emit *e, ir_reg r, bool full)
+{
+	LLVMValueRef v = LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
+
+	if (e->fn->reg_type[r] == IR_PRED)
+		v = emit_lane_bits(e, v);
+	else if (full)
+		v = emit_splat(e, v);
+	emit_store(e, v, spill_at(e, r), emit_is_vector(v) ? 64 : 4);
+}
+
+static void reg_restore(struct emit *e, ir_reg r)
+{
+	LLVMValueRef p = spill_at(e, r), v;
+
+	if (e->fn->reg_type[r] == IR_PRED) {
+		v = emit_load(e, emit_scalar_int(e, 32), p, 4);
+		v = reg_is_vector(e, r) ? emit_bits_lane(e, v) : emit_resize(e, v, 1, false);
+	} else {
+		v = emit_load(e, reg_type(e, r), p, reg_is_vector(e, r) ? 64 : 4);
+	}
+	LLVMBuildStore(e->b, v, e->slot[r]);
+}
+
+/* Is register r needed by lanes at `target`, or by lanes pending while `block` runs? */
+static bool needed(const struct emit *e, ir_reg r, uint32_t target, uint32_t block)
+{
+	return e->slot[r] && (emit_has(e->info->live_in[target], r) ||
+			      (e->info->parted[block] && emit_has(e->info->keep[block], r)));
+}
+
+static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full)
+{
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (needed(e, r, target, block))
+			reg_save(e, r, full);
+}
+
+static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
+{
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (needed(e, r, target, block))
+			reg_restore(e, r);
+}
+
+static void yield(struct emit *e, enum hg_cpu_yield why)
+{
+	LLVMBuildRet(e->b, emit_i32(e, why));
+}
+
+/* ---- going from block to block, lanes in order ---- */
+
+#define EACH_PENDING(e, y) for (uint32_t y = (e)->block + 1; y < (e)->fn->nr_blocks; y++) if (emit_has((e)->info->pending[(e)->block], y))
+
+static void pend_add(struct emit *e, uint32_t target, LLVMValueRef mask)
+{
+	set32(e, e->pend[target], LLVMBuildOr(e->b, get32(e, e->pend[target]), mask, ""));
+}
+
+static void run_pending(struct emit *e, uint32_t y)
+{
+	set32(e, e->exec, get32(e, e->pend[y]));
+	set32(e, e->pend[y], emit_i32(e, 0));
+	LLVMBuildBr(e->b, e->bb[y]);
+}
+
+/* If lanes are pending at y they run; code goes on where there are none. */
+static void try_pending(struct emit *e, uint32_t y)
+{
+	LLVMBasicBlockRef go = emit_bb(e, "go"), on = emit_bb(e, "on");
+
+	LLVMBuildCondBr(e->b, is_zero(e, get32(e, e->pend[y])), on, go);
+	LLVMPositionBuilderAtEnd(e->b, go);
+	run_pending(e, y);
+	LLVMPositionBuilderAtEnd(e->b, on);
+}
+
+/* The lowest block that has lanes among those below `top`, else `top`, which has some. Targets of the branch are marked in `extra`. */
+static void run_lowest(struct emit *e, const uint32_t *extra, unsigned int nr_extra, uint32_t top)
+{
+	for (uint32_t y = 0; y < top; y++) {
+		bool may = y > e->block && emit_has(e->info->pending[e->block], y);
+
+		for (unsigned int i = 0; i < nr_extra; i++)
+			may |= extra[i] == y;
+		if (may)
+			try_pending(e, y);
+	}
+	run_pending(e, top);
+}
+
+static LLVMBasicBlockRef new_point(struct emit *e)
+{
+	LLVMBasicBlockRef bb = emit_bb(e, "point"), *p = realloc(e->point, (e->nr_points + 1) * sizeof(*p));
+
+	if (!p) {
+		e->st = HG_ERR_NOMEM;
+		return bb;
+	}
+	e->point = p;
+	e->point[e->nr_points++] = bb;
+	return bb;
+}
+
+static void frame_pending(struct emit *e)
+{
+	EACH_PENDING(e, y)
+		frame_pc(e, get32(e, e->pend[y]), y);
+}
+
+/* The back edge of a loop that waits: others must get their turn now and then. */
+static void spin_ordered(struct emit *e, uint32_t target)
+{
+	LLVMBasicBlockRef out = emit_bb(e, "spin"), on = emit_bb(e, "on"), point;
+	LLVMValueRef left = LLVMBuildSub(e->b, get32(e, e->budget), emit_i32(e, 1), ""), pc;
+	bool parted = e->info->parted[e->block];
+
+	set32(e, e->budget, left);
+	LLVMBuildCondBr(e->b, is_zero(e, left), out, on);
+	LLVMPositionBuilderAtEnd(e->b, out);
+	point = new_point(e);
+	regs_save(e, target, e->block, parted);
+	frame_pending(e);
+	frame_pc(e, get32(e, e->exec), target);
+	frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
+	frame_set(e, offsetof(struct hg_cpu_frame, stuck), emit_i32(e, parted));
+	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 1));
+	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_POINT + e->nr_points - 1));
+	yield(e, HG_CPU_SPIN);
+
+	LLVMPositionBuilderAtEnd(e->b, point);
+	regs_restore(e, target, e->block);
+	pc = emit_load(e, lanes32(e), frame_at(e, offsetof(struct hg_cpu_frame, pc)), 64);
+	e->lanes = HG_WARP;
+	EACH_PENDING(e, y) {
+		LLVMValueRef at = LLVMBuildICmp(e->b, LLVMIntEQ, pc, emit_const(e, 32, y), "");
+
+		set32(e, e->pend[y], LLVMBuildAnd(e->b, emit_lane_bits(e, at), get32(e, e->alive), ""));
+	}
+	set32(e, e->exec, LLVMBuildAnd(e->b, get32(e, e->alive),
+				       emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntEQ, pc, emit_const(e, 32, target), "")), ""));
+	LLVMBuildBr(e->b, e->bb[target]);
+	LLVMPositionBuilderAtEnd(e->b, on);
+}
+
+static bool may_be_pending(const struct emit *e, uint32_t y)
+{
+	return y > e->block && emit_has(e->info->pending[e->block], y);
+}
+
+static void jump_ordered(struct emit *e, uint32_t target)
+{
+	bool lower = may_be_pending(e, target);
+
+	if (e->info->spin[e->block] && target <= e->block)
+		spin_ordered(e, target);
+	EACH_PENDING(e, y)
+		lower |= y < target;
+	if (!lower) {
+		LLVMBuildBr(e->b, e->bb[target]);
+		return;
+	}
+	pend_add(e, target, get32(e, e->exec));
+	run_lowest(e, NULL, 0, target);
+}
+
+/* ---- lanes in any order ---- */
+
+static void save_all(struct emit *e)
+{
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (e->slot[r])
+			reg_save(e, r, true);
+	frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
+	frame_set(e, offsetof(struct hg_cpu_frame, waiting), get32(e, e->waiting));
+	frame_set(e, offsetof(struct hg_cpu_frame, blocked), get32(e, e->blocked));
+	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
+}
+
+static void spin_free(struct emit *e, uint32_t target)
+{
+	LLVMBasicBlockRef out = emit_bb(e, "spin"), on = emit_bb(e, "on");
+	LLVMValueRef left = LLVMBuildSub(e->b, get32(e, e->budget), emit_i32(e, 1), "");
+
+	set32(e, e->budget, left);
+	LLVMBuildCondBr(e->b, is_zero(e, left), out, on);
+	LLVMPositionBuilderAtEnd(e->b, out);
+	frame_pc(e, get32(e, e->exec), target);
+	save_all(e);
+	frame_set(e, offsetof(struct hg_cpu_frame, stuck), emit_i32(e, 0));
+	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 1));
+	yield(e, HG_CPU_SPIN);
+	LLVMPositionBuilderAtEnd(e->b, on);
+}
+
+static void jump_free(struct emit *e, uint32_t target)
+{
+	LLVMBasicBlockRef alone = emit_bb(e, "alone"), not_alone = emit_bb(e, "not_alone");
+
+	if (e->info->spin[e->block] && target <= e->block)
+		spin_free(e, target);
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, get32(e, e->alive), get32(e, e->exec), ""), alone, not_alone);
+	LLVMPositionBuilderAtEnd(e->b, alone);
+	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
+	LLVMBuildBr(e->b, e->bb[target]);
+	LLVMPositionBuilderAtEnd(e->b, not_alone);
+	frame_pc(e, get32(e, e->exec), target);
+	LLVMBuildBr(e->b, e->sched);
+}
+
+/* Which lanes run next; when there are none, the warp yields. */
+static void emit_sched(struct emit *e)
+{
+	LLVMBasicBlockRef some = emit_bb(e, "some"), none = emit_bb(e, "none"), wait = emit_bb(e, "wait"),
+			  lost = emit_bb(e, "lost");
+	LLVMValueRef ready, wanted, pc, low, next, dispatch;
+
+	LLVMPositionBuilderAtEnd(e->b, e->sched);
+	ready = LLVMBuildAnd(e->b, get32(e, e->alive),
+			     LLVMBuildNot(e->b, LLVMBuildOr(e->b, get32(e, e->waiting), get32(e, e->blocked), ""), ""), "");
+	LLVMBuildCondBr(e->b, is_zero(e, ready), none, some);
+
+	LLVMPositionBuilderAtEnd(e->b, none);
+	LLVMBuildCondBr(e->b, is_zero(e, get32(e, e->alive)), e->done, wait);
+	LLVMPositionBuilderAtEnd(e->b, wait);
+	save_all(e);
+	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
+	LLVMBuildRet(e->b, emit_select(e, is_zero(e, get32(e, e->waiting)), emit_i32(e, HG_CPU_DEADLOCK),
+				       emit_i32(e, HG_CPU_BARRIER)));
+
+	LLVMPositionBuilderAtEnd(e->b, some);
+	wanted = LLVMBuildAnd(e->b, ready, get32(e, e->prefer), "");
+	set32(e, e->prefer, emit_select(e, is_zero(e, wanted), emit_i32(e, UINT32_MAX), get32(e, e->prefer)));
+	wanted = emit_select(e, is_zero(e, wanted), ready, wanted);
+	pc = emit_load(e, lanes32(e), frame_at(e, offsetof(struct hg_cpu_frame, pc)), 64);
+	e->lanes = HG_WARP;
+	low = emit_select(e, emit_bits_lane(e, wanted), pc, emit_const(e, 32, UINT32_MAX));
+	next = emit_call1(e, "llvm.vector.reduce.umin", low);
+	pc = emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntEQ, pc, emit_splat(e, next), ""));
+	pc = LLVMBuildAnd(e->b, pc, LLVMBuildAnd(e->b, get32(e, e->alive),
+						 LLVMBuildNot(e->b, get32(e, e->waiting), ""), ""), "");
+	set32(e, e->exec, pc);
+	set32(e, e->blocked, LLVMBuildAnd(e->b, get32(e, e->blocked), LLVMBuildNot(e->b, pc, ""), ""));
+	dispatch = LLVMBuildSwitch(e->b, next, lost, e->fn->nr_blocks);
+	for (uint32_t b = 0; b < e->fn->nr_blocks; b++) {
+		if (e->info->parted[b])
+			LLVMAddCase(dispatch, emit_i32(e, b), e->bb[b]);
+		if (e->after_red[b])
+			LLVMAddCase(dispatch, emit_i32(e, e->fn->nr_blocks + b), e->after_red[b]);
+	}
+	LLVMPositionBuilderAtEnd(e->b, lost);
+	yield(e, HG_CPU_DEADLOCK);
+}
+
+/* Lanes resume one by one; after a spin the next lane in turn goes first, with all that are where it is. */
+static void emit_resume_lanes(struct emit *e)
+{
+	LLVMBasicBlockRef turn = emit_bb(e, "turn");
+	LLVMValueRef ready, above, lane, pc, at;
+
+	LLVMPositionBuilderAtEnd(e->b, e->resume_lanes);
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (e->slot[r])
+			reg_restore(e, r);
+	set32(e, e->waiting, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, waiting)), 4));
+	set32(e, e->blocked, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, blocked)), 4));
+	ready = LLVMBuildAnd(e->b, get32(e, e->alive),
+			     LLVMBuildNot(e->b, LLVMBuildOr(e->b, get32(e, e->waiting), get32(e, e->blocked), ""), ""), "");
+	at = emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, spun)), 4);
+	LLVMBuildCondBr(e->b, LLVMBuildOr(e->b, is_zero(e, at), is_zero(e, ready), ""), e->sched, turn);
+
+	LLVMPositionBuilderAtEnd(e->b, turn);
+	lane = emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, turn)), 4);
+	above = LLVMBuildAnd(e->b, ready, LLVMBuildShl(e->b, emit_i32(e, UINT32_MAX - 1), LLVMBuildAnd(e->b, lane, emit_i32(e, 31), ""), ""), "");
+	above = emit_select(e, is_zero(e, above), ready, above);
+	lane = emit_call(e, "llvm.cttz", (LLVMTypeRef[]){ emit_scalar_int(e, 32) }, 1,
+			 (LLVMValueRef[]){ above, LLVMConstNull(emit_scalar_int(e, 1)) }, 2);
+	frame_set(e, offsetof(struct hg_cpu_frame, turn), lane);
+	pc = emit_load(e, lanes32(e), frame_at(e, offsetof(struct hg_cpu_frame, pc)), 64);
+	at = LLVMBuildLoad2(e->b, emit_scalar_int(e, 32),
+			    LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 32), e->frame, &lane, 1, ""), "");
+	set32(e, e->prefer, emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntEQ, pc, emit_splat(e, at), "")));
+	LLVMBuildBr(e->b, e->sched);
+}
+_Static_assert(offsetof(struct hg_cpu_frame, pc) == 0, "indexed from the frame's start");
+
+/* ---- terminators ---- */
+
+static void jump(struct emit *e, uint32_t target)
+{
+	if (e->info->free_order)
+		jump_free(e, target);
+	else
+		jump_ordered(e, target);
+}
+
+static void emit_exit(struct emit *e)
+{
+	LLVMValueRef left = LLVMBuildAnd(e->b, get32(e, e->alive), LLVMBuildNot(e->b, e->exec_now, ""), "");
+
+	if (!e->info->parted[e->block]) {
+		LLVMBuildBr(e->b, e->done);
+		return;
+	}
+	set32(e, e->alive, left);
+	if (e->info->free_order) {
+		/* Lanes that waited for the ones that left look again. */
+		set32(e, e->blocked, emit_i32(e, 0));
+		LLVMBuildBr(e->b, e->sched);
+		return;
+	}
+	EACH_PENDING(e, y)
+		try_pending(e, y);
+	LLVMBuildBr(e->b, e->done);
+}
+
+/* Lanes part: mask[i] of them go to target[i]; together they are those that run. */
+static void part(struct emit *e, const uint32_t *target, LLVMValueRef *mask, unsigned int nr)
+{
+	uint32_t top = 0;
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (target[i] > top)
+			top = target[i];
+	if (!e->info->free_order) {
+		for (unsigned int i = 0; i < nr; i++)
+			pend_add(e, target[i], mask[i]);
+		run_lowest(e, target, nr, top);
+		return;
+	}
+	/* All of them to one target is the common case. */
+	for (unsigned int i = 0; i < nr; i++) {
+		LLVMBasicBlockRef all = emit_bb(e, "all"), not_all = emit_bb(e, "not_all");
+
+		LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, mask[i], e->exec_now, ""), all, not_all);
+		LLVMPositionBuilderAtEnd(e->b, all);
+		jump_free(e, target[i]);
+		LLVMPositionBuilderAtEnd(e->b, not_all);
+	}
+	for (unsigned int i = 0; i < nr; i++)
+		frame_pc(e, mask[i], target[i]);
+	LLVMBuildBr(e->b, e->sched);
+}
+
+/*
+ * A loop that waits and whose branch parts the lanes: those that stay in it count as a spin. Ordered
+ * lanes leave for the yield only when all of the running group stays or the rest is pending already.
+ */
+static void part_spinning(struct emit *e, const uint32_t *target, LLVMValueRef *mask, unsigned int nr)
+{
+	uint32_t back = target[0];
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (target[i] < back)
+			back = target[i];
+	for (unsigned int i = 0; i < nr; i++) {
+		LLVMBasicBlockRef stay, leave;
+
+		if (target[i] != back)
+			continue;
+		stay = emit_bb(e, "stay");
+		leave = emit_bb(e, "leave");
+		LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, mask[i], e->exec_now, ""), stay, leave);
+		LLVMPositionBuilderAtEnd(e->b, stay);
+		jump_ordered(e, back);
+		LLVMPositionBuilderAtEnd(e->b, leave);
+	}
+	part(e, target, mask, nr);
+}
+
+static void emit_cbra(struct emit *e, const struct ir_insn *t)
+{
+	uint32_t target[2] = { t->target[0], t->target[1] };
+	LLVMValueRef c, mask[2];
+
+	if (target[0] == target[1]) {
+		regs_flush(e);
+		jump(e, target[0]);
+		return;
+	}
+	e->lanes = e->info->diverges[e->block] ? HG_WARP : 1;
+	c = emit_psrc(e, 0);
+	regs_flush(e);
+	if (!e->info->diverges[e->block]) {
+		LLVMBasicBlockRef yes = emit_bb(e, "yes"), no = emit_bb(e, "no");
+
+		LLVMBuildCondBr(e->b, c, yes, no);
+		LLVMPositionBuilderAtEnd(e->b, yes);
+		jump(e, target[0]);
+		LLVMPositionBuilderAtEnd(e->b, no);
+		jump(e, target[1]);
+		return;
+	}
+	mask[0] = LLVMBuildAnd(e->b, e->exec_now, emit_lane_bits(e, c), "");
+	mask[1] = LLVMBuildXor(e->b, e->exec_now, mask[0], "");
+	if (e->info->spin[e->block] && !e->info->free_order)
+		part_spinning(e, target, mask, 2);
+	else
+		part(e, target, mask, 2);
+}
+
+static void emit_brx(struct emit *e, const struct ir_insn *t)
+{
+	LLVMBasicBlockRef bad = emit_bb(e, "bad_index"), good = emit_bb(e, "index");
+	LLVMValueRef index, *mask, over;
+
+	e->lanes = emit_insn_reads_vector(e->info, t) ? HG_WARP : 1;
+	index = emit_src(e, 0, 32);
+	over = LLVMBuildICmp(e->b, LLVMIntUGE, index, emit_const(e, 32, t->nr_targets), "");
+	regs_flush(e);
+	over = LLVMBuildAnd(e->b, emit_lane_bits(e, over), e->exec_now, "");
+	LLVMBuildCondBr(e->b, is_zero(e, over), good, bad);
+	LLVMPositionBuilderAtEnd(e->b, bad);
+	yield(e, HG_CPU_TRAP);
+	LLVMPositionBuilderAtEnd(e->b, good);
+	if (e->lanes == 1) {
+		LLVMValueRef sw = LLVMBuildSwitch(e->b, index, bad, t->nr_targets);
+
+		for (uint32_t i = 0; i < t->nr_targets; i++) {
+			LLVMBasicBlockRef bb = emit_bb(e, "case");
+
+			LLVMAddCase(sw, emit_i32(e, i), bb);
+			LLVMPositionBuilderAtEnd(e->b, bb);
+			jump(e, t->targets[i]);
+		}
+		return;
+	}
+	mask = calloc(t->nr_targets, sizeof(*mask));
+	if (!mask) {
+		e->st = HG_ERR_NOMEM;
+		LLVMBuildUnreachable(e->b);
+		return;
+	}
+	for (uint32_t i = 0; i < t->nr_targets; i++)
+		mask[i] = LLVMBuildAnd(e->b, e->exec_now, emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntEQ, index,
+				       emit_const(e, 32, i), "")), "");
+	part(e, t->targets, mask, t->nr_targets);
+	free(mask);
+}
+
+/* ---- barriers ---- */
+
+static void barrier_fields(struct emit *e, LLVMValueRef mask, LLVMValueRef id, LLVMValueRef count, LLVMValueRef pred)
+{
+	frame_blend(e, offsetof(struct hg_cpu_frame, barrier), id, mask);
+	frame_blend(e, offsetof(struct hg_cpu_frame, count), count, mask);
+	if (!pred)
+		return;
+	frame_blend(e, offsetof(struct hg_cpu_frame, pred), pred, mask);
+	frame_blend(e, offsetof(struct hg_cpu_frame, red_op), emit_i32(e, e->insn->sub), mask);
+}
+
+/* The result of bar.red, from the frame, to its register's slot, for lanes of `mask` (NULL: all). */
+static void barrier_result(struct emit *e, LLVMValueRef value, LLVMValueRef mask)
+{
+	ir_reg r = e->insn->dst[0];
+
+	if (r == IR_NO_REG || !e->slot[r])
+		return;
+	e->lanes = HG_WARP;
+	if (!value)
+		value = emit_load(e, lanes32(e), frame_at(e, offsetof(struct hg_cpu_frame, pred)), 64);
+	if (e->fn->reg_type[r] == IR_PRED)
+		value = LLVMBuildICmp(e->b, LLVMIntNE, value, emit_const(e, 32, 0), "");
+	if (mask)
+		value = emit_select(e, emit_bits_lane(e, mask), value, LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], ""));
+	LLVMBuildStore(e->b, value, e->slot[r]);
+}
+
+static LLVMValueRef red_alone(struct emit *e, LLVMValueRef pred)
+{
+	LLVMValueRef p = LLVMBuildAnd(e->b, emit_lane_bits(e, pred), e->exec_now, ""), v;
+
+	if (e->insn->sub == IR_BARRED_POPC)
+		return emit_call1(e, "llvm.ctpop", p);
+	v = e->insn->sub == IR_BARRED_AND ? LLVMBuildICmp(e->b, LLVMIntEQ, p, e->exec_now, "") :
+					    LLVMBuildNot(e->b, is_zero(e, p), "");
+	return emit_resize(e, v, 32, false);
+}
+
+static void emit_barrier(struct emit *e, uint32_t target)
+{
+	const struct ir_insn *in = e->insn;
+	LLVMBasicBlockRef together = emit_bb(e, "together"), apart = emit_bb(e, "apart"), only = emit_bb(e, "only"),
+			  several = emit_bb(e, "several"), point;
+	LLVMValueRef id, count, pred = NULL, pred32 = NULL, all, exec = e->exec_now;
+	bool red = in->op == IR_bar_red;
+	uint32_t pc = red ? e->fn->nr_blocks + e->block : target;
+
+	e->lanes = HG_WARP;
+	id = emit_src(e, 0, 32);
+	count = emit_src(e, 1, 32);
+	if (red) {
+		pred = emit_psrc(e, 2);
+		pred32 = emit_resize(e, pred, 32, false);
+	}
+	regs_flush(e);
+	if (e->info->free_order && e->info->parted[e->block]) {
+		LLVMBuildBr(e->b, apart);
+	} else {
+		all = LLVMBuildICmp(e->b, LLVMIntEQ, exec, get32(e, e->alive), "");
+		LLVMBuildCondBr(e->b, all, together, apart);
+	}
+
+	LLVMPositionBuilderAtEnd(e->b, together);
+	all = LLVMBuildICmp(e->b, LLVMIntEQ, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, nr_warps)),
+			    emit_i32(e, 1), "");
+	all = LLVMBuildAnd(e->b, all, LLVMBuildICmp(e->b, LLVMIntEQ, emit_call1(e, "llvm.vector.reduce.or", count),
+						    emit_i32(e, 0), ""), "");
+	LLVMBuildCondBr(e->b, all, only, several);
+
+	LLVMPositionBuilderAtEnd(e->b, only);
+	LLVMBuildFence(e->b, LLVMAtomicOrderingSequentiallyConsistent, 1, "");
+	if (red)
+		barrier_result(e, emit_splat(e, red_alone(e, pred)), NULL);
+	LLVMBuildBr(e->b, e->bb[target]);
+
+	LLVMPositionBuilderAtEnd(e->b, several);
+	point = new_point(e);
+	regs_save(e, target, e->block, false);
+	barrier_fields(e, exec, id, count, pred32);
+	frame_pc(e, exec, pc);
+	frame_set(e, offsetof(struct hg_cpu_frame, alive), exec);
+	frame_set(e, offsetof(struct hg_cpu_frame, waiting), exec);
+	frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
+	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
+	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_POINT + e->nr_points - 1));
+	yield(e, HG_CPU_BARRIER);
+	LLVMPositionBuilderAtEnd(e->b, point);
+	regs_restore(e, target, e->block);
+	if (red)
+		barrier_result(e, NULL, NULL);
+	set32(e, e->exec, get32(e, e->alive));
+	if (e->info->free_order)
+		set32(e, e->prefer, emit_i32(e, UINT32_MAX));
+	LLVMBuildBr(e->b, e->bb[target]);
+
+	LLVMPositionBuilderAtEnd(e->b, apart);
+	if (!e->info->parted[e->block]) {
+		LLVMBuildUnreachable(e->b);
+		return;
+	}
+	barrier_fields(e, exec, id, count, pred32);
+	frame_pc(e, exec, pc);
+	if (!e->info->free_order) {
+		regs_save(e, target, e->block, true);
+		frame_pending(e);
+		frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
+		frame_set(e, offsetof(struct hg_cpu_frame, waiting), exec);
+		frame_set(e, offsetof(struct hg_cpu_frame, blocked), emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
+		yield(e, HG_CPU_DEOPT);
+		return;
+	}
+	set32(e, e->waiting, LLVMBuildOr(e->b, get32(e, e->waiting), exec, ""));
+	all = emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, red)), 4);
+	all = LLVMBuildAnd(e->b, all, LLVMBuildNot(e->b, exec, ""), "");
+	frame_set(e, offsetof(struct hg_cpu_frame, red), red ? LLVMBuildOr(e->b, all, exec, "") : all);
+	LLVMBuildBr(e->b, e->sched);
+	if (red) {
+		LLVMPositionBuilderAtEnd(e->b, e->after_red[e->block]);
+		barrier_result(e, NULL, get32(e, e->exec));
+		jump_free(e, target);
+	}
+}
+
+/* ---- warp operations wait for their lanes ---- */
+
+/* An operation of the warp begins its block: all living lanes of the member mask must be here. */
+static void emit_gather_lanes(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	LLVMBasicBlockRef here, missing;
+	LLVMValueRef members, needs, ready;
+
+	if (!e->info->parted[e->block])
+		return;
+	here = emit_bb(e, "here");
+	missing = emit_bb(e, "missing");
+	e->lanes = HG_WARP;
+	members = emit_src(e, in->nr_src - 1u, 32);
+	needs = LLVMBuildAnd(e->b, members, emit_splat(e, LLVMBuildAnd(e->b, get32(e, e->alive),
+			     LLVMBuildNot(e->b, e->exec_now, ""), "")), "");
+	ready = LLVMBuildAnd(e->b, e->exec_now, emit_lane_bits(e, is_zero(e, needs)), "");
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, ready, e->exec_now, ""), here, missing);
+	LLVMPositionBuilderAtEnd(e->b, missing);
+	if (!e->info->free_order) {
+		/* Nothing of this block has run: its own number is where the lanes go on. */
+		regs_save(e, e->block, e->block, true);
+		frame_pending(e);
+		frame_pc(e, e->exec_now, e->block);
+		frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
+		frame_set(e, offsetof(struct hg_cpu_frame, waiting), emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, blocked), emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
+		yield(e, HG_CPU_DEOPT);
+	} else {
+		LLVMBasicBlockRef some = emit_bb(e, "some");
+		LLVMValueRef not_ready = LLVMBuildXor(e->b, e->exec_now, ready, "");
+
+		set32(e, e->blocked, LLVMBuildOr(e->b, get32(e, e->blocked), not_ready, ""));
+		frame_pc(e, e->exec_now, e->block);
+		LLVMBuildCondBr(e->b, is_zero(e, ready), e->sched, some);
+		LLVMPositionBuilderAtEnd(e->b, some);
+		set32(e, e->exec, ready);
+		LLVMBuildBr(e->b, here);
+	}
+	LLVMPositionBuilderAtEnd(e->b, here);
+	if (e->info->free_order) {
+		e->exec_now = get32(e, e->exec);
+		e->mask_now = emit_bits_lane(e, e->exec_now);
+	}
+}
+
+/* ---- blocks ---- */
+
+static void emit_trap(struct emit *e)
+{
+	LLVMBasicBlockRef trap = emit_bb(e, "trap"), on = emit_bb(e, "on");
+
+	LLVMBuildCondBr(e->b, is_zero(e, emit_active(e)), on, trap);
+	LLVMPositionBuilderAtEnd(e->b, trap);
+	yield(e, HG_CPU_TRAP);
+	LLVMPositionBuilderAtEnd(e->b, on);
+}
+
+static void emit_insn(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	bool vector = emit_insn_reads_vector(e->info, in) || emit_insn_is_divergent(in);
+
+	e->lanes = vector ? HG_WARP : 1;
+	if (in->op == IR_trap)
+		emit_trap(e);
+	else if (!emit_arith(e) && !emit_math(e) && !emit_memory(e) && !emit_warp(e))
+		emit_unsupported(e, "operation");
+	if (e->st == HG_ERR_UNSUPPORTED)
+		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
+		       ir_op_desc[in->op].name, ir_type_name(in->type), e->why);
+}
+
+static void emit_block(struct emit *e, uint32_t b)
+{
+	const struct ir_block *blk = &e->fn->block[b];
+
+	e->block = b;
+	LLVMPositionBuilderAtEnd(e->b, e->bb[b]);
+	e->exec_now = get32(e, e->exec);
+	e->mask_now = emit_bits_lane(e, e->exec_now);
+	for (uint32_t i = 0; i < blk->nr_insns && !e->st; i++) {
+		const struct ir_insn *in = &blk->insn[i];
+
+		e->insn = in;
+		if (ir_op_desc[in->op].flags & IR_F_SYNC)
+			emit_gather_lanes(e);
+		if (ir_op_desc[in->op].flags & IR_F_BARRIER) {
+			emit_barrier(e, blk->insn[i + 1].target[0]);
+			return;
+		}
+		switch (in->op) {
+		case IR_bra:
+			regs_flush(e);
+			jump(e, in->target[0]);
+			break;
+		case IR_cbra:
+			emit_cbra(e, in);
+			break;
+		case IR_brx:
+			emit_brx(e, in);
+			break;
+		case IR_exit:
+			emit_exit(e);
+			for (uint32_t r = 0; r < e->nr_touched; r++) {
+				e->cur[e->touched[r]] = NULL;
+				e->dirty[e->touched[r]] = false;
+			}
+			e->nr_touched = 0;
+			break;
+		default:
+			emit_insn(e);
+			break;
+		}
+	}
+}
+
+static LLVMValueRef alloca32(struct emit *e)
+{
+	LLVMValueRef v = LLVMBuildAlloca(e->b, emit_scalar_int(e, 32), "");
+
+	set32(e, v, emit_i32(e, 0));
+	return v;
+}
+
+static void add_attr(struct emit *e, LLVMAttributeIndex at, const char *name)
+{
+	unsigned int kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+
+	LLVMAddAttributeAtIndex(e->f, at, LLVMCreateEnumAttribute(e->c, kind, 0));
+}
+
+static void add_text_attr(struct emit *e, const char *name, const char *value)
+{
+	LLVMAddAttributeAtIndex(e->f, LLVMAttributeFunctionIndex,
+				LLVMCreateStringAttribute(e->c, name, (unsigned int)strlen(name), value,
+							  (unsigned int)strlen(value)));
+}
+
+static void emit_prologue(struct emit *e)
+{
+	LLVMBasicBlockRef start, body;
+
+	e->entry = emit_bb(e, "entry");
+	LLVMPositionBuilderAtEnd(e->b, e->entry);
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++) {
+		if (!e->info->crosses[r])
+			continue;
+		e->slot[r] = LLVMBuildAlloca(e->b, reg_type(e, r), "");
+		if (emit_has(e->info->live_in[0], r))
+			LLVMBuildStore(e->b, LLVMConstNull(reg_type(e, r)), e->slot[r]);
+	}
+	for (int i = 0; i < 4; i++) {
+		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 1024), "");
+		LLVMSetAlignment(e->buf[i], 64);
+	}
+	e->exec = alloca32(e);
+	e->alive = alloca32(e);
+	e->budget = alloca32(e);
+	set32(e, e->budget, emit_i32(e, EMIT_SPINS));
+	e->waiting = alloca32(e);
+	e->blocked = alloca32(e);
+	e->prefer = alloca32(e);
+	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
+	for (uint32_t b = 0; b < e->fn->nr_blocks; b++) {
+		e->pend[b] = alloca32(e);
+		e->bb[b] = emit_bb(e, "b");
+		if (e->info->free_order && e->info->parted[b] && e->fn->block[b].nr_insns > 1 &&
+		    e->fn->block[b].insn[e->fn->block[b].nr_insns - 2].op == IR_bar_red)
+			e->after_red[b] = emit_bb(e, "after_red");
+	}
+	e->sched = emit_bb(e, "sched");
+	e->resume_lanes = emit_bb(e, "resume_lanes");
+	e->done = emit_bb(e, "done");
+	body = emit_bb(e, "resume");
+	start = emit_bb(e, "start");
+	LLVMBuildBr(e->b, body);
+
+	LLVMPositionBuilderAtEnd(e->b, body);
+	set32(e, e->alive, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, alive)), 4));
+	set32(e, e->exec, get32(e, e->alive));
+	e->resume_switch = LLVMBuildSwitch(e->b, emit_load(e, emit_scalar_int(e, 32),
+							   frame_at(e, offsetof(struct hg_cpu_frame, resume)), 4),
+					   start, 2);
+	LLVMAddCase(e->resume_switch, emit_i32(e, HG_CPU_LANES), e->resume_lanes);
+	LLVMPositionBuilderAtEnd(e->b, start);
+	LLVMBuildBr(e->b, e->bb[0]);
+	LLVMPositionBuilderAtEnd(e->b, e->done);
+	frame_set(e, offsetof(struct hg_cpu_frame, alive), emit_i32(e, 0));
+	yield(e, HG_CPU_DONE);
+}
+
+static void emit_epilogue(struct emit *e)
+{
+	for (uint32_t i = 0; i < e->nr_points; i++)
+		LLVMAddCase(e->resume_switch, emit_i32(e, HG_CPU_POINT + i), e->point[i]);
+	if (e->info->free_order) {
+		emit_sched(e);
+		emit_resume_lanes(e);
+		return;
+	}
+	LLVMPositionBuilderAtEnd(e->b, e->sched);
+	LLVMBuildUnreachable(e->b);
+	/* This variant cannot; the runner never asks it to. */
+	LLVMPositionBuilderAtEnd(e->b, e->resume_lanes);
+	yield(e, HG_CPU_DEADLOCK);
+}
+
+enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *opt, LLVMContextRef c, LLVMModuleRef m,
+			 const char *name)
+{
+	struct emit_info info;
+	struct emit e = { .fn = fn, .info = &info, .opt = *opt, .c = c, .m = m, .lanes = 1 };
+	LLVMTypeRef args[2];
+	enum hg_status st;
+
+	st = emit_analyze(fn, opt->free_order, &info);
+	if (st)
+		return st;
+	e.slot = calloc(fn->nr_regs + 1, sizeof(*e.slot));
+	e.cur = calloc(fn->nr_regs + 1, sizeof(*e.cur));
+	e.dirty = calloc(fn->nr_regs + 1, sizeof(*e.dirty));
+	e.touched = calloc(fn->nr_regs + 1, sizeof(*e.touched));
+	e.bb = calloc(fn->nr_blocks + 1, sizeof(*e.bb));
+	e.after_red = calloc(fn->nr_blocks + 1, sizeof(*e.after_red));
+	e.pend = calloc(fn->nr_blocks + 1, sizeof(*e.pend));
+	if (!e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.pend) {
+		st = HG_ERR_NOMEM;
+		goto out;
+	}
+	e.b = LLVMCreateBuilderInContext(c);
+	args[0] = args[1] = ptr_type(&e);
+	e.f = LLVMAddFunction(m, name, LLVMFunctionType(emit_scalar_int(&e, 32), args, 2, 0));
+	e.frame = LLVMGetParam(e.f, 0);
+	e.env = LLVMGetParam(e.f, 1);
+	add_attr(&e, 1, "noalias");
+	add_attr(&e, 2, "noalias");
+	add_attr(&e, 2, "readonly");
+	add_attr(&e, LLVMAttributeFunctionIndex, "nounwind");
+	add_text_attr(&e, "min-legal-vector-width", "512");
+	add_text_attr(&e, "prefer-vector-width", "512");
+	add_text_attr(&e, "no-trapping-math", "true");
+
+	emit_prologue(&e);
+	for (uint32_t b = 0; b < fn->nr_blocks && !e.st; b++)
+		emit_block(&e, b);
+	if (!e.st)
+		emit_epilogue(&e);
+	st = e.st;
+	LLVMDisposeBuilder(e.b);
+out:
+	free(e.slot);
+	free(e.cur);
+	free(e.dirty);
+	free(e.touched);
+	free(e.bb);
+	free(e.after_red);
+	free(e.pend);
+	free(e.point);
+	emit_info_release(&info);
+	return st;
+}
