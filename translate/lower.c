@@ -97,7 +97,7 @@ static bool more_regs(struct lower *l, uint32_t nr)
 
 	if (nr <= l->cap_regs - l->fn->nr_regs)
 		return true;
-	if (nr > UINT32_MAX / 4 || l->fn->nr_regs > UINT32_MAX / 4) {
+	if (nr > LOWER_MAX_REGS || l->fn->nr_regs > LOWER_MAX_REGS - nr) {
 		lower_refuse(l, "too many registers");
 		return false;
 	}
@@ -198,7 +198,8 @@ static uint32_t block_of_label(struct lower *l, uint32_t label)
 
 static struct ptx_sym *resolve(struct ptx_sym *sym)
 {
-	while (sym->link)
+	/* Aliases among weak functions of several modules might go in a circle. */
+	for (int steps = 0; sym->link && steps < 100; steps++)
 		sym = sym->link;
 	return sym;
 }

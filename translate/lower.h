@@ -8,7 +8,8 @@
 #define LOWER_DYNAMIC_SHARED UINT32_C(0x7fffffff)	/* where dynamic shared memory begins */
 #define LOWER_STORAGE UINT32_C(0x80000000)		/* | number: a parameter of an inlined call */
 
-#define LOWER_MAX_INSNS (UINT32_C(1) << 22)	/* of one kernel, all inlined */
+#define LOWER_MAX_INSNS (UINT32_C(1) << 21)	/* of one kernel, all inlined */
+#define LOWER_MAX_REGS (UINT32_C(1) << 24)
 #define LOWER_MAX_DEPTH 48			/* of calls */
 
 struct lower_insn {

@@ -1706,6 +1706,30 @@ static void parse_target(struct parser *p)
 	} while (!p->st && accept(p, ','));
 }
 
+/* .alias name, function; */
+static void parse_alias(struct parser *p)
+{
+	struct ptx_sym *sym[2] = { NULL, NULL };
+
+	for (int i = 0; i < 2 && !p->st; i++) {
+		if (p->tok.kind == PTX_IDENT)
+			sym[i] = scope_find(p->scope, p->tok.text, p->tok.size);
+		if (!sym[i] || sym[i]->kind != PTX_SYM_FUNC || sym[i]->is_defined == !i) {
+			expected(p, i ? "a function with a body" : "a function without a body");
+			return;
+		}
+		next(p);
+		if (!i)
+			expect(p, ',');
+	}
+	expect(p, ';');
+	if (p->st)
+		return;
+	sym[0]->link = sym[1];
+	sym[0]->is_defined = true;
+	sym[0]->is_extern = false;
+}
+
 static void parse_module(struct parser *p)
 {
 	bool has_version = false;
@@ -1740,7 +1764,7 @@ static void parse_module(struct parser *p)
 		if (skip_directive(p) || accept(p, ';'))
 			continue;
 		if (accept_dot(p, "alias")) {
-			expected(p, "no .alias, which is not supported");
+			parse_alias(p);
 			continue;
 		}
 		for (; !p->st; next(p)) {
