@@ -4,6 +4,21 @@
 #include "common/msg.h"
 #include "translate/module.h"
 
+/*
+ * exit() runs the destructors of LLVM's static objects while kernels may still be compiled in the background, and while
+ * exit handlers of the application may still load and launch: it crashed. So they are never registered: this
+ * name, hidden, is the one that everything linked with this file finds. Nothing here uses atexit.
+ */
+int __cxa_atexit(void (*fn)(void *), void *arg, void *dso);
+
+__attribute__((visibility("hidden"))) int __cxa_atexit(void (*fn)(void *), void *arg, void *dso)
+{
+	(void)fn;
+	(void)arg;
+	(void)dso;
+	return 0;
+}
+
 static enum hg_status engine_open(const char *name)
 {
 	const struct hg_target_ops *target = hg_target_by_name(name);
