@@ -152,8 +152,8 @@ enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const vo
 }
 
 struct print_args {
-	const char *path, *kernel;
-	size_t nr_kernels, nr_refused, nr_images;
+	const char *kernel;
+	size_t nr_kernels, nr_refused;
 };
 
 static void print_list(const struct hg_module *m, struct print_args *a)
@@ -195,27 +195,22 @@ static enum hg_status parse_image(const void *image, size_t size, void *arg)
 		return st;
 	print_list(m, a);
 	hg_module_free(m);
-	a->nr_images++;
 	return HG_OK;
-}
-
-static int exit_code(enum hg_status st)
-{
-	return st ? 1 : 0;
 }
 
 int ptx_cmd_parse(int argc, char **argv)
 {
 	struct print_args a = { 0 };
-	enum hg_status st = HG_OK;
+	int code = 0;
 
-	for (int i = 1; i < argc && !st; i++) {
-		a.path = argv[i];
-		st = ptx_file_images(argv[i], parse_image, &a);
-	}
-	if (!st && a.nr_refused)
+	for (int i = 1; i < argc; i++)
+		if (ptx_file_images(argv[i], parse_image, &a))
+			code = 1;
+	if (a.nr_refused) {
 		pr_err("%zu of %zu kernels refused", a.nr_refused, a.nr_kernels);
-	return st ? exit_code(st) : a.nr_refused ? 1 : 0;
+		code = 1;
+	}
+	return code;
 }
 
 static void print_kernel(const struct ir_module *ir, struct print_args *a)
@@ -266,7 +261,7 @@ static enum hg_status print_image(const void *image, size_t size, void *arg)
 int ptx_cmd_ir(int argc, char **argv)
 {
 	struct print_args a = { 0 };
-	enum hg_status st = HG_OK;
+	int code = 0;
 
 	if (argc >= 3 && !strcmp(argv[1], "--kernel")) {
 		a.kernel = argv[2];
@@ -277,11 +272,12 @@ int ptx_cmd_ir(int argc, char **argv)
 		pr_err("'ir' needs a file");
 		return 2;
 	}
-	for (int i = 1; i < argc && !st; i++)
-		st = ptx_file_images(argv[i], print_image, &a);
-	if (!st && a.kernel && !a.nr_kernels) {
+	for (int i = 1; i < argc; i++)
+		if (ptx_file_images(argv[i], print_image, &a))
+			code = 1;
+	if (!code && a.kernel && !a.nr_kernels) {
 		pr_err("no kernel '%s'", a.kernel);
-		return 1;
+		code = 1;
 	}
-	return st ? exit_code(st) : a.nr_refused ? 1 : 0;
+	return a.nr_refused ? 1 : code;
 }

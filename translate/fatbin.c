@@ -372,6 +372,13 @@ static enum hg_status add_part(struct hg_image_part **parts, size_t *nr, enum hg
 		pr_err("image: more than %d parts", MAX_PARTS);
 		return HG_ERR_CORRUPT;
 	}
+	if (kind == HG_IMAGE_FATBIN) {
+		struct hg_fatbin fb;
+		enum hg_status st = hg_fatbin_open(&fb, data, size);
+
+		if (st)
+			return st;
+	}
 	more = realloc(*parts, (*nr + 1) * sizeof(*more));
 	if (!more)
 		return HG_ERR_NOMEM;
