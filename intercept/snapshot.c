@@ -134,16 +134,64 @@ out:
 	return st;
 }
 
+/* Errors after which a context has no defined state. */
+static bool is_fault(CUresult r)
+{
+	switch (r) {
+	case CUDA_ERROR_ECC_UNCORRECTABLE:
+	case CUDA_ERROR_ILLEGAL_ADDRESS:
+	case CUDA_ERROR_LAUNCH_TIMEOUT:
+	case CUDA_ERROR_ASSERT:
+	case CUDA_ERROR_HARDWARE_STACK_ERROR:
+	case CUDA_ERROR_ILLEGAL_INSTRUCTION:
+	case CUDA_ERROR_MISALIGNED_ADDRESS:
+	case CUDA_ERROR_INVALID_ADDRESS_SPACE:
+	case CUDA_ERROR_INVALID_PC:
+	case CUDA_ERROR_LAUNCH_FAILED:
+	case CUDA_ERROR_TENSOR_MEMORY_LEAK:
+	case CUDA_ERROR_UNKNOWN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A context that lost a kernel says so in every call. */
+static int find_fault(const struct hg_entry *e, void *arg)
+{
+	CUresult *fault = arg, r;
+
+	if (e->kind != HG_KIND_CTX || !hg_real[0].cuCtxSynchronize_v2)
+		return 0;
+	r = hg_real[0].cuCtxSynchronize_v2((CUcontext)(uintptr_t)e->handle);
+	if (!is_fault(r))
+		return 0;
+	*fault = r;
+	return 1;
+}
+
+static enum hg_status refuse_faulted(struct hg_recorder *recorder)
+{
+	CUresult fault = CUDA_SUCCESS;
+	const char *text = "unknown error";
+
+	if (!hg_ledger_each(find_fault, &fault))
+		return HG_OK;
+	if (hg_real[0].cuGetErrorString)
+		(void)hg_real[0].cuGetErrorString(fault, &text);
+	hg_recorder_explain(recorder, "a kernel of the program failed (%s): its context has no state that could be kept", text);
+	return HG_ERR_REFUSED;
+}
+
 static enum hg_status quiesce(struct hg_recorder *recorder, uint64_t end)
 {
 	enum hg_status st = hg_shim_executor()->quiesce(left_ms(end));
 
 	switch (st) {
 	case HG_OK:
-		return HG_OK;
+		return refuse_faulted(recorder);
 	case HG_ERR_FAULT:
-		hg_recorder_explain(recorder, "a kernel of the program failed: its context is lost, and so is its state");
-		return HG_ERR_REFUSED;
+		return refuse_faulted(recorder) == HG_OK ? st : HG_ERR_REFUSED;
 	case HG_ERR_TIMEOUT:
 		hg_recorder_explain(recorder, "kernels were still running when the time was over");
 		return st;
