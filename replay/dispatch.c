@@ -87,15 +87,23 @@ static bool handle_of(const struct hg_replay *r, enum hg_kind kind, uint64_t id,
 	return hg_idmap_get(&r->ids, id, handle);
 }
 
-/* Acts as the recorded thread, with the context that it had. */
+/*
+ * Acts as the recorded thread, with the context that it had. The runtime makes the primary context current before
+ * it retains it, so a thread's records may not name it yet: then it is the only context there is.
+ */
 static void act(struct hg_replay *r, const struct hg_rec *rec)
 {
 	CUcontext current;
 	uint64_t handle;
 
 	hg_driver_act_as(rec->thread);
-	if (!rec->ctx || !hg_idmap_get(&r->ids, rec->ctx, &handle))
+	if (!rec->ctx && r->only_ctx) {
+		if (CU(cuCtxGetCurrent)(&current) || current)
+			return;
+		handle = r->only_ctx;
+	} else if (!rec->ctx || !hg_idmap_get(&r->ids, rec->ctx, &handle)) {
 		return;
+	}
 	if (CU(cuCtxGetCurrent)(&current) || current != (CUcontext)(uintptr_t)handle) {
 		/* a context that is gone by now: the call itself will say so */
 		CUresult result = CU(cuCtxSetCurrent)((CUcontext)(uintptr_t)handle);
@@ -487,7 +495,10 @@ static enum hg_status call_ctx(struct hg_replay *r, const struct hg_rec_view *v)
 	else
 		result = CU(cuCtxCreate_v2)(&ctx, (unsigned int)w[1], (CUdevice)w[2]);
 	check_result(r, v, result);
-	return result ? HG_OK : created(r, v, 0, (uintptr_t)ctx);
+	if (result)
+		return HG_OK;
+	r->only_ctx = r->nr_ctxs++ ? 0 : (uintptr_t)ctx;
+	return created(r, v, 0, (uintptr_t)ctx);
 }
 
 static enum hg_status call_ctx_end(struct hg_replay *r, const struct hg_rec_view *v)

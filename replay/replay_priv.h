@@ -33,6 +33,8 @@ struct hg_replay {
 	struct hg_idmap ids;		/* object id -> handle or address */
 	bool driver_open;
 	uint64_t page;
+	uint64_t only_ctx;		/* handle of the one context that was ever made; 0: none or several */
+	unsigned int nr_ctxs;
 
 	/* the tail */
 	uint64_t expected;		/* number of the next record, if none is missing */
