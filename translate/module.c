@@ -80,6 +80,25 @@ static void note_cubin(struct load *ld, const void *elf, size_t size)
 	ld->nr_cubin_kernels += nr;
 }
 
+/* What is in a fatbin besides PTX: only wanted when there is none, for machine code can be large. */
+static void scan_cubins(struct load *ld, uint32_t part)
+{
+	struct hg_fatbin_entry e;
+	struct hg_fatbin fb;
+
+	if (hg_fatbin_open(&fb, ld->part[part].data, ld->part[part].size))
+		return;
+	while (!hg_fatbin_next(&fb, &e)) {
+		size_t size;
+		char *plain;
+
+		if (e.kind != HG_FATBIN_ELF || hg_fatbin_extract(&e, &plain, &size))
+			continue;
+		note_cubin(ld, plain, size);
+		free(plain);
+	}
+}
+
 static enum hg_status scan_fatbin(struct load *ld, uint32_t part)
 {
 	struct hg_fatbin_entry e;
@@ -102,14 +121,6 @@ static enum hg_status scan_fatbin(struct load *ld, uint32_t part)
 		c.entry = e;
 		if (e.kind == HG_FATBIN_LTO) {
 			ld->has_lto = true;
-		} else if (e.kind == HG_FATBIN_ELF) {
-			char *plain;
-			size_t size;
-
-			if (!hg_fatbin_extract(&e, &plain, &size)) {
-				note_cubin(ld, plain, size);
-				free(plain);
-			}
 		} else if (e.kind == HG_FATBIN_PTX) {
 			if (e.sm > ld->sm || (c.arch_specific && e.sm != ld->sm)) {
 				if (!ld->lowest_too_new || e.sm < ld->lowest_too_new)
@@ -149,6 +160,9 @@ static enum hg_status scan(struct load *ld)
 		qsort(ld->candidate, ld->nr_candidates, sizeof(*ld->candidate), best_first);
 		return HG_OK;
 	}
+	for (uint32_t i = 0; i < ld->nr_parts; i++)
+		if (ld->part[i].kind == HG_IMAGE_FATBIN)
+			scan_cubins(ld, i);
 	/* What the linker of device code leaves in every program: nothing to run, nothing to miss. */
 	if (ld->has_cubin && !ld->nr_cubin_kernels && !ld->lowest_too_new && !ld->has_lto)
 		return HG_OK;
