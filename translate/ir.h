@@ -174,7 +174,11 @@ struct ir_func {
 	struct ir_block *block;
 	uint32_t nr_params;
 	struct hg_param *param;
-	uint32_t param_bytes, shared_bytes, local_bytes;	/* shared: static; local: of one thread */
+	/*
+	 * shared: static; local: of one thread, a multiple of the largest alignment asked for there. The shared
+	 * window and the first lane's local one must begin at multiples of 64 at least.
+	 */
+	uint32_t param_bytes, shared_bytes, local_bytes;
 	uint32_t max_threads;		/* .maxntid or .reqntid product; 0: not said */
 	uint32_t req_threads[3];	/* .reqntid, or zeros */
 	uint32_t line;

@@ -228,6 +228,8 @@ static uint64_t window_offset(struct lower *l, struct ptx_var *v, uint64_t *byte
 		v->epoch = l->epoch;
 		v->offset = align_up(*bytes, v->align ? v->align : 1);
 		*bytes = v->offset + v->size;
+		if (bytes == &l->local_bytes && v->align > l->local_align)
+			l->local_align = v->align;
 		if (*bytes > UINT32_MAX / 2)
 			lower_refuse(l, "more than 2 GiB of shared or local memory");
 	}
@@ -585,6 +587,8 @@ static void collect_slots(struct lower *l)
 			}
 			st->offset = (uint32_t)at;
 			l->local_bytes = at + st->var->size;
+			if (st->var->align > l->local_align)
+				l->local_align = st->var->align;
 			continue;
 		}
 		for (uint32_t k = 0; k < st->nr_slots; k++) {
@@ -1134,7 +1138,7 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 		return;
 	renumber_regs(l, &f, out);
 	out->shared_bytes = (uint32_t)shared;
-	out->local_bytes = (uint32_t)align_up(l->local_bytes, 16);
+	out->local_bytes = (uint32_t)align_up(l->local_bytes, l->local_align);
 	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
 	if (l->pool->failed)
 		return;
@@ -1204,6 +1208,7 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	l->storage = NULL;
 	l->shared_bytes = l->local_bytes = 0;
 	l->dynamic_align = 0;
+	l->local_align = 16;
 	l->cc = IR_NO_REG;
 	l->in = NULL;
 	l->inst = NULL;

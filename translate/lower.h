@@ -58,7 +58,7 @@ struct lower {
 	struct lower_block *block;
 	uint32_t nr_blocks, cap_blocks, cur;
 	uint64_t shared_bytes, local_bytes;
-	uint32_t dynamic_align;
+	uint32_t dynamic_align, local_align;
 	struct lower_storage *storage;
 	uint32_t nr_storages, cap_storages;
 	ir_reg cc;
