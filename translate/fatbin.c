@@ -261,7 +261,7 @@ size_t hg_cubin_kernels(const void *elf, size_t size, char *names, size_t names_
 	if (eh.e_shstrndx >= eh.e_shnum)
 		return 0;
 	memcpy(&str, p + eh.e_shoff + eh.e_shstrndx * sizeof(str), sizeof(str));
-	if (str.sh_type == SHT_NOBITS || !str.sh_size || p[str.sh_offset + str.sh_size - 1])
+	if (str.sh_type != SHT_STRTAB || !str.sh_size || p[str.sh_offset + str.sh_size - 1])
 		return 0;
 	/* The code of kernel k is in section .text.k, which has a section .nv.info.k. */
 	for (unsigned int i = 0; i < eh.e_shnum; i++) {
@@ -287,7 +287,7 @@ size_t hg_cubin_kernels(const void *elf, size_t size, char *names, size_t names_
 		if (sh.sh_type != SHT_SYMTAB || sh.sh_link >= eh.e_shnum)
 			continue;
 		memcpy(&strtab, p + eh.e_shoff + sh.sh_link * sizeof(strtab), sizeof(strtab));
-		if (strtab.sh_type == SHT_NOBITS || !strtab.sh_size || p[strtab.sh_offset + strtab.sh_size - 1])
+		if (strtab.sh_type != SHT_STRTAB || !strtab.sh_size || p[strtab.sh_offset + strtab.sh_size - 1])
 			continue;
 		for (uint64_t k = 0; k < sh.sh_size / sizeof(Elf64_Sym); k++) {
 			Elf64_Sym sym;
