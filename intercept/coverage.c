@@ -51,7 +51,8 @@ bool hg_coverage_is_harmless(const char *symbol)
 	static const char *const asks[] = { "Get", "Query", "Occupancy", "CanAccess", "IsCapturing", "IsLoaded" };
 	/* change how fast things go, or an order that holds once all queues are empty */
 	static const char *const harmless[] = {
-		"cuInit", "cuDeviceTotalMem", "cuDeviceTotalMem_v2", "cuDeviceComputeCapability", "cuFuncLoad", "cuMemAdvise", "cuMemAdvise_v2", "cuMemPrefetchAsync", "cuMemPrefetchAsync_v2",
+		"cuInit", "cuDeviceTotalMem", "cuDeviceTotalMem_v2", "cuDeviceComputeCapability", "cuEventElapsedTime",
+		"cuEventElapsedTime_v2", "cuFuncLoad", "cuMemAdvise", "cuMemAdvise_v2", "cuMemPrefetchAsync", "cuMemPrefetchAsync_v2",
 		"cuProfilerInitialize", "cuProfilerStart", "cuProfilerStop", "cuCtxResetPersistingL2Cache",
 		"cuMemPoolTrimTo", "cuMemPoolSetAttribute", "cuMemPoolSetAccess", "cuDeviceSetMemPool",
 		"cuThreadExchangeStreamCaptureMode", "cuStreamSetAttribute", "cuStreamCopyAttributes",
