@@ -189,6 +189,21 @@ Test(fatbin, an_image_without_ptx_is_refused_by_the_names_of_its_kernels)
 	hg_writer_release(&w);
 }
 
+Test(fatbin, names_of_kernels_come_from_string_tables_only)
+{
+	char cubin[1024];
+	size_t size = make_cubin(cubin, sizeof(cubin));
+	Elf64_Shdr sh;
+	Elf64_Ehdr eh;
+
+	memcpy(&eh, cubin, sizeof(eh));
+	memcpy(&sh, cubin + eh.e_shoff + sizeof(sh), sizeof(sh));
+	sh.sh_type = SHT_NULL;	/* whose place in the file nobody checks */
+	sh.sh_offset = UINT64_C(1) << 40;
+	memcpy(cubin + eh.e_shoff + sizeof(sh), &sh, sizeof(sh));
+	cr_expect_eq(hg_cubin_kernels(cubin, size, NULL, 0), 0);
+}
+
 Test(fatbin, names_that_do_not_fit_are_cut)
 {
 	char cubin[1024], names[12];
