@@ -294,7 +294,7 @@ static struct ir_operand get(struct lower *l, const struct ptx_opd *o, enum ir_t
 		if (type == IR_PRED)
 			return imm(o->imm != 0);
 		if (type == IR_F32 || type == IR_F64 || type == IR_F16 || type == IR_BF16) {
-			lower_bad(l, o, "expected a floating-point constant");
+			lower_refuse(l, "an integer constant as .%s is not supported", ir_type_name(type));
 			return zero;
 		}
 		return imm(cut(o->imm, ir_type_bits(type)));

@@ -133,7 +133,7 @@ struct ptx_func {
 	uint32_t nr_rets, nr_params;
 	struct ptx_insn *insn;
 	uint32_t nr_insns;
-	enum ir_type *reg_class;
+	uint8_t *reg_class;		/* enum ir_type */
 	uint32_t nr_regs, nr_labels;
 	uint32_t nr_param_vars;		/* parameters and call parameters */
 	uint32_t max_threads, req_threads[3];

@@ -9,7 +9,9 @@
 
 #define MAX_REGS (UINT32_C(1) << 22)	/* of one function */
 #define MAX_ALIGN (UINT32_C(1) << 20)
+#define MAX_ALL_REGS (UINT64_C(1) << 27)	/* of all functions */
 #define MAX_INIT (UINT64_C(256) << 20)
+#define MAX_ALL_INIT (UINT64_C(1) << 29)
 #define MAX_VAR (UINT64_C(1) << 40)
 #define MAX_NESTING 200
 
@@ -28,6 +30,7 @@ struct parser {
 	struct scope *scope;
 	struct ptx_func *fn;
 	uint32_t cap_syms, cap_insns, cap_classes, nesting;
+	uint64_t all_regs, all_init;	/* a short text can ask for much */
 	enum hg_status st;
 };
 
@@ -558,9 +561,13 @@ static void parse_decl(struct parser *p, struct decl *d)
 
 			d->is_pointer = true;
 			while (p->tok.kind == PTX_DOT) {
-				if (accept_dot(p, "global") || accept_dot(p, "const") || accept_dot(p, "shared") ||
-				    accept_dot(p, "local") || accept_dot(p, "param"))
+				if (accept_dot(p, "global") || accept_dot(p, "const"))
 					continue;
+				/* Offsets in a window: nothing that a host knows. */
+				if (accept_dot(p, "shared") || accept_dot(p, "local") || accept_dot(p, "param")) {
+					d->is_pointer = false;
+					continue;
+				}
 				if (!accept_dot(p, "align"))
 					break;
 				parse_align(p, &pointee_align);
@@ -863,6 +870,11 @@ static void parse_init(struct parser *p, struct ptx_var *v)
 		expected(p, "a smaller initialised variable");
 		return;
 	}
+	p->all_init += v->size;
+	if (p->all_init > MAX_ALL_INIT) {
+		expected(p, "less initialised data");
+		return;
+	}
 	in.capacity = v->size;
 	if (v->size)
 		in.data = hg_pool_alloc(p->pool, v->size);
@@ -968,7 +980,8 @@ static uint32_t new_regs(struct parser *p, enum ir_type class, uint64_t nr)
 	struct ptx_func *fn = p->fn;
 	uint32_t first = fn->nr_regs;
 
-	if (nr > MAX_REGS - first) {
+	p->all_regs += nr;
+	if (nr > MAX_REGS - first || p->all_regs > MAX_ALL_REGS) {
 		expected(p, "fewer registers");
 		return 0;
 	}
@@ -983,7 +996,7 @@ static uint32_t new_regs(struct parser *p, enum ir_type class, uint64_t nr)
 		}
 	}
 	for (uint64_t i = 0; i < nr; i++)
-		fn->reg_class[first + i] = class;
+		fn->reg_class[first + i] = (uint8_t)class;
 	fn->nr_regs += (uint32_t)nr;
 	return first;
 }

@@ -99,6 +99,7 @@ static const struct wrong refusals[] = {
 	{ "call %rd1, (%r1), proto; proto: .callprototype _ (.param .b32 _);", "indirect calls are not supported" },
 	{ "barrier.cluster.arrive;", "barriers of clusters are not supported" },
 	{ "mov.u32 %r1, %envreg3;", "special register" },
+	{ "add.f32 %f1, %f2, 1;", "an integer constant as .f32 is not supported" },
 	{ "call k, (%rd1, %r1);", "a kernel cannot be called" },
 };
 
@@ -209,6 +210,32 @@ Test(ptx, random_changes_never_crash)
 	}
 	free(copy);
 	free(text);
+}
+
+Test(ptx, a_short_text_cannot_ask_for_endless_memory)
+{
+	char text[8000] = PTX_HEAD;
+	struct hg_module *m = NULL;
+
+	catch_messages();
+	for (int i = 0; i < 40; i++)
+		sprintf(text + strlen(text), ".global .b8 v%d[200000000] = {1};\n", i);
+	cr_expect_eq(hg_module_load(text, 0, 120, NULL, 0, &m), HG_ERR_INVALID);
+	cr_expect(strstr(last_message, "expected less initialised data"), "%s", last_message);
+	strcpy(text, PTX_HEAD);
+	for (int i = 0; i < 60; i++)
+		sprintf(text + strlen(text), ".func f%d() { .reg .b32 %%r<4000000>; ret; }\n", i);
+	cr_expect_eq(hg_module_load(text, 0, 120, NULL, 0, &m), HG_ERR_INVALID);
+	cr_expect(strstr(last_message, "expected fewer registers"), "%s", last_message);
+	/* Two calls at each of 40 levels. */
+	strcpy(text, PTX_HEAD ".func f0() { ret; }\n");
+	for (int i = 1; i < 40; i++)
+		sprintf(text + strlen(text), ".func f%d() { call f%d; call f%d; ret; }\n", i, i - 1, i - 1);
+	strcat(text, ".visible .entry k() { call f39; ret; }\n");
+	m = load_text(text);
+	cr_expect(strstr(hg_module_kernel(m, 0)->refused, "more than 2097152 instructions"), "%s",
+		  hg_module_kernel(m, 0)->refused);
+	hg_module_free(m);
 }
 
 Test(ptx, the_log_of_the_caller_is_cut_not_overrun)
