@@ -157,9 +157,12 @@ static CUresult copy_run(const struct request *q)
 		r = copy_staged(s, c);
 	else
 		r = drv_result(drv.ops->copy(s->queue, c));
+	if (r || !wait) {
+		drv_stream_end(s, DRV_WORK);
+		return r;
+	}
 	drv_stream_unlock(s, DRV_WORK);
-	if (!r && wait)
-		r = drv_stream_sync(s);
+	r = drv_stream_sync(s);
 	drv_obj_put(&s->obj);
 	return r;
 }
@@ -419,9 +422,12 @@ static CUresult fill_run(CUdeviceptr dst, size_t pitch, uint32_t value, uint32_t
 	if (r)
 		return r;
 	r = drv_result(drv.ops->fill(s->queue, &fill));
+	if (r || async) {
+		drv_stream_end(s, DRV_WORK);
+		return r;
+	}
 	drv_stream_unlock(s, DRV_WORK);
-	if (!r && !async)
-		r = drv_stream_sync(s);
+	r = drv_stream_sync(s);
 	drv_obj_put(&s->obj);
 	return r;
 }

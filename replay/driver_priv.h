@@ -23,6 +23,7 @@
 #define DRV_CUDA_VERSION 13000
 #define DRV_MAX_DEVICES 16
 #define DRV_GREATEST_PRIORITY -5
+#define DRV_QUEUE_DEPTH 128u
 #define DRV_SHARED_RESERVED 1024u	/* of a multiprocessor's shared memory, for each block */
 #define DRV_MAX_THREADS_PER_SM 1536u
 #define DRV_MAX_BLOCKS_PER_SM 24u

@@ -228,9 +228,15 @@ void drv_stream_unlock(struct drv_stream *s, enum drv_stream_use use)
 	pthread_mutex_unlock(&s->obj.ctx->lock);
 }
 
+/*
+ * A device takes a limited amount of work ahead, so a program that only launches is held back; otherwise a checkpoint
+ * would have to wait for all that it ever queued. Not with the lock held: what is queued may need it to get done.
+ */
 void drv_stream_end(struct drv_stream *s, enum drv_stream_use use)
 {
 	drv_stream_unlock(s, use);
+	if (use == DRV_WORK)
+		drv.ops->queue_throttle(s->queue, DRV_QUEUE_DEPTH);
 	drv_obj_put(&s->obj);
 }
 

@@ -519,6 +519,8 @@ enum hg_status hg_replay_run(struct hg_replay *r)
 		return st;
 	if (r->verdict)
 		return r->verdict;
+	if (!r->stop && r->opt.has_to && r->opt.to >= r->expected)
+		rp_stop(r, "the log ends there");
 	/* asked for a record by number, and not come so far */
 	return r->stop && r->opt.has_to ? HG_ERR_REFUSED : HG_OK;
 }

@@ -93,6 +93,8 @@ struct hg_target_ops {
 
 	bool (*queue_is_idle)(struct hg_queue *q);
 	enum hg_status (*queue_sync)(struct hg_queue *q);	/* waits for what was queued before the call */
+	/* Waits until at most `max` pieces of work are left in the queue. */
+	void (*queue_throttle)(struct hg_queue *q, uint32_t max);
 	/*
 	 * Takes the oldest kernel failure that was not taken yet; false, after a few nanoseconds, when there is
 	 * none. The queue where a kernel failed drops all its later work, except host functions and marks,

@@ -566,6 +566,16 @@ static enum hg_status cpu_queue_sync(struct hg_queue *q)
 	return atomic_load(&q->failed) ? HG_ERR_FAULT : HG_OK;
 }
 
+static void cpu_queue_throttle(struct hg_queue *q, uint32_t max)
+{
+	pthread_mutex_lock(&q->lock);
+	q->waiters++;
+	while (q->issued - q->completed > max)
+		pthread_cond_wait(&q->work_done, &q->lock);
+	q->waiters--;
+	pthread_mutex_unlock(&q->lock);
+}
+
 static enum hg_status cpu_copy(struct hg_queue *q, const struct hg_copy *c)
 {
 	struct work *w;
@@ -896,6 +906,7 @@ const struct hg_target_ops hg_target_cpu = {
 	.mark_time_ns = cpu_mark_time_ns,
 	.queue_is_idle = cpu_queue_is_idle,
 	.queue_sync = cpu_queue_sync,
+	.queue_throttle = cpu_queue_throttle,
 	.fault = cpu_fault,
 	.read = cpu_read,
 	.write = cpu_write,

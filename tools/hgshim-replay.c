@@ -240,7 +240,7 @@ static int print_frame(uint64_t pc, const char *text, void *arg)
 	return --*left <= 0;
 }
 
-static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report *r)
+static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report *r, enum hg_status st)
 {
 	int frames = 6;
 
@@ -248,7 +248,7 @@ static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report 
 		pr_warn("%" PRIu64 " functions of the application were queued as work; a replay cannot call them",
 			r->nr_host_funcs);
 	if (r->stopped)
-		pr_err("stopped after record %" PRIu64 ": %s", r->last_seq, r->stopped);
+		hg_msg(st ? HG_MSG_ERR : HG_MSG_WARN, "stopped after record %" PRIu64 ": %s", r->last_seq, r->stopped);
 	if (!r->has_suspect)
 		return;
 	pr_err("%s: kernel '%s', record %" PRIu64, r->suspect.exact ? "made by" :
@@ -378,7 +378,7 @@ static enum hg_status replay_on(struct hg_log *log, const struct command *c, con
 	else if (!c->quiet)
 		print_report(report, c, target->name);
 	fflush(stdout);
-	say_what_is_wrong(log, report);
+	say_what_is_wrong(log, report, st);
 	hg_replay_close(r);
 	return st;
 }
