@@ -186,6 +186,12 @@ CUresult cuCtxDestroy(CUcontext ctx)
 	return cuCtxDestroy_v2(ctx);
 }
 
+/* Ends a usage of the context; the executor counts no others than the creator's. */
+CUresult cuCtxDetach(CUcontext ctx)
+{
+	return cuCtxDestroy_v2(ctx);
+}
+
 CUresult cuCtxPushCurrent(CUcontext ctx)
 {
 	return cuCtxPushCurrent_v2(ctx);
