@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 	uint32_t *sum;
 	uint64_t check;
 
-	app_args(argc, argv, 600);
+	app_args(argc, argv, 12000);
 	for (int k = 0; k < POOLS; k++) {
 		char name[8];
 

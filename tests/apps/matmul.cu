@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 	float *dfa, *dfb, *dfc;
 	uint64_t sum = 0;
 
-	app_args(argc, argv, 600);
+	app_args(argc, argv, 250);
 	for (int i = 0; i < N * N; i++) {
 		a[i] = app_random(&seed);
 		b[i] = app_random(&seed);

@@ -132,7 +132,7 @@ int main(int argc, char **argv)
 	size_t size;
 	uint64_t sum;
 
-	app_args(argc, argv, 2500);
+	app_args(argc, argv, 6000);
 	DRV(cuInit(0));
 	DRV(cuDeviceGet(&device, 0));
 	DRV(cuDevicePrimaryCtxRetain(&context, device));

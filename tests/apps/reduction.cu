@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 	uint32_t *host = (uint32_t *)malloc(n * 4), *got = (uint32_t *)malloc(n * 4), *x, seed = 4;
 	totals *partial, *result, last, want;
 
-	app_args(argc, argv, 1500);
+	app_args(argc, argv, 7000);
 	for (int i = 0; i < n; i++)
 		host[i] = app_random(&seed);
 	CU(cudaMalloc(&x, n * 4));

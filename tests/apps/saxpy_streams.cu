@@ -25,7 +25,7 @@ int main(int argc, char **argv)
 	uint32_t seed = 2;
 	uint64_t sum = 0;
 
-	app_args(argc, argv, 1200);
+	app_args(argc, argv, 3000);
 	CU(cudaMallocHost(&pinned, STREAMS * n * 4));
 	CU(cudaEventCreate(&begin));
 	CU(cudaEventCreate(&end));

@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	uint32_t *host = (uint32_t *)malloc(n * 4), *got = (uint32_t *)malloc(n * 4), *in, *out, *totals, seed = 6;
 	uint64_t sum = 0;
 
-	app_args(argc, argv, 1000);
+	app_args(argc, argv, 3500);
 	for (int i = 0; i < n; i++)
 		host[i] = app_random(&seed) & 0xffff;
 	CU(cudaMalloc(&in, n * 4));

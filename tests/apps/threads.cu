@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 	std::vector<std::thread> threads;
 	uint64_t sum = 0;
 
-	app_args(argc, argv, 500);
+	app_args(argc, argv, 3000);
 	pthread_barrier_init(&barrier, NULL, THREADS);
 	for (int t = 0; t < THREADS; t++)
 		threads.emplace_back(work, t);

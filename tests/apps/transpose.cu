@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 	uint32_t *a, *b, seed = 9, scale = 1, add = 0;
 	size_t pitch_a, pitch_b;
 
-	app_args(argc, argv, 3000);
+	app_args(argc, argv, 12000);
 	for (int i = 0; i < HEIGHT * WIDTH; i++)
 		first[i] = app_random(&seed);
 	CU(cudaMallocPitch(&a, &pitch_a, WIDTH * 4, HEIGHT));

@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 	float *host_f, *f, *g, *h;
 	uint64_t sum = 0;
 
-	app_args(argc, argv, 4000);
+	app_args(argc, argv, 9000);
 	host_a = (uint32_t *)malloc(n * 4);
 	host_b = (uint32_t *)malloc(n * 4);
 	host = (uint32_t *)malloc(n * 4);
