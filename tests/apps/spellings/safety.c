@@ -471,6 +471,53 @@ static void plain_children(char **argv)
 	pass();
 }
 
+static atomic_int nr_callbacks, nr_refused;
+
+/* Calls are not permitted here; each gets an answer, and none waits for a checkpoint. */
+static void callback(void *arg)
+{
+	CUdeviceptr p;
+	const char *text;
+
+	(void)arg;
+	sleep_ms(2);
+	if (cuMemAlloc(&p, 64) != CUDA_SUCCESS)
+		nr_refused++;
+	if (cuGetErrorString(CUDA_ERROR_INVALID_VALUE, &text) != CUDA_SUCCESS || !*text)
+		FAIL("cuGetErrorString in a callback");
+	nr_callbacks++;
+}
+
+static void slow_callback(void *arg)
+{
+	(void)arg;
+	sleep_ms(2500);
+	nr_callbacks++;
+}
+
+static void *looping_thread(void *arg)
+{
+	struct work *w = arg;
+	uint32_t back[16], v = 0;
+	CUstream s;
+	CUdeviceptr p;
+
+	CU(cuCtxSetCurrent(w->ctx));
+	CU(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+	while (!stop) {
+		CU(cuMemAlloc(&p, sizeof(back)));
+		CU(cuMemsetD32Async(p, ++v, 16, s));
+		CU(cuMemcpyDtoHAsync(back, p, sizeof(back), s));
+		CU(cuStreamSynchronize(s));
+		for (int i = 0; i < 16; i++)
+			if (back[i] != v)
+				FAIL("a thread read %u, not %u", back[i], v);
+		CU(cuMemFree(p));
+	}
+	CU(cuStreamDestroy(s));
+	return NULL;
+}
+
 /*
  * Works until the file goes away: something to take a checkpoint of. The second argument names it, the third
  * says what is unusual.
@@ -478,6 +525,8 @@ static void plain_children(char **argv)
 static void loop(char **argv)
 {
 	const char *how = argv[3] ? argv[3] : "";
+	int nr_threads = !strcmp(how, "threads") ? 8 : 0;
+	pthread_t thread[8];
 	struct work w;
 	FILE *f;
 
@@ -517,19 +566,33 @@ static void loop(char **argv)
 
 		CU(cuMemPoolCreate(&pool, &props));
 	}
+	for (int i = 0; i < nr_threads; i++)
+		if (pthread_create(&thread[i], NULL, looping_thread, &w))
+			FAIL("pthread_create");
 	f = fopen(argv[2], "w");
 	if (!f)
 		FAIL("cannot make '%s'", argv[2]);
 	fclose(f);
+	if (!strcmp(how, "slow"))
+		CU(cuLaunchHostFunc(NULL, slow_callback, NULL));
 	puts("READY");
 	fflush(stdout);
 	while (access(argv[2], F_OK) == 0) {
 		if (strcmp(how, "fault") != 0)
 			work_step(&w);
+		if (!strcmp(how, "callbacks"))
+			CU(cuLaunchHostFunc(NULL, callback, NULL));
+		if (!strcmp(how, "slow"))
+			CU(cuCtxSynchronize());
 		sleep_ms(2);
 	}
+	stop = true;
+	for (int i = 0; i < nr_threads; i++)
+		pthread_join(thread[i], NULL);
 	if (strcmp(how, "fault") != 0)
 		work_check(&w);
+	if (!strcmp(how, "callbacks") && (!nr_callbacks || nr_callbacks != nr_refused))
+		FAIL("%d callbacks, %d refused calls", nr_callbacks, nr_refused);
 	pass();
 }
 
