@@ -179,7 +179,7 @@ static bool func_equal(const struct ir_func *a, const struct ir_func *b)
 	    a->shared_bytes != b->shared_bytes || a->local_bytes != b->local_bytes ||
 	    a->max_threads != b->max_threads || memcmp(a->req_threads, b->req_threads, sizeof(a->req_threads)) ||
 	    a->line != b->line || a->uses_dynamic_shared != b->uses_dynamic_shared ||
-	    a->uses_grid_sync != b->uses_grid_sync)
+	    a->uses_grid_sync != b->uses_grid_sync || a->needs_zeroed_shared != b->needs_zeroed_shared)
 		return false;
 	for (uint32_t i = 0; i < a->nr_regs; i++)
 		if (a->reg_type[i] != b->reg_type[i])

@@ -184,6 +184,7 @@ struct ir_func {
 	uint32_t line;
 	char *refused;		/* not translated, and why; then nr_blocks is 0 */
 	bool uses_dynamic_shared, uses_grid_sync;
+	bool needs_zeroed_shared;	/* static shared memory must be zeros when a block begins */
 };
 
 struct ir_module {

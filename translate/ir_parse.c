@@ -569,8 +569,10 @@ static void parse_func(struct parser *p)
 				fn->uses_dynamic_shared = true;
 			else if (accept_word(p, "grid_sync"))
 				fn->uses_grid_sync = true;
+			else if (accept_word(p, "zeroed_shared"))
+				fn->needs_zeroed_shared = true;
 			else
-				fail(p, "expected 'dynamic_shared' or 'grid_sync'");
+				fail(p, "expected 'dynamic_shared', 'grid_sync' or 'zeroed_shared'");
 		} else if (accept_word(p, "refused")) {
 			fn->refused = string(p);
 		} else if (accept_word(p, "regs")) {

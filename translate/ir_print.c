@@ -148,6 +148,8 @@ void ir_print_func(const struct ir_module *m, const struct ir_func *fn, FILE *f)
 		fputs("\tuses dynamic_shared\n", f);
 	if (fn->uses_grid_sync)
 		fputs("\tuses grid_sync\n", f);
+	if (fn->needs_zeroed_shared)
+		fputs("\tuses zeroed_shared\n", f);
 	if (fn->refused) {
 		fputs("\trefused ", f);
 		print_string(fn->refused, f);

@@ -215,6 +215,8 @@ uint32_t lower_label(struct lower *l, const struct ptx_opd *o)
 	return block_of_label(l, sym->label);
 }
 
+#define FUNCTION_ADDRESS(n) (UINT64_C(0xf00000000000) + UINT64_C(16) * (n))
+
 /* --- variables ------------------------------------------------------------------------------- */
 static uint64_t align_up(uint64_t v, uint64_t align)
 {
@@ -234,6 +236,18 @@ static uint64_t window_offset(struct lower *l, struct ptx_var *v, uint64_t *byte
 			lower_refuse(l, "more than 2 GiB of shared or local memory");
 	}
 	return v->offset;
+}
+
+#define RESERVED_BYTES 1024	/* what CUDA takes of each block's shared memory, too */
+
+uint32_t lower_reserved(struct lower *l)
+{
+	if (!l->has_reserved) {
+		l->has_reserved = true;
+		l->reserved = (uint32_t)align_up(l->shared_bytes, 128);
+		l->shared_bytes = (uint64_t)l->reserved + RESERVED_BYTES;
+	}
+	return l->reserved;
 }
 
 uint32_t lower_storage(struct lower *l, const struct ptx_var *v)
@@ -257,8 +271,13 @@ bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym 
 	sym = resolve(sym);
 	*out = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
 	if (sym->kind == PTX_SYM_FUNC) {
-		lower_refuse(l, "the address of a function is not supported");
-		return false;
+		if (!sym->func || !sym->func->address) {
+			lower_refuse(l, "the address of a function that is defined nowhere, or of a kernel, is not supported");
+			return false;
+		}
+		out->imm = FUNCTION_ADDRESS(sym->func->address) + offset;
+		*space = IR_GENERIC;
+		return true;
 	}
 	if (sym->kind != PTX_SYM_VAR) {
 		if (sym->kind == PTX_SYM_LABEL && sym->is_defined)
@@ -323,6 +342,10 @@ bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym 
 /* --- calls ----------------------------------------------------------------------------------- */
 static void lower_body(struct lower *l);
 
+/*
+ * Functions have no code of their own here. The address of one is a number that stands for it, and a call through
+ * a pointer compares with those it might be.
+ */
 static struct lower_inst *new_inst(struct lower *l, struct ptx_func *fn, struct lower_inst *parent)
 {
 	struct lower_inst *i = hg_pool_alloc(l->tmp, sizeof(*i));
@@ -414,52 +437,14 @@ static bool bind(struct lower *l, struct lower_inst *callee, struct ptx_sym *for
 	return false;
 }
 
-void lower_call(struct lower *l)
+/* A call of fn from the current block on, which is afterwards where it returns to. */
+static void inline_call(struct lower *l, struct ptx_func *fn, const struct ptx_opd *args, const struct ptx_opd *rets)
 {
-	const struct ptx_opd *opd = l->in->opd, *rets = NULL, *args = NULL, *callee_opd;
-	uint32_t i = 0, nr = l->in->nr_opds;
-	const struct ptx_insn *call = l->in;
 	struct lower_inst *caller = l->inst, *callee;
-	struct ptx_sym *sym;
-	struct ptx_func *fn;
+	const struct ptx_insn *call = l->in;
 
-	if (i < nr && opd[i].kind == PTX_OPD_LIST)
-		rets = &opd[i++];
-	if (i == nr) {
-		lower_bad(l, NULL, "the function to call is missing");
-		return;
-	}
-	callee_opd = &opd[i++];
-	if (i < nr && opd[i].kind == PTX_OPD_LIST)
-		args = &opd[i++];
-	if (callee_opd->kind == PTX_OPD_REG) {
-		lower_refuse(l, "indirect calls are not supported");
-		return;
-	}
-	sym = callee_opd->kind == PTX_OPD_SYM ? resolve(callee_opd->sym) : NULL;
-	if (!sym || sym->kind != PTX_SYM_FUNC) {
-		lower_bad(l, callee_opd, "expected a function");
-		return;
-	}
-	fn = sym->func;
-	if (!fn || !fn->has_body) {
-		if (!strcmp(sym->name, "__assertfail")) {
-			lower_emit(l, IR_trap, IR_NONE, 0, 0);
-			return;
-		}
-		if (!strcmp(sym->name, "vprintf") || !strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
-			lower_refuse(l, "device-side '%s' is not supported",
-				     strcmp(sym->name, "vprintf") ? sym->name : "printf");
-		else
-			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
-		return;
-	}
-	if (fn->is_entry) {
-		lower_refuse(l, "a kernel cannot be called");
-		return;
-	}
 	if (fn->refused) {
-		lower_refuse(l, "function '%s': %s", sym->name, fn->refused);
+		lower_refuse(l, "function '%s': %s", fn->sym->name, fn->refused);
 		return;
 	}
 	if (fn->is_busy) {
@@ -468,11 +453,6 @@ void lower_call(struct lower *l)
 	}
 	if (caller->depth >= LOWER_MAX_DEPTH) {
 		lower_refuse(l, "calls are nested too deeply");
-		return;
-	}
-	if ((args ? args->nr_elems : 0) != fn->nr_params || (rets ? rets->nr_elems : 0) != fn->nr_rets) {
-		lower_bad(l, NULL, "'%s' takes %" PRIu32 " arguments and gives %" PRIu32 " results", sym->name, fn->nr_params,
-			  fn->nr_rets);
 		return;
 	}
 	callee = new_inst(l, fn, caller);
@@ -498,6 +478,115 @@ void lower_call(struct lower *l)
 	for (uint32_t r = 0; r < fn->nr_rets; r++)
 		if (!bind(l, callee, fn->ret[r], &rets->elem[r], true, true))
 			return;
+}
+
+static bool fits(const struct ptx_func *fn, const struct ptx_opd *args, const struct ptx_opd *rets)
+{
+	return (args ? args->nr_elems : 0) == fn->nr_params && (rets ? rets->nr_elems : 0) == fn->nr_rets;
+}
+
+/* Whether an argument may be meant for this parameter: both have the same size. */
+static bool same_size(const struct lower *l, const struct ptx_sym *formal, const struct ptx_opd *actual)
+{
+	const struct ptx_sym *sym = actual->kind == PTX_OPD_SYM ? resolve(actual->sym) : NULL;
+
+	if (formal->kind == PTX_SYM_REG)
+		return actual->kind != PTX_OPD_REG ||
+			l->fn->reg_type[l->inst->reg_base + actual->reg] == formal->class;
+	return sym && sym->kind == PTX_SYM_VAR && sym->var.space == PTX_PARAM && sym->var.size == formal->var.size;
+}
+
+/* A call through a pointer: one of the functions whose address is taken anywhere and that this call would suit. */
+static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd *args, const struct ptx_opd *rets)
+{
+	uint32_t done = lower_new_block(l), nr = 0;
+
+	if (l->fn->reg_type[pointer] != IR_B64) {
+		lower_bad(l, NULL, "the pointer to a function has 64 bits");
+		return;
+	}
+	for (uint32_t i = 0; i < l->nr_targets && !lower_stopped(l); i++) {
+		struct ptx_func *fn = l->target[i];
+		struct ir_insn *in;
+		uint32_t here, next;
+		bool suits = fits(fn, args, rets);
+		ir_reg p;
+
+		for (uint32_t a = 0; suits && a < fn->nr_params; a++)
+			suits = same_size(l, fn->param[a], &args->elem[a]);
+		for (uint32_t r = 0; suits && r < fn->nr_rets; r++)
+			suits = same_size(l, fn->ret[r], &rets->elem[r]);
+		if (!suits)
+			continue;
+		nr++;
+		here = lower_new_block(l);
+		next = lower_new_block(l);
+		p = lower_reg(l, IR_PRED);
+		in = lower_emit(l, IR_setp, IR_B64, 1, 2);
+		if (!in)
+			return;
+		in->cmp = IR_EQ;
+		in->dst[0] = p;
+		in->src[0] = (struct ir_operand){ .kind = IR_OPD_REG, .reg = pointer };
+		in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = FUNCTION_ADDRESS(i + 1) };
+		lower_cbra(l, p, false, here, next);
+		l->cur = here;
+		inline_call(l, fn, args, rets);
+		lower_bra(l, done);
+		l->cur = next;
+	}
+	if (!nr)
+		lower_refuse(l, "no function that this call could reach has its address taken");
+	lower_emit(l, IR_trap, IR_NONE, 0, 0);
+	lower_bra(l, done);
+	l->cur = done;
+}
+
+void lower_call(struct lower *l)
+{
+	const struct ptx_opd *opd = l->in->opd, *rets = NULL, *args = NULL, *callee_opd;
+	uint32_t i = 0, nr = l->in->nr_opds;
+	struct ptx_sym *sym;
+	struct ptx_func *fn;
+
+	if (i < nr && opd[i].kind == PTX_OPD_LIST)
+		rets = &opd[i++];
+	if (i == nr) {
+		lower_bad(l, NULL, "the function to call is missing");
+		return;
+	}
+	callee_opd = &opd[i++];
+	if (i < nr && opd[i].kind == PTX_OPD_LIST)
+		args = &opd[i++];
+	if (callee_opd->kind == PTX_OPD_REG) {
+		indirect_call(l, l->inst->reg_base + callee_opd->reg, args, rets);
+		return;
+	}
+	sym = callee_opd->kind == PTX_OPD_SYM ? resolve(callee_opd->sym) : NULL;
+	if (!sym || sym->kind != PTX_SYM_FUNC) {
+		lower_bad(l, callee_opd, "expected a function");
+		return;
+	}
+	fn = sym->func;
+	if (!fn || !fn->has_body) {
+		if (!strcmp(sym->name, "__assertfail")) {
+			lower_emit(l, IR_trap, IR_NONE, 0, 0);
+			return;
+		}
+		if (!strcmp(sym->name, "vprintf") || !strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
+			lower_refuse(l, "device-side '%s' is not supported",
+				     strcmp(sym->name, "vprintf") ? sym->name : "printf");
+		else
+			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
+		return;
+	}
+	if (fn->is_entry)
+		lower_refuse(l, "a kernel cannot be called");
+	else if (!fits(fn, args, rets))
+		lower_bad(l, NULL, "'%s' takes %" PRIu32 " arguments and gives %" PRIu32 " results", sym->name, fn->nr_params,
+			  fn->nr_rets);
+	else
+		inline_call(l, fn, args, rets);
 }
 
 /* The instructions of l->inst, from the current block on; the current block is ended when it returns. */
@@ -1138,6 +1227,7 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 		return;
 	renumber_regs(l, &f, out);
 	out->shared_bytes = (uint32_t)shared;
+	out->needs_zeroed_shared = l->has_reserved;
 	out->local_bytes = (uint32_t)align_up(l->local_bytes, l->local_align);
 	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
 	if (l->pool->failed)
@@ -1208,6 +1298,7 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	l->storage = NULL;
 	l->shared_bytes = l->local_bytes = 0;
 	l->dynamic_align = 0;
+	l->has_reserved = false;
 	l->local_align = 16;
 	l->cc = IR_NO_REG;
 	l->in = NULL;
@@ -1245,7 +1336,7 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	if (l->refused) {
 		out->refused = (char *)l->refused;
 		out->nr_blocks = out->nr_regs = 0;
-		out->uses_dynamic_shared = out->uses_grid_sync = false;
+		out->uses_dynamic_shared = out->uses_grid_sync = out->needs_zeroed_shared = false;
 		out->shared_bytes = out->local_bytes = 0;
 		ptx_log_add(l->log, false, "%s", l->refused);
 	}
@@ -1309,6 +1400,49 @@ static enum hg_status link_modules(struct ptx_module **module, size_t nr, struct
 			all[j]->link = all[i];
 		}
 	}
+	return HG_OK;
+}
+
+static bool take_address(struct lower *l, struct hg_pool *tmp, struct ptx_sym *sym, uint32_t *capacity)
+{
+	struct ptx_func *fn;
+
+	sym = resolve(sym);
+	fn = sym->kind == PTX_SYM_FUNC ? sym->func : NULL;
+	if (!fn || !fn->has_body || fn->is_entry || fn->address)
+		return true;
+	if (l->nr_targets == *capacity) {
+		*capacity = *capacity ? *capacity * 2 : 64;
+		l->target = hg_pool_grow(tmp, l->target, l->nr_targets, *capacity, sizeof(struct ptx_func *));
+		if (!l->target)
+			return false;
+	}
+	l->target[l->nr_targets++] = fn;
+	fn->address = l->nr_targets;
+	return true;
+}
+
+/* Numbers the functions whose address is taken, by code or by a variable. */
+static enum hg_status number_targets(struct lower *l, struct ptx_module **module, size_t nr, struct hg_pool *tmp)
+{
+	uint32_t capacity = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		for (uint32_t s = 0; s < module[i]->nr_syms; s++) {
+			const struct ptx_sym *sym = module[i]->sym[s];
+			const struct ptx_func *fn = sym->kind == PTX_SYM_FUNC ? sym->func : NULL;
+
+			for (size_t k = 0; sym->kind == PTX_SYM_VAR && k < sym->var.nr_relocs; k++)
+				if (!take_address(l, tmp, sym->var.reloc[k].sym, &capacity))
+					return HG_ERR_NOMEM;
+			for (uint32_t k = 0; fn && k < fn->nr_insns; k++) {
+				const struct ptx_insn *in = &fn->insn[k];
+
+				if ((in->op == PTX_W_mov || in->op == PTX_W_cvta || in->op == PTX_W_st) && in->nr_opds == 2 &&
+				    in->opd[1].kind == PTX_OPD_SYM && !take_address(l, tmp, in->opd[1].sym, &capacity))
+					return HG_ERR_NOMEM;
+			}
+		}
 	return HG_OK;
 }
 
@@ -1384,24 +1518,29 @@ static enum hg_status lower_vars(struct ptx_module **module, size_t nr, struct i
 			r = hg_pool_array(m->pool, v->nr_relocs, sizeof(*r));
 			if (!r)
 				return HG_ERR_NOMEM;
+			m->var[v->index].relocs = r;
 			for (size_t k = 0; k < v->nr_relocs; k++) {
 				struct ptx_sym *to = resolve(v->reloc[k].sym);
 
+				if (to->kind == PTX_SYM_FUNC && to->func && to->func->address) {
+					uint64_t address = FUNCTION_ADDRESS(to->func->address) + (uint64_t)v->reloc[k].addend;
+
+					memcpy((char *)m->var[v->index].init + v->reloc[k].offset, &address, sizeof(address));
+					continue;
+				}
 				if (to->kind == PTX_SYM_FUNC)
-					v->refused = "initialised with the address of a function";
+					v->refused = "initialised with the address of a function that is defined nowhere";
 				else if (to->kind != PTX_SYM_VAR || !to->is_defined)
 					v->refused = "initialised with the address of something that is defined nowhere";
 				else if (to->var.space != PTX_GLOBAL && to->var.space != PTX_CONST)
 					v->refused = "initialised with an address in shared or local memory";
 				if (v->refused)
 					break;
-				r[k] = (struct hg_var_reloc){ .offset = (uint32_t)v->reloc[k].offset, .var = to->var.index,
+				r[m->var[v->index].nr_relocs++] = (struct hg_var_reloc){ .offset = (uint32_t)v->reloc[k].offset, .var = to->var.index,
 							      .addend = v->reloc[k].addend };
 			}
 			if (v->refused)
-				continue;
-			m->var[v->index].relocs = r;
-			m->var[v->index].nr_relocs = v->nr_relocs;
+				m->var[v->index].nr_relocs = 0;
 		}
 	return HG_OK;
 }
@@ -1420,6 +1559,9 @@ enum hg_status ptx_lower(struct ptx_module **module, size_t nr, struct ptx_log *
 		goto err;
 	l.m->pool = pool;
 	st = link_modules(module, nr, log, tmp);
+	if (st)
+		goto err;
+	st = number_targets(&l, module, nr, tmp);
 	if (st)
 		goto err;
 	st = lower_vars(module, nr, l.m, tmp);

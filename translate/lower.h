@@ -48,6 +48,8 @@ struct lower {
 	struct hg_pool *pool;		/* the result's */
 	struct ir_module *m;
 	enum hg_status st;		/* malformed: the whole load fails */
+	struct ptx_func **target;	/* functions whose address is taken: [address - 1] */
+	uint32_t nr_targets;
 
 	/* the kernel at hand */
 	struct hg_pool *tmp;
@@ -59,6 +61,8 @@ struct lower {
 	uint32_t nr_blocks, cap_blocks, cur;
 	uint64_t shared_bytes, local_bytes;
 	uint32_t dynamic_align, local_align;
+	bool has_reserved;		/* CUDA's own scratch in shared memory */
+	uint32_t reserved;		/* its offset */
 	struct lower_storage *storage;
 	uint32_t nr_storages, cap_storages;
 	ir_reg cc;
@@ -97,6 +101,8 @@ void lower_split(struct lower *l);
 bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym *sym, uint64_t offset, struct ir_operand *out,
 		       enum ir_space *space);
 void lower_call(struct lower *l);
+/* Offset of the scratch in shared memory that CUDA's headers expect, zeros at the start of a block. */
+uint32_t lower_reserved(struct lower *l);
 uint32_t lower_storage(struct lower *l, const struct ptx_var *v);
 
 /* Lowers l->in: lower_insn.c's whole work. */

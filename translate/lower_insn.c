@@ -206,6 +206,7 @@ static struct ir_operand special(struct lower *l, const struct ptx_opd *o, unsig
 	case PTX_SREG_ZERO: return imm(0);
 	case PTX_SREG_ONE: return imm(1);
 	case PTX_SREG_WARP: return imm(32);
+	case PTX_SREG_RESERVED: return imm(lower_reserved(l));
 	case PTX_SREG_LOW: case PTX_SREG_HIGH:
 		wide = lower_reg(l, IR_B64);
 		r = lower_reg(l, IR_B32);
@@ -1838,6 +1839,76 @@ static void op_nothing(struct lower *l)
 	(void)l;	/* hints, and events for profilers */
 }
 
+/* fns: the |offset|-th set bit of a mask from base on, upwards or downwards; base itself for offset 0 */
+static void op_fns(struct lower *l)
+{
+	struct ir_operand mask, base, offset;
+	ir_reg d, pos, step, count, t, p;
+	uint32_t head, body, is_set, found, other, next, done;
+	struct build b;
+
+	no_more_modifiers(l);
+	if (ir_type_bits(one_type(l)) != 32)
+		lower_bad(l, NULL, "expected .b32");
+	if (!operands(l, 4, 4))
+		return;
+	mask = get(l, opd(l, 1), IR_B32);
+	base = get(l, opd(l, 2), IR_B32);
+	offset = get(l, opd(l, 3), IR_S32);
+	d = lower_reg(l, IR_B32);
+	pos = lower_reg(l, IR_B32);
+	step = lower_reg(l, IR_B32);
+	count = lower_reg(l, IR_B32);
+	t = lower_reg(l, IR_B32);
+	p = lower_reg(l, IR_PRED);
+	head = lower_new_block(l);
+	body = lower_new_block(l);
+	is_set = lower_new_block(l);
+	found = lower_new_block(l);
+	other = lower_new_block(l);
+	next = lower_new_block(l);
+	done = lower_new_block(l);
+	emit1(l, IR_mov, IR_B32, d, imm(UINT32_MAX));
+	emit1(l, IR_mov, IR_B32, pos, base);
+	/* A step of 32 leaves the mask after one look. */
+	compare(l, IR_GT, IR_S32, p, offset, imm(0));
+	build(&b, IR_selp, IR_B32);
+	build_src(&b, imm(1));
+	build_src(&b, imm(UINT32_MAX));
+	build_src(&b, reg(p));
+	build_dst(&b, step);
+	build_end(l, &b);
+	emit1(l, IR_abs, IR_S32, count, offset);
+	emit2(l, IR_sub, IR_U32, count, reg(count), imm(1));
+	compare(l, IR_EQ, IR_S32, p, offset, imm(0));
+	l->guard = p;
+	emit1(l, IR_mov, IR_B32, step, imm(32));
+	emit1(l, IR_mov, IR_B32, count, imm(0));
+	lower_bra(l, head);
+	l->cur = head;
+	compare(l, IR_LT, IR_U32, p, reg(pos), imm(32));
+	lower_cbra(l, p, false, body, done);
+	l->cur = body;
+	emit2(l, IR_shr, IR_U32, t, mask, reg(pos));
+	emit2(l, IR_and, IR_B32, t, reg(t), imm(1));
+	compare(l, IR_NE, IR_U32, p, reg(t), imm(0));
+	lower_cbra(l, p, false, is_set, next);
+	l->cur = is_set;
+	compare(l, IR_EQ, IR_U32, p, reg(count), imm(0));
+	lower_cbra(l, p, false, found, other);
+	l->cur = found;
+	emit1(l, IR_mov, IR_B32, d, reg(pos));
+	lower_bra(l, done);
+	l->cur = other;
+	emit2(l, IR_sub, IR_U32, count, reg(count), imm(1));
+	lower_bra(l, next);
+	l->cur = next;
+	emit2(l, IR_add, IR_U32, pos, reg(pos), reg(step));
+	lower_bra(l, head);
+	l->cur = done;
+	emit1(l, IR_mov, IR_B32, put(l, opd(l, 0), IR_B32), reg(d));
+}
+
 /* createpolicy: a handle that only hints use */
 static void op_createpolicy(struct lower *l)
 {
@@ -1887,7 +1958,7 @@ static const struct {
 	[PTX_W_bra] = { op_bra, GUARD_BRANCH }, [PTX_W_brx] = { op_brx, GUARD_BRANCH },
 	[PTX_W_ret] = { op_ret, GUARD_BRANCH }, [PTX_W_exit] = { op_exit, GUARD_BRANCH },
 	[PTX_W_call] = { op_call, GUARD_BRANCH }, [PTX_W_trap] = { op_trap, GUARD_BRANCH },
-	[PTX_W_nanosleep] = { op_nanosleep, 0 },
+	[PTX_W_nanosleep] = { op_nanosleep, 0 }, [PTX_W_fns] = { op_fns, GUARD_BRANCH },
 	[PTX_W_pmevent] = { op_nothing, 0 }, [PTX_W_griddepcontrol] = { op_nothing, 0 }, [PTX_W_setmaxnreg] = { op_nothing, 0 },
 };
 

@@ -140,6 +140,7 @@ struct ptx_func {
 	const char *refused;		/* a directive that changes the meaning and is not supported */
 	uint32_t refused_line;
 	bool is_busy;			/* lower.c: being inlined */
+	uint32_t address;		/* lower.c: 0, or number among the functions whose address is taken, from 1 */
 };
 
 struct ptx_module {
@@ -162,7 +163,8 @@ struct ptx_sreg {
 	uint8_t bits;
 	uint8_t what;		/* enum ptx_sreg_what when sreg is -1 */
 };
-enum ptx_sreg_what { PTX_SREG_ZERO = 1, PTX_SREG_ONE, PTX_SREG_LOW, PTX_SREG_HIGH, PTX_SREG_WARP, PTX_SREG_UNKNOWN };
+enum ptx_sreg_what { PTX_SREG_ZERO = 1, PTX_SREG_ONE, PTX_SREG_LOW, PTX_SREG_HIGH, PTX_SREG_WARP, PTX_SREG_RESERVED,
+		     PTX_SREG_UNKNOWN };
 extern const struct ptx_sreg ptx_sreg[];
 int ptx_sreg_find(const char *s, size_t size);	/* name without %; -1: none */
 

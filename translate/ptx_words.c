@@ -108,7 +108,7 @@ const struct ptx_sreg ptx_sreg[] = {
 	{ "current_graph_exec", -1, 64, PTX_SREG_ZERO },
 	{ "reserved_smem_offset_begin", -1, 32, PTX_SREG_UNKNOWN }, { "reserved_smem_offset_end", -1, 32, PTX_SREG_UNKNOWN },
 	{ "reserved_smem_offset_cap", -1, 32, PTX_SREG_UNKNOWN }, { "reserved_smem_offset_0", -1, 32, PTX_SREG_UNKNOWN },
-	{ "reserved_smem_offset_1", -1, 32, PTX_SREG_UNKNOWN },
+	{ "reserved_smem_offset_1", -1, 32, PTX_SREG_RESERVED },
 	{ "pm0", -1, 32, PTX_SREG_UNKNOWN }, { "pm1", -1, 32, PTX_SREG_UNKNOWN }, { "pm2", -1, 32, PTX_SREG_UNKNOWN },
 	{ "pm3", -1, 32, PTX_SREG_UNKNOWN }, { "pm4", -1, 32, PTX_SREG_UNKNOWN }, { "pm5", -1, 32, PTX_SREG_UNKNOWN },
 	{ "pm6", -1, 32, PTX_SREG_UNKNOWN }, { "pm7", -1, 32, PTX_SREG_UNKNOWN },

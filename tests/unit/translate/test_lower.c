@@ -218,6 +218,51 @@ Test(lower, recursion_is_refused)
 	hg_module_free(m);
 }
 
+Test(lower, a_call_through_a_pointer_compares_with_the_functions_it_may_mean)
+{
+	struct hg_module *m = load_text(PTX_HEAD
+		".func (.param .b32 r) one(.param .b32 x) { st.param.b32 [r], 11; ret; }\n"
+		".func (.param .b32 r) two(.param .b32 x) { st.param.b32 [r], 22; ret; }\n"
+		".func (.param .b64 r) wide(.param .b32 x) { st.param.b64 [r], 33; ret; }\n"
+		".global .u64 table[3] = {one, two, wide};\n"
+		".visible .entry k(.param .u64 p) { .reg .b64 %rd<4>; .reg .b32 %r;\n"
+		"ld.param.u64 %rd1, [p]; ld.global.u64 %rd2, [table+8];\n"
+		"{ .param .b32 a; .param .b32 r; st.param.b32 [a], 1; call (r), %rd2, (a), proto; ld.param.b32 %r, [r]; }\n"
+		"proto: .callprototype (.param .b32 _) _ (.param .b32 _);\n"
+		"st.global.u32 [%rd1], %r; mov.u64 %rd3, two; st.global.u64 [%rd1+8], %rd3; ret; }");
+	const struct hg_var_info *v = hg_module_var(m, 0);
+	uint64_t table[3];
+	char line[64], *ir = ir_text(hg_module_ir(m));
+
+	cr_expect_eq(hg_module_kernel(m, 0)->refused, NULL, "%s", hg_module_kernel(m, 0)->refused);
+	cr_assert(v->init && v->nr_relocs == 0);
+	memcpy(table, v->init, sizeof(table));
+	cr_expect(table[0] && table[0] != table[1] && table[1] != table[2]);
+	for (int i = 0; i < 3; i++) {
+		snprintf(line, sizeof(line), ", 0x%lx", (unsigned long)table[i]);
+		/* wide gives another size of result, and is not meant. */
+		cr_expect_eq(strstr(ir, line) != NULL, i < 2, "%d: %s\n%s", i, line, ir);
+	}
+	cr_expect(strstr(ir, "\ttrap ;"), "%s", ir);
+	cr_expect(!strstr(ir, "0x21"));
+	free(ir);
+	hg_module_free(m);
+}
+
+Test(lower, the_scratch_of_cuda_s_headers_lies_in_shared_memory)
+{
+	struct hg_module *m = load_text(PTX_HEAD
+		".shared .align 4 .b8 own[20];\n"
+		".visible .entry k() { .reg .b32 %r<4>; .reg .b64 %rd<3>; ld.shared.u32 %r1, [own+4];\n"
+		"{ .reg .u32 start; .reg .u64 extended; mov.u32 start, %reserved_smem_offset_1;\n"
+		"cvt.u64.u32 extended, start; cvta.shared.u64 %rd1, extended; } st.u32 [%rd1], %r1; ret; }");
+
+	cr_expect_eq(hg_module_kernel(m, 0)->refused, NULL, "%s", hg_module_kernel(m, 0)->refused);
+	cr_expect_eq(hg_module_kernel(m, 0)->shared_bytes, 128 + 1024);
+	cr_expect(hg_module_ir(m)->func[0].needs_zeroed_shared);
+	hg_module_free(m);
+}
+
 Test(lower, system_calls_are_refused_by_name_and_asserts_trap)
 {
 	static const char externs[] = PTX_HEAD
