@@ -9,9 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "common/msg.h"
 #include "logdb/logdb_impl.h"
 
@@ -124,34 +121,31 @@ static void check_snapshot(struct check *c, uint64_t number)
 		return;
 	for (size_t i = 0; i < s->nr_regions; i++) {
 		const struct hg_region *r = &s->regions[i];
-		XXH3_state_t *digest = XXH3_createState();
 		unsigned char *buf = malloc(HG_CHUNK_SIZE);
+		struct hg_hash_state digest;
 
-		if (!digest || !buf) {
+		if (!buf) {
 			problem(c, "snapshot %" PRIu64 ": out of memory", number);
-			XXH3_freeState(digest);
-			free(buf);
 			return;
 		}
-		XXH3_64bits_reset(digest);
+		hg_hash_begin(&digest);
 		st = HG_OK;
 		for (uint64_t at = 0; at < r->size && !st;) {
 			size_t n = r->size - at < HG_CHUNK_SIZE ? (size_t)(r->size - at) : HG_CHUNK_SIZE;
 
 			st = hg_log_region_read(c->log, s, i, at, buf, n);
 			if (!st)
-				XXH3_64bits_update(digest, buf, n);
+				hg_hash_update(&digest, buf, n);
 			at += n;
 		}
 		if (st)
 			problem(c, "snapshot %" PRIu64 ": the region at 0x%" PRIx64 " cannot be read", number, r->addr);
-		else if (XXH3_64bits_digest(digest) != s->digests[i])
+		else if (hg_hash_end(&digest) != s->digests[i])
 			problem(c, "snapshot %" PRIu64 ": the region at 0x%" PRIx64 " does not have its digest", number,
 				r->addr);
 		if (r->object && !hg_track_find(&c->log->track, r->object))
 			problem(c, "snapshot %" PRIu64 ": the object %" PRIu64 " of the region at 0x%" PRIx64 " is missing",
 				number, r->object, r->addr);
-		XXH3_freeState(digest);
 		free(buf);
 	}
 }

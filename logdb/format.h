@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "logdb/hash.h"
+
 #define HG_LOG_VERSION 1
 
 /* Keys of `meta`. Numbers are u64, little-endian. */
@@ -57,13 +59,5 @@ _Static_assert(sizeof(struct hg_image_part) == 16, "part of the log format");
 
 #define HG_PACK_NAME "pack-%06u"
 #define HG_PAYLOAD_NAME "payload-%06u"
-
-/* A content key as it is stored: XXH3-128, high half first, big-endian. */
-struct hg_key128 {
-	unsigned char bytes[16];
-};
-
-struct hg_key128 hg_hash128(const void *data, size_t size);
-uint64_t hg_hash64(const void *data, size_t size);
 
 #endif

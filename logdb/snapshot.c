@@ -1,13 +1,11 @@
 /* snapshot.c - memory to chunks, chunks to pack files, and the manifest last. */
 #define _GNU_SOURCE
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +16,9 @@
 
 #define BUFFER_BYTES ((size_t)4 << 20)
 #define NR_BUFFERS 3
+#define HUGE_PAGE ((size_t)2 << 20)
+#define BUFFER_STRIDE (BUFFER_BYTES + HUGE_PAGE)	/* one chunk behind BUFFER_BYTES, rounded up */
+#define MEMORY_BYTES (NR_BUFFERS * BUFFER_STRIDE + HUGE_PAGE)
 #define ALIGN ((size_t)4096)
 #define DRAIN_MS 10000
 
@@ -50,6 +51,7 @@ struct hg_snapshot_writer {
 	bool is_direct;
 	uint64_t pack_bytes;		/* appended so far */
 
+	void *memory;			/* of the buffers */
 	struct buffer buffer[NR_BUFFERS];
 	unsigned int filling;
 	size_t fill;
@@ -271,7 +273,7 @@ static enum hg_status is_known(struct hg_snapshot_writer *s, const struct hg_key
 }
 
 static enum hg_status add_chunk(struct hg_snapshot_writer *s, const struct hg_region *region, uint64_t at,
-				hg_read_fn read, void *arg, XXH3_state_t *digest, struct hg_key128 *key)
+				hg_read_fn read, void *arg, struct hg_hash_state *digest, struct hg_key128 *key)
 {
 	size_t size = region->size - at < HG_CHUNK_SIZE ? (size_t)(region->size - at) : HG_CHUNK_SIZE;
 	unsigned char *data = s->buffer[s->filling].data + s->fill;
@@ -282,7 +284,7 @@ static enum hg_status add_chunk(struct hg_snapshot_writer *s, const struct hg_re
 	st = read(data, region->addr + at, size, arg);
 	if (st)
 		return st;
-	XXH3_64bits_update(digest, data, size);
+	hg_hash_update(digest, data, size);
 	memset(key, 0, sizeof(*key));
 	if (is_zero(data, size))
 		return HG_OK;
@@ -304,16 +306,14 @@ enum hg_status hg_snapshot_region(struct hg_snapshot_writer *s, const struct hg_
 {
 	uint64_t nr_chunks = (region->size + HG_CHUNK_SIZE - 1) / HG_CHUNK_SIZE;
 	struct hg_writer keys = { 0 };
-	XXH3_state_t *digest = XXH3_createState();
-	enum hg_status st = HG_ERR_NOMEM;
+	struct hg_hash_state digest;
+	enum hg_status st;
 
-	if (!digest)
-		return HG_ERR_NOMEM;
-	XXH3_64bits_reset(digest);
+	hg_hash_begin(&digest);
 	for (uint64_t i = 0; i < nr_chunks; i++) {
 		struct hg_key128 key;
 
-		st = add_chunk(s, region, i * HG_CHUNK_SIZE, read, arg, digest, &key);
+		st = add_chunk(s, region, i * HG_CHUNK_SIZE, read, arg, &digest, &key);
 		if (st)
 			goto out;
 		hg_write_bytes(&keys, key.bytes, sizeof(key.bytes));
@@ -326,14 +326,13 @@ enum hg_status hg_snapshot_region(struct hg_snapshot_writer *s, const struct hg_
 	hg_write_u64(&s->regions, region->object);
 	hg_write_u32(&s->regions, region->kind);
 	hg_write_u32(&s->regions, (uint32_t)nr_chunks);
-	hg_write_u64(&s->regions, XXH3_64bits_digest(digest));
+	hg_write_u64(&s->regions, hg_hash_end(&digest));
 	hg_write_str(&s->regions, region->name ? region->name : "");
 	hg_write_bytes(&s->regions, keys.data, keys.size);
 	st = keys.failed || s->regions.failed ? HG_ERR_NOMEM : HG_OK;
 	s->nr_regions++;
 	s->bytes += region->size;
 out:
-	XXH3_freeState(digest);
 	hg_writer_release(&keys);
 	return st;
 }
@@ -349,13 +348,29 @@ static void snapshot_free(struct hg_snapshot_writer *s)
 		close(s->fd);
 	if (s->read_txn)
 		r->mdb->txn_abort(s->read_txn);
-	for (int i = 0; i < NR_BUFFERS; i++)
-		free(s->buffer[i].data);
+	if (s->memory)
+		munmap(s->memory, MEMORY_BYTES);
 	hg_idmap_release(&s->by_key);
 	hg_writer_release(&s->regions);
 	free(s->used);
 	free(s);
 	pthread_mutex_unlock(&r->snapshot_lock);
+}
+
+/* In huge pages where there are any: O_DIRECT pins each page of a write by itself, which costs as much as the copy. */
+static enum hg_status map_buffers(struct hg_snapshot_writer *s)
+{
+	void *p = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *first;
+
+	if (p == MAP_FAILED)
+		return HG_ERR_NOMEM;
+	s->memory = p;
+	madvise(p, MEMORY_BYTES, MADV_HUGEPAGE);
+	first = (unsigned char *)(((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+	for (int i = 0; i < NR_BUFFERS; i++)
+		s->buffer[i].data = first + (size_t)i * BUFFER_STRIDE;
+	return HG_OK;
 }
 
 enum hg_status hg_snapshot_begin(struct hg_recorder *r, struct hg_snapshot_writer **out)
@@ -383,12 +398,9 @@ enum hg_status hg_snapshot_begin(struct hg_recorder *r, struct hg_snapshot_write
 	}
 	s->number = r->nr_snapshots + 1;
 	s->seq = atomic_load(&r->ring->seq) - 1;
-	st = HG_ERR_NOMEM;
-	for (int i = 0; i < NR_BUFFERS; i++) {
-		s->buffer[i].data = aligned_alloc(ALIGN, BUFFER_BYTES + HG_CHUNK_SIZE);
-		if (!s->buffer[i].data)
-			goto err_free;
-	}
+	st = map_buffers(s);
+	if (st)
+		goto err_free;
 	st = hg_from_mdb(r->mdb->txn_begin(r->env, NULL, MDB_RDONLY, &s->read_txn), "read the log");
 	if (st)
 		goto err_free;
