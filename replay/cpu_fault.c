@@ -28,8 +28,10 @@ static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
 struct previous {
 	struct sigaction act;
 	const struct previous *older;
+	struct previous *next;		/* of all there ever were: none is freed, a handler may be looking at it */
 };
 static const struct previous *_Atomic previous[NR_SIGNALS];
+static struct previous *all_previous;
 static pthread_mutex_t arm_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static size_t index_of(int signo)
@@ -160,6 +162,8 @@ static enum hg_status arm(size_t i)
 		free(p);
 		return HG_ERR_IO;
 	}
+	p->next = all_previous;
+	all_previous = p;
 	return HG_OK;
 }
 
