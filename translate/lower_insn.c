@@ -286,6 +286,10 @@ static struct ir_operand get(struct lower *l, const struct ptx_opd *o, enum ir_t
 		return zero;
 	switch (o->kind) {
 	case PTX_OPD_REG:
+		if (o->is_part) {
+			lower_refuse(l, "a part of a register is not supported here");
+			return zero;
+		}
 		v = reg(l->inst->reg_base + o->reg);
 		v.negated = o->negated;
 		if (o->negated && l->fn->reg_type[v.reg] != IR_PRED)
@@ -337,6 +341,8 @@ static ir_reg put(struct lower *l, const struct ptx_opd *o, enum ir_type type)
 		lower_bad(l, o, "expected a register");
 		return 0;
 	}
+	if (o->is_part)
+		lower_refuse(l, "a part of a register is not supported here");
 	return l->inst->reg_base + o->reg;
 }
 
@@ -845,6 +851,79 @@ static void op_dp(struct lower *l)
 		build_src(&b, get(l, opd(l, s), IR_U32));
 	build_dst(&b, put(l, opd(l, 0), IR_U32));
 	build_end(l, &b);
+}
+
+/* vabsdiff2, vabsdiff4: differences of halves or bytes; with .add their sum is added to c */
+static void op_vabsdiff(struct lower *l)
+{
+	bool add = has(l, PTX_W_add);
+	unsigned int parts = l->in->op == PTX_W_vabsdiff2 ? 2 : 4, width = 32 / parts;
+	ir_reg a = lower_reg(l, IR_B32), b = lower_reg(l, IR_B32), d = lower_reg(l, IR_B32);
+	struct ir_operand src[2], c;
+	struct build x;
+
+	no_more_modifiers(l);
+	if (l->nr_types != 3)
+		lower_bad(l, NULL, "expected three types");
+	if (!operands(l, 4, 4))
+		return;
+	src[0] = get(l, opd(l, 1), IR_U32);
+	src[1] = get(l, opd(l, 2), IR_U32);
+	c = get(l, opd(l, 3), IR_U32);
+	emit1(l, IR_mov, IR_B32, d, add ? c : imm(0));
+	for (unsigned int i = 0; i < parts; i++) {
+		for (int s = 0; s < 2; s++) {
+			build(&x, IR_bfe, l->type[1 + s] == IR_S32 ? IR_S32 : IR_U32);
+			build_src(&x, src[s]);
+			build_src(&x, imm(i * width));
+			build_src(&x, imm(width));
+			build_dst(&x, s ? b : a);
+			build_end(l, &x);
+		}
+		emit2(l, IR_sub, IR_S32, a, reg(a), reg(b));
+		emit1(l, IR_abs, IR_S32, a, reg(a));
+		if (add) {
+			emit2(l, IR_add, IR_U32, d, reg(d), reg(a));
+			continue;
+		}
+		build(&x, IR_bfi, IR_B32);
+		build_src(&x, reg(a));
+		build_src(&x, reg(d));
+		build_src(&x, imm(i * width));
+		build_src(&x, imm(width));
+		build_dst(&x, d);
+		build_end(l, &x);
+	}
+	emit1(l, IR_mov, IR_B32, put(l, opd(l, 0), IR_U32), reg(d));
+}
+
+/* vshl, vshr of whole registers, with .add another one added */
+static void op_vshift(struct lower *l)
+{
+	bool clamp = has(l, PTX_W_clamp), wrap = has(l, PTX_W_wrap), add = has(l, PTX_W_add);
+	ir_reg t = lower_reg(l, IR_B32), n = lower_reg(l, IR_B32);
+	struct ir_operand a, b, c = zero;
+
+	no_more_modifiers(l);
+	if (l->nr_types != 3 || clamp + wrap != 1)
+		lower_bad(l, NULL, "expected three types, and .clamp or .wrap");
+	if (!operands(l, add ? 4 : 3, add ? 4 : 3))
+		return;
+	if (l->type[0] != l->type[1])
+		lower_refuse(l, "two signs are not supported here");
+	a = get(l, opd(l, 1), IR_U32);
+	b = get(l, opd(l, 2), IR_U32);
+	if (add)
+		c = get(l, opd(l, 3), IR_U32);
+	if (wrap)
+		emit2(l, IR_and, IR_B32, n, b, imm(31));
+	else
+		emit1(l, IR_mov, IR_B32, n, b);
+	if (l->in->op == PTX_W_vshl)
+		emit2(l, IR_shl, IR_B32, t, a, reg(n));
+	else
+		emit2(l, IR_shr, l->type[1], t, a, reg(n));
+	emit2(l, IR_add, IR_U32, put(l, opd(l, 0), IR_U32), reg(t), c);
 }
 
 /* --- comparing and choosing ------------------------------------------------------------------ */
@@ -1938,6 +2017,8 @@ static const struct {
 	[PTX_W_and] = { op_binary_bits, 0 }, [PTX_W_or] = { op_binary_bits, 0 }, [PTX_W_xor] = { op_binary_bits, 0 },
 	[PTX_W_copysign] = { op_binary_bits, 0 }, [PTX_W_sad] = { op_sad, 0 },
 	[PTX_W_popc] = { op_count, 0 }, [PTX_W_clz] = { op_count, 0 }, [PTX_W_bfind] = { op_count, 0 },
+	[PTX_W_vabsdiff2] = { op_vabsdiff, 0 }, [PTX_W_vabsdiff4] = { op_vabsdiff, 0 },
+	[PTX_W_vshl] = { op_vshift, 0 }, [PTX_W_vshr] = { op_vshift, 0 },
 	[PTX_W_shl] = { op_shift, 0 }, [PTX_W_shr] = { op_shift, 0 }, [PTX_W_shf] = { op_shf, 0 },
 	[PTX_W_bfe] = { op_bfe, 0 }, [PTX_W_bfi] = { op_bfi, 0 }, [PTX_W_prmt] = { op_prmt, 0 },
 	[PTX_W_lop3] = { op_lop3, 0 }, [PTX_W_dp4a] = { op_dp, 0 }, [PTX_W_dp2a] = { op_dp, 0 },

@@ -107,6 +107,7 @@ struct ptx_opd {
 	uint8_t kind;
 	bool negated;		/* ! */
 	bool is_f32;		/* FLOAT written as 0f… */
+	bool is_part;		/* REG with .b0, .h1… of the video instructions */
 	uint32_t reg;		/* REG; SREG: PTX_WORD-free index, see ptx_sreg */
 	uint64_t imm;		/* INT, FLOAT (bits of f64), MEM's offset */
 	struct ptx_sym *sym;	/* SYM */

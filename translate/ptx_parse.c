@@ -1239,6 +1239,11 @@ static void named_operand(struct parser *p, struct ptx_opd *o)
 	}
 	o->kind = PTX_OPD_REG;
 	o->reg = sym->reg + index;
+	if (p->tok.kind == PTX_DOT && p->tok.size > 1 && (p->tok.text[0] == 'b' || p->tok.text[0] == 'h') &&
+	    p->tok.text[1] >= '0' && p->tok.text[1] <= '9') {
+		o->is_part = true;
+		next(p);
+	}
 }
 
 static void parse_operand(struct parser *p, struct ptx_opd *o, bool in_call)
