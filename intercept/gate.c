@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/fault.h"
 #include "common/msg.h"
 
 #ifndef MADV_WIPEONFORK
@@ -65,7 +66,8 @@ bool hg_gate_init(void)
 {
 	/* where the kernel cannot wipe the page, the handler of pthread_atfork clears the word */
 	(void)madvise(&hg_gate, sizeof(hg_gate), MADV_WIPEONFORK);
-	has_membarrier = sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+	/* refused by old kernels and by the filters of some containers: then the fast side fences */
+	has_membarrier = !hg_fault("gate.membarrier") && sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
 	has_key = pthread_key_create(&thread_key, thread_gone) == 0;
 	if (!has_key)
 		pr_err("cannot watch for the end of threads: %s", strerror(EAGAIN));
@@ -160,10 +162,22 @@ bool hg_gate_wait(struct hg_thread *t)
 	}
 }
 
+/* The end is final: a checkpoint that is still at work when the process exits does not open the gate again. */
+static bool word_set(uint32_t to)
+{
+	uint32_t word = atomic_load(&hg_gate.word);
+
+	do {
+		if (word == HG_GATE_ENDED)
+			return false;
+	} while (!atomic_compare_exchange_weak(&hg_gate.word, &word, to));
+	return true;
+}
+
 void hg_gate_open(void)
 {
-	atomic_store_explicit(&hg_gate.word, has_membarrier ? HG_GATE_OPEN : HG_GATE_FENCED, memory_order_release);
-	futex(FUTEX_WAKE_PRIVATE, INT_MAX, NULL);
+	if (word_set(has_membarrier ? HG_GATE_OPEN : HG_GATE_FENCED))
+		futex(FUTEX_WAKE_PRIVATE, INT_MAX, NULL);
 }
 
 static uint64_t now_ns(void)
@@ -196,9 +210,8 @@ bool hg_gate_close(uint32_t timeout_ms)
 	uint64_t end = now_ns() + (uint64_t)timeout_ms * 1000000u;
 	struct timespec pause = { 0, 2000 };
 
-	if (!word_lets_in(atomic_load(&hg_gate.word)))
+	if (!word_lets_in(atomic_load(&hg_gate.word)) || !word_set(HG_GATE_CLOSED))
 		return false;
-	atomic_store(&hg_gate.word, HG_GATE_CLOSED);
 	barrier_everywhere();
 	/*
 	 * Polled: the fast side clears `inside` with a plain store and wakes nobody. Most calls take

@@ -68,11 +68,14 @@ struct mapping {
 	char path[PATH_MAX];
 };
 
+#define MAX_CONTROLS 8
+
 struct process {
 	pid_t pid, parent;
 	uint32_t inner_pid;		/* in its own pid namespace */
 	char state;
-	struct mapping control;		/* path "": none */
+	struct mapping control[MAX_CONTROLS];	/* files of that name; one of them is ours */
+	size_t nr_controls;
 	bool has_shim;
 	char other_driver[PATH_MAX];	/* "": none */
 	char nvidia_file[64];		/* "": none */
@@ -247,8 +250,9 @@ static int look_into(struct process *p)
 	while (getline(&line, &capacity, f) >= 0) {
 		if (!parse_mapping(line, &m) || m.path[0] != '/')
 			continue;
-		if (m.shared && !strcmp(base_name(m.path), "control") && m.end - m.start == 4096 && !p->control.path[0])
-			p->control = m;
+		if (m.shared && !strcmp(base_name(m.path), "control") && m.end - m.start == 4096 &&
+		    p->nr_controls < MAX_CONTROLS)
+			p->control[p->nr_controls++] = m;
 		if (!strcmp(base_name(m.path), "libhgshim.so"))
 			p->has_shim = true;
 		else if (is_driver(m.path) && strcmp(p->other_driver, m.path) != 0) {
@@ -266,10 +270,24 @@ static int look_into(struct process *p)
 	return rc;
 }
 
+/* A child that has called exec is a program of its own. */
+static bool is_same_program(pid_t a, pid_t b)
+{
+	struct stat sa, sb;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)a);
+	if (stat(path, &sa) != 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)b);
+	return stat(path, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
 static int refuse_unrecorded(const struct process *p)
 {
-	struct process parent = { .pid = p->parent };
+	static struct process parent;
 
+	parent.pid = p->parent;
 	if (!p->has_shim && (p->other_driver[0] || p->nvidia_file[0]))
 		return refuse("process %d uses CUDA without hgshim ('%s'): start it with LD_PRELOAD=libhgshim.so", (int)p->pid,
 			      p->other_driver[0] ? p->other_driver : p->nvidia_file);
@@ -280,7 +298,7 @@ static int refuse_unrecorded(const struct process *p)
 	if (p->parent > 0)
 		(void)look_into(&parent);
 	is_silent = false;
-	if (parent.control.path[0])
+	if (parent.has_shim && parent.nr_controls && is_same_program(p->pid, p->parent))
 		return refuse("process %d is a forked child of process %d, which is recorded: CUDA does not work in such a child, and only the parent can be checkpointed",
 			      (int)p->pid, (int)p->parent);
 	return refuse("process %d is not recorded: it has made no CUDA call yet, or its log could not be made (it said so)",
@@ -375,29 +393,48 @@ static void on_bus_error(int signo)
 	_exit(EXIT_REFUSED);
 }
 
-static int map_control(const struct process *p, struct hg_control **out)
+/* Is it the page of a hgshim? NULL: no, with the reason said unless it is merely a file of the same name. */
+static struct hg_control *map_page(const struct process *p, const struct mapping *m)
 {
-	struct sigaction sa = { .sa_handler = on_bus_error };
 	struct hg_control *c;
 	struct stat st;
 	int fd;
 
-	fd = open_mapping(p->pid, &p->control, O_RDWR);
-	if (fd < 0)
-		return p->control.deleted ?
-			       refuse("the log directory of process %d was removed ('%s')", (int)p->pid, p->control.path) :
-			       refuse("cannot open '%s' of process %d: %s", p->control.path, (int)p->pid, strerror(errno));
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(*c)) {
-		close(fd);
-		return refuse("'%s' of process %d is not a control page of hgshim", p->control.path, (int)p->pid);
+	fd = open_mapping(p->pid, m, O_RDWR);
+	if (fd < 0) {
+		if (m->deleted)
+			refuse("the log directory of process %d was removed ('%s')", (int)p->pid, m->path);
+		else
+			refuse("cannot open '%s' of process %d: %s", m->path, (int)p->pid, strerror(errno));
+		return NULL;
 	}
-	sigaction(SIGBUS, &sa, NULL);
-	c = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	c = MAP_FAILED;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)sizeof(*c))
+		c = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
-	if (c == MAP_FAILED)
-		return refuse("cannot map '%s': %s", p->control.path, strerror(errno));
-	if (READ(c, magic) != HG_CONTROL_MAGIC)
-		return refuse("'%s' of process %d is not a control page of hgshim", p->control.path, (int)p->pid);
+	if (c != MAP_FAILED && READ(c, magic) == HG_CONTROL_MAGIC)
+		return c;
+	if (c != MAP_FAILED)
+		munmap(c, 4096);
+	refuse("'%s' of process %d is not a control page of hgshim", m->path, (int)p->pid);
+	return NULL;
+}
+
+static int map_control(const struct process *p, struct hg_control **out, const char **path)
+{
+	struct sigaction sa = { .sa_handler = on_bus_error };
+	struct hg_control *c = NULL;
+
+	sigaction(SIGBUS, &sa, NULL);
+	for (size_t i = 0; i < p->nr_controls && !c; i++) {
+		/* the reason why none is ours is the last one's */
+		is_silent = i + 1 < p->nr_controls;
+		c = map_page(p, &p->control[i]);
+		*path = p->control[i].path;
+	}
+	is_silent = false;
+	if (!c)
+		return EXIT_REFUSED;
 	if (READ(c, version) != HG_CONTROL_VERSION)
 		return refuse("process %d runs another version of hgshim: its control page is of version %u, not %u", (int)p->pid,
 			      READ(c, version), HG_CONTROL_VERSION);
@@ -591,18 +628,20 @@ static int request_checkpoint(const struct process *p, struct hg_control *c, pid
 
 static int checkpoint(struct answer *out, char log[PATH_MAX])
 {
-	struct process p = { .pid = opt.pid };
+	static struct process p;
+	const char *path = NULL;
 	struct hg_control *c = NULL;
 	char executor[sizeof(c->executor) + 1] = "";
 	pid_t tid;
 	int rc, pidfd;
 
+	p.pid = opt.pid;
 	rc = look_into(&p);
 	if (rc)
 		return rc;
-	if (!p.control.path[0])
+	if (!p.nr_controls)
 		return refuse_unrecorded(&p);
-	rc = map_control(&p, &c);
+	rc = map_control(&p, &c, &path);
 	if (rc)
 		return rc;
 	memcpy(executor, c->executor, sizeof(c->executor));
@@ -624,7 +663,7 @@ static int checkpoint(struct answer *out, char log[PATH_MAX])
 	if (!rc && out->status != HG_OK)
 		rc = refuse("cannot checkpoint process %d: %s", (int)p.pid,
 			    out->message[0] ? out->message : hg_status_text((enum hg_status)out->status));
-	snprintf(log, PATH_MAX, "%.*s", (int)(base_name(p.control.path) - 1 - p.control.path), p.control.path);
+	snprintf(log, PATH_MAX, "%.*s", (int)(base_name(path) - 1 - path), path);
 out:
 	close(pidfd);
 	return rc;

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -208,6 +209,31 @@ static void close_often(int times)
 Test(gate, nobody_is_inside_a_closed_gate, .init = setup, .timeout = 60)
 {
 	close_often(400);
+}
+
+static void setup_without_membarrier(void)
+{
+	setenv("HGSHIM_FAULT", "gate.membarrier", 1);
+	setup();
+	cr_assert_eq(atomic_load(&hg_gate.word), HG_GATE_FENCED);
+}
+
+Test(gate, nobody_is_inside_a_closed_gate_without_membarrier, .init = setup_without_membarrier, .timeout = 60)
+{
+	close_often(400);
+}
+
+Test(gate, what_a_checkpoint_does_at_exit_does_not_open_it_again, .init = setup)
+{
+	struct hg_thread *t;
+	bool nested;
+
+	cr_assert(hg_gate_close(1000));
+	hg_gate_end();
+	hg_gate_open();
+	cr_expect_not(enter(&t, &nested));
+	cr_expect_not(hg_gate_close(10));
+	cr_expect_not(enter(&t, &nested));
 }
 
 static void *thread_after_thread(void *arg)
