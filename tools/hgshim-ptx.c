@@ -9,9 +9,10 @@
 static const struct ptx_command commands[] = {
 	{ "parse", ptx_cmd_parse, "FILE…", "read the code, list kernels, parameters and variables" },
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
-	{ "asm", ptx_cmd_asm, "FILE", "the machine code of the CPU target" },
-	{ "llvm", ptx_cmd_llvm, "FILE", "the LLVM IR of the CPU target" },
-	{ "run", ptx_cmd_run, "FILE", "run a kernel on the CPU target" },
+	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N] FILE", "the machine code of the CPU target" },
+	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N] FILE", "the LLVM IR of the CPU target" },
+	{ "run", ptx_cmd_run, "[--kernel NAME] [--grid X,Y,Z] [--block X,Y,Z] [--shared N] [--tier N] FILE ARGUMENT…",
+	  "run a kernel on the CPU target; an argument is a number, or buf:BYTES[:u32|:f32]" },
 };
 
 static void usage(FILE *f)
