@@ -109,6 +109,9 @@ static enum hg_status open_env(struct hg_log *log)
 	st = hg_from_mdb(log->mdb->env_create(&log->env), "open the log");
 	if (!st)
 		st = hg_from_mdb(log->mdb->env_set_maxdbs(log->env, HG_DB_COUNT), "open the log");
+	/* LMDB takes as much as there is, and not the size that a hostile file asks for; a live log may grow meanwhile */
+	if (!st && !log->live)
+		st = hg_from_mdb(log->mdb->env_set_mapsize(log->env, 1 << 20), "open the log");
 	if (!st)
 		st = hg_from_mdb(log->mdb->env_open(log->env, path, flags, 0600), "open the log");
 	if (!st)

@@ -437,7 +437,11 @@ enum hg_status hg_track_decode(struct hg_track *t, uint64_t id, const void *data
 	const char *name;
 
 	hg_reader_init(&r, data, size);
-	o = hg_track_find(t, id) ? NULL : add(t, id);
+	if (hg_track_find(t, id)) {
+		pr_err("object %" PRIu64 " is in the log twice", id);
+		return HG_ERR_CORRUPT;
+	}
+	o = add(t, id);
 	if (!o)
 		return HG_ERR_NOMEM;
 	o->kind = (enum hg_kind)hg_read_u32(&r);

@@ -18,6 +18,7 @@
 #define PAGE_HEADER 16
 #define NODE_HEADER 8
 #define MAX_DEPTH 30
+#define MOST_UNWRITTEN (1u << 17)	/* pages at the end that a transaction took and did not use: LMDB's limit for dirty ones */
 
 enum page_flags { P_BRANCH = 1, P_LEAF = 2, P_OVERFLOW = 4, P_META = 8 };
 enum node_flags { F_BIGDATA = 1, F_SUBDATA = 2 };
@@ -247,6 +248,8 @@ enum hg_status hg_mdb_walk(int fd, const char *path, uint64_t txnid)
 	if (m->mapsize > UINT64_C(1) << 46 || m->last_page >= UINT64_C(1) << 36)
 		return damaged(&w, "its size is impossible");
 	w.nr_pages = (uint64_t)s.st_size / w.page_size;
+	if (m->last_page > w.nr_pages + MOST_UNWRITTEN)
+		return damaged(&w, "it is cut short");
 	if (w.nr_pages > m->last_page + 1)
 		w.nr_pages = m->last_page + 1;
 	w.seen = calloc(1, (size_t)(w.nr_pages / 8 + 1));

@@ -777,9 +777,13 @@ int main(int argc, char **argv)
 	st = hg_log_resolve(argc - optind == 2 ? argv[optind + 1] : NULL, path);
 	if (!st)
 		st = hg_log_open(path, &log);
+	if (st == HG_ERR_NOMEM)
+		pr_err("%s", hg_status_text(st));
 	if (st)
 		return hg_status_exit_code(st);
 	st = command->run(log, path);
+	if (st == HG_ERR_NOMEM)
+		pr_err("%s", hg_status_text(st));
 	hg_log_close(log);
 	for (size_t i = 0; i < kernels.nr; i++)
 		free(kernels.kernel[i].name);
