@@ -112,13 +112,52 @@ static void act(struct hg_replay *r, const struct hg_rec *rec)
 	}
 }
 
-/* Host memory that is state: the driver's or registered. Anything else was the application's alone. */
-static bool is_pinned(uint64_t addr)
+/*
+ * Host memory that is state: all of it the driver's or registered. Anything else was the application's alone,
+ * and here may be anything: a log must not be able to write there.
+ */
+static bool is_pinned(uint64_t addr, uint64_t size)
 {
 	CUmemorytype type;
+	CUdeviceptr base;
+	size_t room;
 
 	return CU(cuPointerGetAttribute)(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, addr) == CUDA_SUCCESS &&
-		type == CU_MEMORYTYPE_HOST;
+		type == CU_MEMORYTYPE_HOST && CU(cuMemGetAddressRange_v2)(&base, &room, addr) == CUDA_SUCCESS &&
+		size <= room - (addr - base);
+}
+
+/* Memory for what the application registered, as far as an earlier registration has not left it. */
+static enum hg_status map_registered(struct hg_replay *r, uint64_t addr, uint64_t size)
+{
+	uint64_t at = addr & -r->page, end = (addr + size + r->page - 1) & -r->page;
+	struct hg_iv iv;
+
+	while (at < end) {
+		bool found = hg_ivmap_from(&r->registered, at, &iv) && iv.start < end;
+		uint64_t stop = found ? iv.start : end;
+		enum hg_status st;
+		void *p;
+
+		if (found && iv.start <= at) {
+			at = iv.start + iv.size;
+			continue;
+		}
+		p = mmap((void *)at, stop - at, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		if (p != (void *)at) {
+			pr_err("cannot map %" PRIu64 " bytes at 0x%" PRIx64 " for registered host memory: %s", stop - at, at,
+			       p == MAP_FAILED ? strerror(errno) : "the address is taken");
+			if (p != MAP_FAILED)
+				munmap(p, stop - at);
+			return HG_ERR_NOSPC;
+		}
+		st = hg_ivmap_put(&r->registered, at, stop - at, 0);
+		if (st)
+			return st;
+		at = stop;
+	}
+	return HG_OK;
 }
 
 static void compare_result(struct hg_replay *r, const struct hg_rec_view *v, int arg, const void *data, size_t size,
@@ -220,7 +259,6 @@ static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_vie
 	uint64_t addr = rp_memory_addr(v), size = rp_memory_size(v);
 	struct hg_place place = { .addr = addr, .size = size };
 	enum hg_status st;
-	void *p;
 
 	switch (v->desc->op) {
 	case HG_OP_ALLOC:
@@ -234,17 +272,8 @@ static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_vie
 			hg_driver_place(&place, 1);
 		return st;
 	case HG_OP_HOST_REGISTER:
-		/* it was the application's memory; here there is none yet, or what an earlier registration left */
 		st = hg_reserve_release(&r->reserve, addr, size, r->page);
-		if (st)
-			return st;
-		p = mmap((void *)(addr & -r->page), (addr % r->page + size + r->page - 1) & -r->page,
-			 PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-		if (p == MAP_FAILED && errno != EEXIST) {
-			pr_err("cannot map %" PRIu64 " bytes at 0x%" PRIx64 ": %s", size, addr, strerror(errno));
-			return HG_ERR_NOSPC;
-		}
-		return HG_OK;
+		return st ? st : map_registered(r, addr, size);
 	default:
 		return HG_OK;
 	}
@@ -283,7 +312,7 @@ static enum hg_status call_regular(struct hg_replay *r, const struct hg_rec_view
 	for (int i = 0; i < v->nr_args && !st && !r->stop; i++)
 		st = regular_arg(r, v, i, &c);
 	/* to host memory that was the application's alone: the bytes go nowhere, the waiting stays */
-	if (!st && !r->stop && v->desc->op == HG_OP_D2H && v->arg[0].kind == HG_KIND_HPTR && !is_pinned(c.arg[0])) {
+	if (!st && !r->stop && v->desc->op == HG_OP_D2H && v->arg[0].kind == HG_KIND_HPTR && !is_pinned(c.arg[0], v->rec->word[2])) {
 		c.data[0] = malloc(v->rec->word[2] ? v->rec->word[2] : 1);
 		c.arg[0] = (uintptr_t)c.data[0];
 		if (!c.data[0])
@@ -415,10 +444,21 @@ static void copy_side(CUmemorytype *type, CUdeviceptr *addr, size_t *pitch, size
 	*height = row >= width && slice / row >= rows ? slice / row : rows;
 }
 
+/* Bytes from the first to behind the last that a copy writes; false when that wraps around. */
+static bool copy_reach(const CUDA_MEMCPY3D *c, uint64_t *reach)
+{
+	uint64_t rows, slices;
+
+	return !__builtin_mul_overflow(c->dstPitch, c->dstHeight, &slices) &&
+		!__builtin_mul_overflow(slices, c->Depth - 1, &slices) &&
+		!__builtin_mul_overflow(c->dstPitch, c->Height - 1, &rows) &&
+		!__builtin_add_overflow(rows, slices, reach) && !__builtin_add_overflow(*reach, c->WidthInBytes, reach);
+}
+
 static enum hg_status call_copy(struct hg_replay *r, const struct hg_rec_view *v)
 {
 	const uint64_t *w = v->rec->word;
-	uint64_t width = w[HG_COPY_WIDTH], height = w[HG_COPY_HEIGHT], depth = w[HG_COPY_DEPTH], stream, bytes;
+	uint64_t width = w[HG_COPY_WIDTH], height = w[HG_COPY_HEIGHT], depth = w[HG_COPY_DEPTH], stream, bytes, reach;
 	bool to = w[HG_COPY_KINDS] & HG_COPY_TO_DEVICE, from = w[HG_COPY_KINDS] & HG_COPY_FROM_DEVICE;
 	bool async = w[HG_COPY_KINDS] & HG_COPY_ASYNC;
 	CUDA_MEMCPY3D c = { .WidthInBytes = width, .Height = height, .Depth = depth };
@@ -459,7 +499,7 @@ static enum hg_status call_copy(struct hg_replay *r, const struct hg_rec_view *v
 		c.srcPitch = width;
 		c.srcHeight = height;
 	}
-	if (!to && !is_pinned(w[HG_COPY_DST])) {
+	if (!to && (!copy_reach(&c, &reach) || !is_pinned(w[HG_COPY_DST], reach))) {
 		scratch = malloc(bytes);
 		if (!scratch) {
 			free(data);
@@ -539,8 +579,21 @@ static enum hg_status call_query(struct hg_replay *r, const struct hg_rec_view *
 	return HG_OK;
 }
 
+/* A log says what its words mean; if that is not what this build means by the call, nothing can be done with it. */
+static bool is_ours(const struct hg_rec_view *v)
+{
+	const struct hg_call_desc *ours = hg_call_by_id(v->rec->call);
+
+	return ours && ours->op == v->desc->op && !strcmp(ours->name, v->desc->name) &&
+		!strcmp(ours->signature, v->desc->signature);
+}
+
 enum hg_status rp_call(struct hg_replay *r, const struct hg_rec_view *v)
 {
+	if (!is_ours(v)) {
+		stop_at(r, v, HG_ERR_REFUSED, "this version knows the call with other arguments");
+		return HG_OK;
+	}
 	act(r, v->rec);
 	switch (v->desc->op) {
 	case HG_OP_CTX_CURRENT:		/* each record says which context is current */

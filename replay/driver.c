@@ -451,10 +451,22 @@ static CUresult default_pool_new(CUdevice device)
 	return CUDA_SUCCESS;
 }
 
+/*
+ * As on a GPU, work under way when the process exits is abandoned: an endless kernel must not keep it. What such work
+ * uses has to stay, so from here on nothing is freed either (the runtime unloads its modules after this).
+ */
+static void at_exit(void)
+{
+	atomic_store(&drv.exiting, true);
+}
+
 enum hg_status hg_driver_open(const struct hg_target_ops *target)
 {
+	static bool has_exit_handler;
 	enum hg_status st;
 
+	if (!has_exit_handler)
+		has_exit_handler = atexit(at_exit) == 0;
 	if (drv.target) {
 		pr_err("the portable driver is open already, on target '%s'", drv.ops->name);
 		return HG_ERR_INVALID;
@@ -530,6 +542,9 @@ void hg_driver_close(void)
 			drv_ctx_end(drv.primary[i]);
 	while (hg_idmap_each(&drv.handles, first_library, &handle))
 		drv_cuLibraryUnload((CUlibrary)(uintptr_t)handle);
+	drv_codes_reap();
+	if (drv.abandoned)	/* and so it stays open, for as long as the process lives */
+		return;
 	drv_threads_forget();
 	drv.ops->queue_destroy(drv.service);
 	drv.service = NULL;

@@ -1,10 +1,13 @@
 /* driver_ctx.c - contexts, primary and created, and each thread's stack of them. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/msg.h"
 #include "replay/driver_priv.h"
 
 #define KNOWN_FLAGS CU_CTX_FLAGS_MASK
+#define END_TRIES 5000		/* half a second at least */
+#define END_TRY_NS 100000
 
 static void ctx_free(struct drv_obj *obj)
 {
@@ -101,6 +104,8 @@ enum hg_status drv_ctx_sync(struct drv_ctx *ctx)
 	struct drv_stream **stream;
 	size_t nr = 0, i = 0;
 
+	if (drv.exiting)
+		return HG_OK;
 	pthread_mutex_lock(&ctx->lock);
 	for (struct drv_stream *s = ctx->streams; s; s = s->next)
 		nr++;
@@ -142,6 +147,50 @@ static struct drv_obj *object_take(struct drv_ctx *ctx)
 	return obj;
 }
 
+/* True when all its work came to an end; queued work is dropped, but what runs cannot be stopped. */
+static bool work_ends(struct drv_ctx *ctx)
+{
+	for (int tries = 0; tries < END_TRIES; tries++) {
+		bool idle = true;
+
+		pthread_mutex_lock(&ctx->lock);
+		for (struct drv_stream *s = ctx->streams; s; s = s->next) {
+			drv.ops->queue_cancel(s->queue);
+			idle &= drv.ops->queue_is_idle(s->queue);
+		}
+		pthread_mutex_unlock(&ctx->lock);
+		if (idle)
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = END_TRY_NS }, NULL);
+	}
+	return false;
+}
+
+/* A kernel goes on running: what it may use stays for ever, out of reach of everyone else. */
+static void abandon(struct drv_ctx *ctx)
+{
+	struct drv_obj *obj;
+
+	pr_warn("a context ends while a kernel of it is still running; what it may use is kept");
+	atomic_store(&drv.abandoned, true);
+	for (obj = object_take(ctx); obj; obj = object_take(ctx)) {
+		void *kept = drv_obj_retire(obj, obj->kind);
+
+		(void)kept;
+		drv_obj_put(obj);
+	}
+	pthread_mutex_lock(&ctx->lock);
+	for (struct drv_stream *s = ctx->streams; s; s = s->next)
+		s->dying = true;
+	ctx->streams = NULL;
+	ctx->legacy = NULL;
+	pthread_mutex_unlock(&ctx->lock);
+	drv_mem_abandon_ctx(ctx);
+	atomic_store(&ctx->error, 0);
+	limits_reset(ctx);
+}
+
+/* As on a GPU, work that a context still has when it ends is not waited for. */
 void drv_ctx_end(struct drv_ctx *ctx)
 {
 	struct drv_stream *streams, *next;
@@ -149,8 +198,13 @@ void drv_ctx_end(struct drv_ctx *ctx)
 	CUresult r;
 
 	atomic_store(&ctx->alive, false);
-	if (drv_ctx_sync(ctx))
-		pr_warn("out of memory: cannot wait for the work of a context that ends");
+	if (drv.exiting)
+		return;
+	atomic_store(&ctx->error, CUDA_ERROR_CONTEXT_IS_DESTROYED);
+	if (!work_ends(ctx)) {
+		abandon(ctx);
+		return;
+	}
 	/* failures of its kernels are taken while its queues can still be told from others */
 	r = drv_ctx_error(ctx);
 	for (obj = object_take(ctx); obj; obj = object_take(ctx)) {

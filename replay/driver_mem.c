@@ -343,6 +343,7 @@ CUresult drv_mem_alloc(struct drv_ctx *ctx, uint64_t size, uint64_t align, uint6
 		/* a free that waits in a stream may be all that is in the way */
 		pthread_mutex_unlock(&drv.mem_lock);
 		st = drv_each_ctx(ctx_sync_each, NULL);
+		drv_codes_reap();
 		pthread_mutex_lock(&drv.mem_lock);
 		if (!st)
 			st = take_memory(a, align, wanted, &fresh);
@@ -386,8 +387,11 @@ bool drv_mem_find(uint64_t addr, struct drv_alloc *out)
 
 	pthread_mutex_lock(&drv.mem_lock);
 	found = hg_ivmap_find(&drv.allocs, addr, &iv);
-	if (found)
+	if (found) {
 		*out = *(const struct drv_alloc *)(uintptr_t)iv.value;
+		/* freed memory that a stream has not come to yet is still memory; an unloaded module's is not */
+		found = !out->dying || out->kind != HG_REGION_GLOBAL;
+	}
 	pthread_mutex_unlock(&drv.mem_lock);
 	return found;
 }
@@ -408,6 +412,13 @@ static struct drv_alloc *alloc_claim(uint64_t addr, enum hg_region_kind kind)
 	}
 	pthread_mutex_unlock(&drv.mem_lock);
 	return a;
+}
+
+void drv_mem_retire(struct drv_alloc *a)
+{
+	pthread_mutex_lock(&drv.mem_lock);
+	a->dying = true;
+	pthread_mutex_unlock(&drv.mem_lock);
 }
 
 static void alloc_unclaim(struct drv_alloc *a)
@@ -556,6 +567,24 @@ void drv_mem_end_ctx(struct drv_ctx *ctx)
 	} while (found);
 }
 
+static int abandon_alloc(const struct hg_iv *iv, void *arg)
+{
+	struct drv_alloc *a = (struct drv_alloc *)(uintptr_t)iv->value;
+
+	if (a->ctx == arg) {
+		a->dying = true;
+		a->ctx = NULL;		/* the reference stays, too */
+	}
+	return 0;
+}
+
+void drv_mem_abandon_ctx(struct drv_ctx *ctx)
+{
+	pthread_mutex_lock(&drv.mem_lock);
+	hg_ivmap_each(&drv.allocs, abandon_alloc, ctx);
+	pthread_mutex_unlock(&drv.mem_lock);
+}
+
 /* the calls */
 
 CUresult drv_cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
@@ -623,6 +652,8 @@ CUresult drv_cuMemFree_v2(CUdeviceptr ptr)
 	a = alloc_claim(ptr, HG_REGION_DEVICE);
 	if (!a)
 		return CUDA_ERROR_INVALID_VALUE;
+	if (drv.exiting)
+		return CUDA_SUCCESS;
 	st = drv_ctx_sync(a->ctx);
 	if (!st && a->ctx != ctx)
 		st = drv_ctx_sync(ctx);
@@ -675,6 +706,8 @@ static CUresult host_end(void *p, enum hg_region_kind kind, CUresult none)
 	a = alloc_claim((uintptr_t)p, kind);
 	if (!a)
 		return none;
+	if (drv.exiting)
+		return CUDA_SUCCESS;
 	st = drv_ctx_sync(a->ctx);
 	if (!st && a->ctx != ctx)
 		st = drv_ctx_sync(ctx);

@@ -275,6 +275,7 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 
 	if (!code || !text)
 		goto err_free;
+	drv_codes_reap();
 	code->refs = 1;
 	code->owner = m;
 	clock_gettime(CLOCK_MONOTONIC, &start);
@@ -317,20 +318,52 @@ err_free:
 	return r;
 }
 
-static enum hg_status sync_each(struct drv_ctx *ctx, void *arg)
+/*
+ * Code that was unloaded while kernels may still run: it goes when all is idle. Unloading itself never waits: the
+ * runtime unloads everything at exit, and an endless kernel must not keep the process.
+ */
+static pthread_mutex_t dying_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct drv_code *dying;
+
+static enum hg_status refuse_busy(struct drv_ctx *ctx, void *arg)
 {
+	enum hg_status st = HG_OK;
+
 	(void)arg;
-	return drv_ctx_sync(ctx);
+	pthread_mutex_lock(&ctx->lock);
+	for (struct drv_stream *s = ctx->streams; s && !st; s = s->next)
+		st = drv.ops->queue_is_idle(s->queue) ? HG_OK : HG_ERR_REFUSED;
+	pthread_mutex_unlock(&ctx->lock);
+	return st;
 }
 
-/* Kernels of it may be running, in any context. */
+void drv_codes_reap(void)
+{
+	struct drv_code *list, *next;
+
+	if (drv.exiting || drv.abandoned || drv_each_ctx(refuse_busy, NULL))
+		return;
+	pthread_mutex_lock(&dying_lock);
+	list = dying;
+	dying = NULL;
+	pthread_mutex_unlock(&dying_lock);
+	for (; list; list = next) {
+		next = list->next_dying;
+		vars_free(list);
+		drv_code_put(list);
+	}
+}
+
 static void code_end(struct drv_code *code)
 {
-	if (drv_each_ctx(sync_each, NULL))
-		pr_warn("out of memory: cannot wait for kernels of a module that is unloaded");
 	functions_end(code);
-	vars_free(code);
-	drv_code_put(code);
+	for (size_t i = 0; i < code->nr_vars; i++)
+		drv_mem_retire(code->vars[i]);
+	pthread_mutex_lock(&dying_lock);
+	code->next_dying = dying;
+	dying = code;
+	pthread_mutex_unlock(&dying_lock);
+	drv_codes_reap();
 }
 
 static void module_free(struct drv_obj *obj)

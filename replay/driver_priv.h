@@ -111,6 +111,7 @@ struct drv_code {
 	struct drv_alloc **vars;
 	struct drv_function **function;		/* one for each kernel, published; each holds a reference to this */
 	const void *owner;			/* the handle: CUmodule or CUlibrary */
+	struct drv_code *next_dying;
 };
 
 struct drv_module {		/* DRV_MODULE and DRV_LIBRARY */
@@ -168,6 +169,8 @@ struct drv {
 	struct drv_pool *pool[DRV_MAX_DEVICES];		/* current */
 	struct drv_pool *default_pool[DRV_MAX_DEVICES];
 	atomic_bool initialised;			/* cuInit */
+	atomic_bool exiting;				/* the process is: nothing is waited for or taken apart */
+	atomic_bool abandoned;				/* a kernel outlived its context: what it may use stays */
 	atomic_ullong next_id;
 
 	pthread_rwlock_t lock;		/* the registry and what objects lists hold */
@@ -236,9 +239,11 @@ void drv_mem_fini(void);
 CUresult drv_mem_alloc(struct drv_ctx *ctx, uint64_t size, uint64_t align, uint64_t wanted, enum hg_region_kind kind,
 		       struct drv_alloc **out) HG_MUST_CHECK;
 void drv_mem_free(struct drv_alloc *a);		/* nothing may use it any more */
+void drv_mem_retire(struct drv_alloc *a);	/* it is going to be freed: no longer part of the state */
 /* The allocation that contains the address, copied; false: none. */
 bool drv_mem_find(uint64_t addr, struct drv_alloc *out);
 void drv_mem_end_ctx(struct drv_ctx *ctx);	/* frees what was allocated in a context that ends */
+void drv_mem_abandon_ctx(struct drv_ctx *ctx);	/* keeps it, but nobody finds it any more */
 /* Takes the places given to this thread; the caller frees *out. */
 size_t drv_places_take(struct hg_place **out);
 uint64_t drv_place_take_addr(void);		/* of an allocation, 0: anywhere */
@@ -249,6 +254,7 @@ bool drv_host_ok(uint64_t addr, uint64_t size, bool write);
 
 /* driver_module.c */
 void drv_code_put(struct drv_code *code);
+void drv_codes_reap(void);			/* frees unloaded code if nothing can be running it any more */
 CUresult drv_libraries_reset(void) HG_MUST_CHECK;	/* their variables get their first values again */
 /* driver_func.c */
 CUresult drv_function_compile(struct drv_function *f, struct hg_target_kernel **out) HG_MUST_CHECK;

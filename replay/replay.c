@@ -243,6 +243,13 @@ const struct hg_replay_report *hg_replay_report(const struct hg_replay *r)
 	return &r->report;
 }
 
+static int unmap_registered(const struct hg_iv *iv, void *arg)
+{
+	(void)arg;
+	munmap((void *)iv->start, iv->size);
+	return 0;
+}
+
 void hg_replay_close(struct hg_replay *r)
 {
 	if (!r)
@@ -251,6 +258,8 @@ void hg_replay_close(struct hg_replay *r)
 		hg_driver_act_as(0);
 		hg_driver_close();
 	}
+	hg_ivmap_each(&r->registered, unmap_registered, NULL);
+	hg_ivmap_release(&r->registered);
 	hg_reserve_fini(&r->reserve);
 	hg_idmap_release(&r->ids);
 	for (uint64_t i = 0; i < r->report.nr_buffers; i++)

@@ -35,6 +35,7 @@ struct hg_replay {
 	uint64_t page;
 	uint64_t only_ctx;		/* handle of the one context that was ever made; 0: none or several */
 	unsigned int nr_ctxs;
+	struct hg_ivmap registered;	/* memory mapped for what the application registered */
 
 	/* the tail */
 	uint64_t expected;		/* number of the next record, if none is missing */

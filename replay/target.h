@@ -93,6 +93,8 @@ struct hg_target_ops {
 
 	bool (*queue_is_idle)(struct hg_queue *q);
 	enum hg_status (*queue_sync)(struct hg_queue *q);	/* waits for what was queued before the call */
+	/* Drops what is queued, and all later work, as after a failure; what runs goes on. */
+	void (*queue_cancel)(struct hg_queue *q);
 	/* Waits until at most `max` pieces of work are left in the queue. */
 	void (*queue_throttle)(struct hg_queue *q, uint32_t max);
 	/*

@@ -296,9 +296,6 @@ static uint64_t cpu_mark_time_ns(struct hg_mark *m)
 
 /* queues */
 
-/* Set when the process exits: what a kernel would need may be gone, so none is begun. */
-static atomic_bool exiting;
-
 static void take_note(struct hg_queue *q, const struct hg_fault *fault)
 {
 	struct hg_target *t = q->target;
@@ -334,8 +331,6 @@ static void run_launch(struct hg_queue *q, const struct work *w)
 	};
 	enum hg_status st;
 
-	if (atomic_load(&exiting))
-		return;
 	st = hg_grid_run(l->kernel->code, &g, &fault);
 	if (!st)
 		return;
@@ -566,6 +561,11 @@ static enum hg_status cpu_queue_sync(struct hg_queue *q)
 	return atomic_load(&q->failed) ? HG_ERR_FAULT : HG_OK;
 }
 
+static void cpu_queue_cancel(struct hg_queue *q)
+{
+	atomic_store(&q->failed, true);
+}
+
 static void cpu_queue_throttle(struct hg_queue *q, uint32_t max)
 {
 	pthread_mutex_lock(&q->lock);
@@ -783,35 +783,6 @@ static uint64_t memory_limit(void)
 	return bytes;
 }
 
-static struct hg_target *the_open_one;	/* for the exit handler */
-static pid_t opened_by;
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/*
- * Kernels may still be running when the process exits, as on a GPU; but here they run in memory that is
- * about to be taken apart. Those that run may end, within reason; none is begun. A destructor, not
- * atexit: the application's own exit handlers, registered before this library was opened, may launch kernels.
- */
-__attribute__((destructor)) static void at_exit(void)
-{
-	uint64_t deadline = now_ns() + 1000000000u;
-
-	if (!opened_by || getpid() != opened_by)	/* a forked child has neither the threads nor sane locks */
-		return;
-	atomic_store(&exiting, true);
-	pthread_mutex_lock(&open_lock);
-	if (the_open_one) {
-		struct hg_target *t = the_open_one;
-
-		pthread_mutex_lock(&t->queues_lock);
-		for (struct hg_queue *q = t->queues; q; q = q->next_queue)
-			while (!cpu_queue_is_idle(q) && now_ns() < deadline)
-				nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
-		pthread_mutex_unlock(&t->queues_lock);
-	}
-	pthread_mutex_unlock(&open_lock);
-}
-
 static enum hg_status cpu_open(struct hg_target **out)
 {
 	struct hg_target *t = calloc(1, sizeof(*t));
@@ -842,10 +813,6 @@ static enum hg_status cpu_open(struct hg_target **out)
 	t->info.keeps_addresses = true;
 	t->info.host_access = true;
 
-	pthread_mutex_lock(&open_lock);
-	the_open_one = t;
-	opened_by = getpid();
-	pthread_mutex_unlock(&open_lock);
 	*out = t;
 	return HG_OK;
 }
@@ -856,10 +823,6 @@ static void cpu_close(struct hg_target *t)
 
 	if (!t)
 		return;
-	pthread_mutex_lock(&open_lock);
-	if (the_open_one == t)
-		the_open_one = NULL;
-	pthread_mutex_unlock(&open_lock);
 	while (t->queues)
 		cpu_queue_destroy(t->queues);
 	hg_grid_shutdown();
@@ -906,6 +869,7 @@ const struct hg_target_ops hg_target_cpu = {
 	.mark_time_ns = cpu_mark_time_ns,
 	.queue_is_idle = cpu_queue_is_idle,
 	.queue_sync = cpu_queue_sync,
+	.queue_cancel = cpu_queue_cancel,
 	.queue_throttle = cpu_queue_throttle,
 	.fault = cpu_fault,
 	.read = cpu_read,

@@ -413,6 +413,8 @@ static int run(const struct command *c, char **argv)
 	rest = names;
 	for (name = strsep(&rest, ","); name; name = strsep(&rest, ",")) {
 		st = replay_on(log, c, hg_target_by_name(name), argv, reports);
+		if (st == HG_ERR_NOMEM)		/* the one status that comes without a message */
+			pr_err("%s", hg_status_text(st));
 		if (!worst)
 			worst = st;
 	}
