@@ -12,7 +12,8 @@
 
 /*
  * The programs know nothing of checkpoints. Each one
- *  - does its work in rounds (--rounds N), many launches long;
+ *  - does its work in rounds (--rounds N), many launches long, and says how far it is twenty times ("ROUND r");
+ *  - rests a while in each round where --pace MICROSECONDS asks for it, as programs do that wait for input;
  *  - prints a line "BUFFER name address bytes" for each device buffer, once they exist;
  *  - where --hold FILE@ROUND asks for it (several times if wished), waits after that round with
  *    nothing in flight: creates FILE and goes on when someone has removed it;
@@ -23,6 +24,7 @@
 
 static struct {
 	int rounds;
+	int pace_us;
 	int nr_holds;
 	struct {
 		const char *file;
@@ -44,6 +46,8 @@ static inline void app_args(int argc, char **argv, int rounds)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--rounds") && i + 1 < argc) {
 			app.rounds = atoi(argv[++i]);
+		} else if (!strcmp(argv[i], "--pace") && i + 1 < argc) {
+			app.pace_us = atoi(argv[++i]);
 		} else if (!strcmp(argv[i], "--image") && i + 1 < argc) {
 			app.image = argv[++i];
 		} else if (!strcmp(argv[i], "--hold") && i + 1 < argc && app.nr_holds < APP_MAX_HOLDS) {
@@ -55,7 +59,7 @@ static inline void app_args(int argc, char **argv, int rounds)
 				*at = '\0';
 			app.nr_holds++;
 		} else {
-			fprintf(stderr, "usage: %s [--rounds N] [--hold FILE[@ROUND]]...\n", argv[0]);
+			fprintf(stderr, "usage: %s [--rounds N] [--pace US] [--hold FILE[@ROUND]]...\n", argv[0]);
 			exit(2);
 		}
 	}
@@ -72,8 +76,20 @@ static inline void app_buffer(const char *name, const void *device, size_t bytes
 	printf("BUFFER %s 0x%llx %zu\n", name, (unsigned long long)(uintptr_t)device, bytes);
 }
 
-static inline int app_hold_due(int round)
+static inline int app_says_round(int round)
 {
+	return app.rounds < 20 || round % (app.rounds / 20) == 0;
+}
+
+/* Something has to be done before this round, with nothing in flight. Called once in each round. */
+static inline int app_stops(int round)
+{
+	const struct timespec pace = { app.pace_us / 1000000, app.pace_us % 1000000 * 1000l };
+
+	if (app.pace_us)
+		nanosleep(&pace, NULL);
+	if (app_says_round(round))
+		return 1;
 	for (int i = 0; i < app.nr_holds; i++)
 		if (app.hold[i].round == round)
 			return 1;
@@ -81,10 +97,12 @@ static inline int app_hold_due(int round)
 }
 
 /* The caller has synchronised. */
-static inline void app_hold(int round)
+static inline void app_stop(int round)
 {
 	const struct timespec tick = { 0, 2000000 };
 
+	if (app_says_round(round))
+		printf("ROUND %d\n", round);
 	for (int i = 0; i < app.nr_holds; i++) {
 		FILE *f;
 
@@ -166,9 +184,9 @@ static inline int app_pass(uint64_t sum)
 
 #define APP_ROUND(round)                                                                           \
 	do {                                                                                       \
-		if (app_hold_due(round)) {                                                         \
+		if (app_stops(round)) {                                                            \
 			CU(cudaDeviceSynchronize());                                               \
-			app_hold(round);                                                           \
+			app_stop(round);                                                           \
 		}                                                                                  \
 	} while (0)
 

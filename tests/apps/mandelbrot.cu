@@ -80,7 +80,7 @@ int main(int argc, char **argv)
 	static uint32_t got[W * H], want[W * H];
 	uint32_t *image;
 
-	app_args(argc, argv, 220);
+	app_args(argc, argv, 100);
 	CU(cudaMalloc(&image, sizeof(got)));
 	app_buffer("image", image, sizeof(got));
 	CU(cudaMemset(image, 0, sizeof(got)));

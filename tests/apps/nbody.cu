@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 	uint32_t seed = 7;
 	uint64_t sum = 0;
 
-	app_args(argc, argv, 900);
+	app_args(argc, argv, 400);
 	for (int i = 0; i < BODIES; i++) {
 		p[i].x = x[i][0] = app_random_float(&seed);
 		p[i].y = x[i][1] = app_random_float(&seed);

@@ -162,9 +162,9 @@ int main(int argc, char **argv)
 				  CU_LAUNCH_PARAM_BUFFER_SIZE, &block_size, CU_LAUNCH_PARAM_END };
 		void *params[] = { &x, &n };
 
-		if (app_hold_due(r)) {
+		if (app_stops(r)) {
 			DRV(cuCtxSynchronize());
-			app_hold(r);
+			app_stop(r);
 		}
 		DRV(cuLaunchKernel(stir, (N + 127) / 128, 1, 1, 128, 1, 1, 0, NULL, params, NULL));
 		DRV(cuLaunchKernel(reverse, (N + 63) / 64, 1, 1, 64, 1, 1, 0, NULL, NULL, extra));

@@ -9,10 +9,16 @@ __global__ void saxpy(float a, const float *x, float *y, int n)
 		y[i] = fmaf(a, x[i], 0.75f * y[i]);
 }
 
-__global__ void blend(float *x, const float *y, int n)
+__global__ void blend(float *x, const float *y, float push, int n)
 {
 	for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
-		x[i] = fmaf(0.25f, y[i], 0.5f * x[i]);
+		x[i] = fmaf(0.25f, y[i], fmaf(0.5f, x[i], push));
+}
+
+// Keeps the vectors from settling.
+static float push(int round, int s)
+{
+	return (float)((round * 7 + s * 3) % 101 - 50) / 64.0f;
 }
 
 int main(int argc, char **argv)
@@ -63,7 +69,7 @@ int main(int argc, char **argv)
 		}
 		for (int s = 0; s < STREAMS; s++) {
 			CU(cudaStreamWaitEvent(stream[s], added[(s + 1) % STREAMS], 0));
-			blend<<<16, 128, 0, stream[s]>>>(x[s], y[(s + 1) % STREAMS], n);
+			blend<<<16, 128, 0, stream[s]>>>(x[s], y[(s + 1) % STREAMS], push(r, s), n);
 			APP_LAUNCHED();
 			CU(cudaEventRecord(blended[s], stream[s]));
 		}
@@ -86,7 +92,7 @@ int main(int argc, char **argv)
 			for (int s = 0; s < STREAMS; s++)
 				vy[s] = fmaf(r & 1 ? -0.5f : 0.625f, vx[s], 0.75f * vy[s]);
 			for (int s = 0; s < STREAMS; s++)
-				vx[s] = fmaf(0.25f, vy[(s + 1) % STREAMS], 0.5f * vx[s]);
+				vx[s] = fmaf(0.25f, vy[(s + 1) % STREAMS], fmaf(0.5f, vx[s], push(r, s)));
 		}
 		for (int s = 0; s < STREAMS; s++) {
 			rx[s * n + i] = vx[s];

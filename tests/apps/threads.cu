@@ -68,11 +68,11 @@ static void work(int me)
 	snprintf(name, sizeof(name), "y%d", me);
 	app_buffer(name, y, N * 4);
 	for (int r = 0; r < app.rounds; r++) {
-		if (app_hold_due(r)) {
+		if (app_stops(r)) {
 			TRY(cudaStreamSynchronize(stream));
 			pthread_barrier_wait(&barrier);
 			if (!me)
-				app_hold(r);
+				app_stop(r);
 			pthread_barrier_wait(&barrier);
 		}
 		mix<<<(N + 127) / 128, 128, 0, stream>>>(x, N, (uint32_t)(r * THREADS + me));

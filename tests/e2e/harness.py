@@ -94,6 +94,7 @@ class Program:
         self.buffers = {}
         self.lines = []
         self.first_buffer = threading.Event()
+        self.round = -1
         self.started = time.monotonic()
         environment = dict(os.environ, HGSHIM_LOG=log, **(env or {}))
         command = [path or os.path.join(BUILD, "apps", name), *map(str, args)]
@@ -112,6 +113,8 @@ class Program:
             if match:
                 self.buffers[match.group(1)] = (int(match.group(2), 16), int(match.group(3)))
                 self.first_buffer.set()
+            elif line.startswith("ROUND "):
+                self.round = int(line.split()[1])
 
     @property
     def pid(self):
@@ -130,6 +133,16 @@ class Program:
         while not self.first_buffer.wait(0.01):
             if not self.is_running() or time.monotonic() > end:
                 raise Failed(f"'{self.name}' did not get as far as its buffers: {self.describe()}")
+
+    def wait_round(self, number, limit=120):
+        """Until it has said that it is in this round."""
+        end = time.monotonic() + limit * PATIENCE
+        while self.round < number:
+            if not self.is_running() and not self.reader.is_alive():
+                raise Failed(f"'{self.name}' ended before round {number}: {self.describe()}")
+            if time.monotonic() > end:
+                raise Failed(f"'{self.name}' did not get to round {number} in time")
+            time.sleep(0.001)
 
     def wait_file(self, path, limit=120):
         end = time.monotonic() + limit * PATIENCE
@@ -168,6 +181,9 @@ class Program:
         expect(status == 0 and self.lines and self.lines[-1].startswith("PASS "),
                f"'{self.name}' failed: {self.describe()}")
         return self.lines[-1].split()[1]
+
+    def has_passed(self):
+        return bool(self.lines) and self.lines[-1].startswith("PASS ")
 
     def memory(self):
         """Its device buffers, read from outside; the program must be held."""
