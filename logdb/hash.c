@@ -1,6 +1,6 @@
 /* hash.c - content hashes: XXH3, with the widest instructions that the processor has. */
 #define NAME(x) x##_base
-#include "logdb/hash_impl.h"
+#include "logdb/hash_impl.inc"
 
 static const struct hg_hash_ops *ops(void)
 {

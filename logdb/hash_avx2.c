@@ -15,7 +15,7 @@
 #endif
 #define XXH_VECTOR 2	/* XXH_AVX2, which is not defined yet */
 #define NAME(x) x##_avx2
-#include "logdb/hash_impl.h"
+#include "logdb/hash_impl.inc"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
