@@ -83,10 +83,9 @@ dlopen_fn hg_dlopen_choose(const char *path)
  * promises no tail call.
  */
 #ifdef __x86_64__
-__attribute__((naked, visibility("protected"))) void *dlopen(const char *path, int flags)
+__attribute__((naked, visibility("protected"))) void *dlopen(const char *path __attribute__((unused)),
+							    int flags __attribute__((unused)))
 {
-	(void)path;
-	(void)flags;
 	__asm__("endbr64\n\t"
 		"pushq %rdi\n\t"
 		"pushq %rsi\n\t"
