@@ -134,12 +134,21 @@ Test(target_cpu, small_copy_does_not_overtake_what_was_queued_before)
 	hg_target_cpu.close(t);
 }
 
+static void wait_for_door(void *arg)
+{
+	atomic_bool *open = arg;
+
+	while (!*open)
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+}
+
 Test(target_cpu, queue_waits_for_the_recording_that_was_the_last_when_it_was_told_to)
 {
 	struct hg_target *t = open_cpu();
 	struct hg_queue *a = new_queue(t), *b = new_queue(t);
 	struct order order = { .lock = PTHREAD_MUTEX_INITIALIZER };
-	struct step first = { &order, 1, 10000 }, second = { &order, 2, 0 }, third = { &order, 3, 50000 };
+	struct step first = { &order, 1, 10000 }, second = { &order, 2, 0 }, third = { &order, 3, 0 };
+	atomic_bool door = false;
 	struct hg_mark *mark;
 
 	cr_assert_eq(hg_target_cpu.mark_create(t, &mark), HG_OK);
@@ -149,12 +158,14 @@ Test(target_cpu, queue_waits_for_the_recording_that_was_the_last_when_it_was_tol
 	cr_assert_eq(hg_target_cpu.mark_wait(b, mark), HG_OK);
 	cr_assert_eq(hg_target_cpu.host_func(b, take_step, &second), HG_OK);
 	/* recorded again: b does not wait for this one */
+	cr_assert_eq(hg_target_cpu.host_func(a, wait_for_door, &door), HG_OK);
 	cr_assert_eq(hg_target_cpu.host_func(a, take_step, &third), HG_OK);
 	cr_assert_eq(hg_target_cpu.mark_record(a, mark), HG_OK);
 	cr_assert_eq(hg_target_cpu.queue_sync(b), HG_OK);
 	cr_assert_eq(order.next, 2);
 	cr_assert_eq(order.seen[0], 1);
 	cr_assert_eq(order.seen[1], 2);
+	door = true;
 	cr_assert_eq(hg_target_cpu.mark_sync(mark), HG_OK);
 	cr_assert_eq(order.next, 3);
 	/* a mark may go while it is pending */
