@@ -24,6 +24,7 @@ struct check {
 };
 
 static void problem(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void sink(enum hg_msg_level level, const char *line, void *arg);
 
 static void problem(struct check *c, const char *fmt, ...)
 {
@@ -34,7 +35,10 @@ static void problem(struct check *c, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	c->nr_problems++;
+	/* the caller may print: that is no further problem */
+	hg_msg_sink_set(NULL, NULL);
 	c->problem(text, c->arg);
+	hg_msg_sink_set(sink, c);
 }
 
 /* What the reader would print about damage is a problem here. */
