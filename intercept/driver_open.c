@@ -69,6 +69,11 @@ static void *open_self(const char *path, int flags)
 	return hg_real_dlopen(self.dli_fname, flags);
 }
 
+void hg_stay_loaded(void)
+{
+	(void)open_self(NULL, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 /* What dlopen below jumps to. Not static: named in its assembly. */
 __attribute__((visibility("hidden"), used)) dlopen_fn hg_dlopen_choose(const char *path);
 

@@ -2,13 +2,11 @@
 #define _GNU_SOURCE
 #include "intercept/gate.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <stddef.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -62,16 +60,14 @@ static void thread_gone(void *arg)
 	atomic_store_explicit(&t->used, 0, memory_order_release);
 }
 
-bool hg_gate_init(void)
+void hg_gate_init(void)
 {
 	/* where the kernel cannot wipe the page, the handler of pthread_atfork clears the word */
 	(void)madvise(&hg_gate, sizeof(hg_gate), MADV_WIPEONFORK);
 	/* refused by old kernels and by the filters of some containers: then the fast side fences */
 	has_membarrier = !hg_fault("gate.membarrier") && sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+	/* a program may have used all keys up: then the state of threads that end is not used again */
 	has_key = pthread_key_create(&thread_key, thread_gone) == 0;
-	if (!has_key)
-		pr_err("cannot watch for the end of threads: %s", strerror(EAGAIN));
-	return has_key;
 }
 
 static struct hg_thread *thread_claim(void)

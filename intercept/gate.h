@@ -47,8 +47,8 @@ extern struct hg_gate_page hg_gate;
 extern __thread struct hg_thread *hg_tls __attribute__((tls_model("initial-exec")));
 extern __thread bool hg_tls_per_thread __attribute__((tls_model("initial-exec")));
 
-/* Once, at the first CUDA call; the word stays HG_GATE_NONE. False with a message: no memory. */
-bool hg_gate_init(void);
+/* Once, at the first CUDA call; the word stays HG_GATE_NONE. */
+void hg_gate_init(void);
 /* Opens it for the first time, or again. */
 void hg_gate_open(void);
 /*

@@ -433,7 +433,7 @@ CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData)
 		*c = (struct callback){ .fn = fn, .arg = userData };
 		r = f.real->cuLaunchHostFunc(hStream, run_host_func, c);
 	} else {
-		r = fn ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+		r = f.real->cuLaunchHostFunc(hStream, fn, userData);
 	}
 	if (r != CUDA_SUCCESS)
 		free(c);
@@ -458,7 +458,7 @@ CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void *
 		*c = (struct callback){ .stream_fn = callback, .arg = userData };
 		r = f.real->cuStreamAddCallback(hStream, run_stream_callback, c, flags);
 	} else {
-		r = callback ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+		r = f.real->cuStreamAddCallback(hStream, callback, userData, flags);
 	}
 	if (r != CUDA_SUCCESS)
 		free(c);

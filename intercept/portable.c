@@ -1,7 +1,9 @@
 /* portable.c - the executor that is libhgshim-engine.so, opened when the first CUDA call is made. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,26 +14,54 @@
 static const struct hg_engine *engine;
 static const char *engine_target;
 
+/*
+ * The path of this library. The loader keeps the name that it was given, perhaps one that is relative to
+ * a directory which the program has left since; the kernel knows the file.
+ */
+static bool own_path(char path[PATH_MAX])
+{
+	uintptr_t here = (uintptr_t)own_path, start, end;
+	char line[PATH_MAX + 128];
+	bool found = false;
+	Dl_info self;
+	FILE *f;
+	int at;
+
+	if (dladdr((void *)own_path, &self) && self.dli_fname && self.dli_fname[0] == '/') {
+		snprintf(path, PATH_MAX, "%s", self.dli_fname);
+		return true;
+	}
+	f = fopen("/proc/self/maps", "re");
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %*s %*s %*s %n", &start, &end, &at) < 2)
+			continue;
+		found = here >= start && here < end && line[at] == '/';
+		if (found)
+			snprintf(path, PATH_MAX, "%s", line + at);
+	}
+	fclose(f);
+	return found;
+}
+
 /* Beside this library: the build folder, or where both were installed. */
 static enum hg_status engine_path(char path[PATH_MAX])
 {
 	static const char name[] = "libhgshim-engine.so";
-	const char *slash;
-	Dl_info self;
+	size_t folder;
 
-	if (!dladdr((void *)engine_path, &self) || !self.dli_fname) {
+	if (!own_path(path)) {
 		pr_err("cannot find out where libhgshim.so lies");
 		return HG_ERR_NOTFOUND;
 	}
-	slash = strrchr(self.dli_fname, '/');
-	if (!slash) {
-		snprintf(path, PATH_MAX, "%s", name);
-		return HG_OK;
-	}
-	if (snprintf(path, PATH_MAX, "%.*s/%s", (int)(slash - self.dli_fname), self.dli_fname, name) >= PATH_MAX) {
-		pr_err("cannot open '%s': its path is too long", name);
+	folder = (size_t)(strrchr(path, '/') + 1 - path);
+	if (folder + sizeof(name) > PATH_MAX) {
+		pr_err("cannot open '%s' in '%s': the path is too long", name, path);
 		return HG_ERR_INVALID;
 	}
+	memcpy(path + folder, name, sizeof(name));
 	return HG_OK;
 }
 

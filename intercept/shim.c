@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "intercept/shim.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -92,15 +91,6 @@ static void forked_child(void)
 	}
 }
 
-/* A handle opened with dlopen may be closed, while threads and pointers of hgshim stay. */
-static void stay_loaded(void)
-{
-	Dl_info self;
-
-	if (dladdr((void *)stay_loaded, &self) && self.dli_fname)
-		(void)hg_real_dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
 /* A recording that cannot start costs a message and the checkpoints, never the program. */
 static void start_recording(void)
 {
@@ -134,10 +124,9 @@ static CUresult init_locked(unsigned int flags)
 	r = hg_real[0].cuInit(flags);
 	if (r != CUDA_SUCCESS)
 		return r;
-	if (!hg_gate_init())
-		return CUDA_ERROR_OUT_OF_MEMORY;
+	hg_gate_init();
 	pthread_atfork(NULL, NULL, forked_child);
-	stay_loaded();
+	hg_stay_loaded();
 	start_recording();
 	is_open = true;
 	hg_gate_open();

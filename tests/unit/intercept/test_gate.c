@@ -16,7 +16,7 @@ static void sleep_ms(long ms)
 
 static void setup(void)
 {
-	cr_assert(hg_gate_init());
+	hg_gate_init();
 	hg_gate_open();
 }
 
@@ -31,7 +31,7 @@ Test(gate, lets_nobody_in_before_it_was_opened)
 	bool nested;
 
 	cr_expect_not(enter(&t, &nested));
-	cr_assert(hg_gate_init());
+	hg_gate_init();
 	cr_expect_not(enter(&t, &nested), "initialised is not yet open");
 	hg_gate_open();
 	cr_assert(enter(&t, &nested));

@@ -248,7 +248,7 @@ static void setup_calls(enum hg_calls_mode calls)
 	hg_shim_use(&fake, "fake");
 	hg_record_init(&cfg);
 	cr_assert_eq(hg_recorder_start(&cfg, &hg_shim_recorder), HG_OK);
-	cr_assert(hg_gate_init());
+	hg_gate_init();
 	hg_gate_open();
 }
 
