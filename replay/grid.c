@@ -291,7 +291,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		f->spill = at + job->frame_bytes;
 		f->local = f->spill + job->spill_bytes;
 		at += job->frame_bytes + job->spill_bytes + job->local_bytes;
-		b->warp[w] = (struct warp){ .frame = f, .runnable = true };
+		b->warp[w] = (struct warp){ .frame = f, .runnable = true, .in_free = g->any_order };
 	}
 }
 
@@ -310,8 +310,8 @@ static enum hg_cpu_yield warp_run(struct job *job, struct block *b, struct warp 
 	do {
 		hg_cpu_entry entry;
 
-		/* at its end a warp's frame says what it was told last: a yield point belongs to its variant */
-		w->in_free = f->resume == HG_CPU_LANES || (w->in_free && f->resume >= HG_CPU_POINT);
+		/* a yield point belongs to its variant, and from this one there is no way back */
+		w->in_free |= f->resume == HG_CPU_LANES;
 		entry = w->in_free ? hg_cpu_kernel_free_entry(job->kernel) : hg_cpu_kernel_entry(job->kernel);
 		if (!entry)
 			return HG_CPU_DEADLOCK;

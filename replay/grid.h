@@ -16,6 +16,7 @@ struct hg_grid {
 	const void *params;		/* the kernel's parameter block, param_bytes of it; read while the grid runs */
 	const uint64_t *var_addr;	/* where the module's variables live; may be NULL if it has none */
 	uint64_t id;			/* %gridid */
+	bool any_order;			/* warps begin in the variant that runs lanes in any order: the results are the same */
 };
 
 /*

@@ -269,7 +269,7 @@ static LLVMValueRef bfe(struct emit *e)
 	LLVMValueRef len = band(e, emit_src(e, 2, 32), emit_const(e, 32, 255)), top, mask;
 
 	mask = LLVMBuildNot(e->b, shift(e, emit_const(e, bits, UINT64_MAX), len, IR_shl, false), "");
-	r = band(e, shift(e, a, pos, IR_shr, false), mask);
+	r = band(e, shift(e, a, pos, IR_shr, is_signed(e)), mask);
 	if (!is_signed(e))
 		return r;
 	/* the sign is the field's top bit, or the operand's where the field reaches past it */
