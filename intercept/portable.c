@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/msg.h"
@@ -27,10 +28,9 @@ static bool own_path(char path[PATH_MAX])
 	FILE *f;
 	int at;
 
-	if (dladdr((void *)own_path, &self) && self.dli_fname && self.dli_fname[0] == '/') {
-		snprintf(path, PATH_MAX, "%s", self.dli_fname);
+	/* it may have been opened through a link named libcuda.so.1: the engine lies beside the file itself */
+	if (dladdr((void *)own_path, &self) && self.dli_fname && self.dli_fname[0] == '/' && realpath(self.dli_fname, path))
 		return true;
-	}
 	f = fopen("/proc/self/maps", "re");
 	if (!f)
 		return false;
