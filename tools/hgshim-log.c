@@ -365,6 +365,9 @@ static int each_frame(uint64_t pc, const char *text, void *arg)
 {
 	struct frames *f = arg;
 
+	/* the wrapper's own frames say nothing about who called */
+	if (text && strstr(text, " (libhgshim.so)"))
+		return 0;
 	if (f->json) {
 		json_t *j = json_object();
 
