@@ -11,8 +11,7 @@ static const struct ptx_command commands[] = {
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
 	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N] FILE", "the machine code of the CPU target" },
 	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N] FILE", "the LLVM IR of the CPU target" },
-	{ "run", ptx_cmd_run, "[--kernel NAME] [--grid X,Y,Z] [--block X,Y,Z] [--shared N] [--tier N] FILE ARGUMENT…",
-	  "run a kernel on the CPU target; an argument is a number, or buf:BYTES[:u32|:f32]" },
+	{ "run", ptx_cmd_run, "[OPTIONS] FILE ARGUMENT…", "run a kernel on the CPU target; docs/cpu-target.md" },
 };
 
 static void usage(FILE *f)
