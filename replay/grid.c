@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "replay/grid.h"
 
+#include <emmintrin.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -95,18 +96,26 @@ static uint32_t popcount(uint32_t v)
 	return (uint32_t)__builtin_popcount(v);
 }
 
+/* The lanes whose element of a frame's array has this value. */
+static uint32_t lanes_with(const uint32_t array[HG_WARP], uint32_t value)
+{
+	const __m128i v = _mm_set1_epi32((int)value);
+	uint32_t at = 0;
+
+	for (unsigned int i = 0; i < HG_WARP; i += 4) {
+		__m128i is = _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(array + i)), v);
+
+		at |= (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(is)) << i;
+	}
+	return at;
+}
+
 /* The lanes of a warp that wait at a barrier. */
 static uint32_t lanes_at(const struct hg_cpu_frame *f, uint32_t id)
 {
-	uint32_t at = 0;
+	uint32_t waiting = f->waiting & f->alive;
 
-	for (uint32_t left = f->waiting & f->alive; left; left &= left - 1) {
-		uint32_t lane = (uint32_t)__builtin_ctz(left);
-
-		if (f->barrier[lane] == id)
-			at |= UINT32_C(1) << lane;
-	}
-	return at;
+	return waiting ? lanes_with(f->barrier, id) & waiting : 0;
 }
 
 /* A whole warp counts as 32 threads, also where its block is not a multiple of 32 or some lanes have exited. */
@@ -190,14 +199,11 @@ static bool release_complete(struct block *b)
 			if (id >= NR_BARRIERS)
 				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
 			lanes = lanes_at(f, id);
-			for (uint32_t all = lanes; all; all &= all - 1) {
-				uint32_t count = f->count[__builtin_ctz(all)];
-
-				if (ids & UINT32_C(1) << id && need[id] != count)
-					hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
-				ids |= UINT32_C(1) << id;
-				need[id] = count;
-			}
+			if ((ids & UINT32_C(1) << id && need[id] != f->count[lane]) ||
+			    lanes & ~lanes_with(f->count, f->count[lane]))
+				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
+			ids |= UINT32_C(1) << id;
+			need[id] = f->count[lane];
 			wait[id] += popcount(lanes);
 			have[id] += counted(f, lanes);
 			left &= ~lanes;
