@@ -276,11 +276,36 @@ static LLVMTypeRef reg_type(struct emit *e, ir_reg r)
 	return reg_is_vector(e, r) ? LLVMVectorType(t, HG_WARP) : t;
 }
 
+/*
+ * A register that crosses blocks. Where lanes run in any order, nearly every block can follow nearly every
+ * other: registers stay in the spill area there, since as values they would meet in thousands of phis.
+ */
+static LLVMValueRef slot_load(struct emit *e, ir_reg r)
+{
+	LLVMValueRef v;
+
+	if (!e->info->free_order)
+		return LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
+	if (e->fn->reg_type[r] != IR_PRED)
+		return emit_load(e, reg_type(e, r), e->slot[r], reg_is_vector(e, r) ? 64 : 4);
+	v = emit_load(e, emit_scalar_int(e, 32), e->slot[r], 4);
+	return reg_is_vector(e, r) ? emit_bits_lane(e, v) : emit_resize(e, v, 1, false);
+}
+
+static void slot_store(struct emit *e, ir_reg r, LLVMValueRef v)
+{
+	if (!e->info->free_order)
+		LLVMBuildStore(e->b, v, e->slot[r]);
+	else if (e->fn->reg_type[r] == IR_PRED)
+		emit_store(e, emit_lane_bits(e, v), e->slot[r], 4);
+	else
+		emit_store(e, v, e->slot[r], emit_is_vector(v) ? 64 : 4);
+}
+
 static LLVMValueRef reg_get(struct emit *e, ir_reg r)
 {
 	if (!e->cur[r]) {
-		e->cur[r] = e->slot[r] ? LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "") :
-					 LLVMConstNull(reg_type(e, r));
+		e->cur[r] = e->slot[r] ? slot_load(e, r) : LLVMConstNull(reg_type(e, r));
 		e->touched[e->nr_touched++] = r;
 	}
 	return e->cur[r];
@@ -303,9 +328,8 @@ static void regs_flush(struct emit *e)
 
 		if (e->dirty[r] && e->slot[r]) {
 			if (reg_is_vector(e, r) && e->info->parted[e->block] && emit_has(e->info->keep[e->block], r))
-				v = emit_select(e, e->mask_now, v,
-						LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], ""));
-			LLVMBuildStore(e->b, v, e->slot[r]);
+				v = emit_select(e, e->mask_now, v, slot_load(e, r));
+			slot_store(e, r, v);
 		}
 		e->dirty[r] = false;
 		e->cur[r] = NULL;
@@ -609,6 +633,8 @@ static bool needed(const struct emit *e, ir_reg r, uint32_t target, uint32_t blo
 
 static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full)
 {
+	if (e->info->free_order)
+		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (needed(e, r, target, block))
 			reg_save(e, r, full);
@@ -616,6 +642,8 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 
 static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 {
+	if (e->info->free_order)
+		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (needed(e, r, target, block))
 			reg_restore(e, r);
@@ -744,11 +772,8 @@ static void jump_ordered(struct emit *e, uint32_t target)
 
 /* ---- lanes in any order ---- */
 
-static void save_all(struct emit *e)
+static void save_lanes(struct emit *e)
 {
-	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (e->slot[r])
-			reg_save(e, r, true);
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
 	frame_set(e, offsetof(struct hg_cpu_frame, waiting), get32(e, e->waiting));
 	frame_set(e, offsetof(struct hg_cpu_frame, blocked), get32(e, e->blocked));
@@ -764,7 +789,7 @@ static void spin_free(struct emit *e, uint32_t target)
 	LLVMBuildCondBr(e->b, is_zero(e, left), out, on);
 	LLVMPositionBuilderAtEnd(e->b, out);
 	frame_pc(e, get32(e, e->exec), target);
-	save_all(e);
+	save_lanes(e);
 	frame_set(e, offsetof(struct hg_cpu_frame, stuck), emit_i32(e, 0));
 	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 1));
 	yield(e, HG_CPU_SPIN);
@@ -801,7 +826,7 @@ static void emit_sched(struct emit *e)
 	LLVMPositionBuilderAtEnd(e->b, none);
 	LLVMBuildCondBr(e->b, is_zero(e, get32(e, e->alive)), e->done, wait);
 	LLVMPositionBuilderAtEnd(e->b, wait);
-	save_all(e);
+	save_lanes(e);
 	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
 	LLVMBuildRet(e->b, emit_select(e, is_zero(e, get32(e, e->waiting)), emit_i32(e, HG_CPU_DEADLOCK),
 				       emit_i32(e, HG_CPU_BARRIER)));
@@ -837,9 +862,6 @@ static void emit_resume_lanes(struct emit *e)
 	LLVMValueRef ready, above, lane, pc, at;
 
 	LLVMPositionBuilderAtEnd(e->b, e->resume_lanes);
-	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (e->slot[r])
-			reg_restore(e, r);
 	set32(e, e->waiting, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, waiting)), 4));
 	set32(e, e->blocked, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, blocked)), 4));
 	ready = LLVMBuildAnd(e->b, get32(e, e->alive),
@@ -1041,8 +1063,8 @@ static void barrier_result(struct emit *e, LLVMValueRef value, LLVMValueRef mask
 	if (e->fn->reg_type[r] == IR_PRED)
 		value = LLVMBuildICmp(e->b, LLVMIntNE, value, emit_const(e, 32, 0), "");
 	if (mask)
-		value = emit_select(e, emit_bits_lane(e, mask), value, LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], ""));
-	LLVMBuildStore(e->b, value, e->slot[r]);
+		value = emit_select(e, emit_bits_lane(e, mask), value, slot_load(e, r));
+	slot_store(e, r, value);
 }
 
 static LLVMValueRef red_alone(struct emit *e, LLVMValueRef pred)
@@ -1292,13 +1314,9 @@ static void emit_prologue(struct emit *e)
 
 	e->entry = emit_bb(e, "entry");
 	LLVMPositionBuilderAtEnd(e->b, e->entry);
-	for (uint32_t r = 0; r < e->fn->nr_regs; r++) {
-		if (!e->info->crosses[r])
-			continue;
-		e->slot[r] = LLVMBuildAlloca(e->b, reg_type(e, r), "");
-		if (emit_has(e->info->live_in[0], r))
-			LLVMBuildStore(e->b, LLVMConstNull(reg_type(e, r)), e->slot[r]);
-	}
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (e->info->crosses[r])
+			e->slot[r] = e->info->free_order ? spill_at(e, r) : LLVMBuildAlloca(e->b, reg_type(e, r), "");
 	for (int i = 0; i < 4; i++) {
 		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 1024), "");
 		LLVMSetAlignment(e->buf[i], 64);
@@ -1333,6 +1351,9 @@ static void emit_prologue(struct emit *e)
 					   start, 2);
 	LLVMAddCase(e->resume_switch, emit_i32(e, HG_CPU_LANES), e->resume_lanes);
 	LLVMPositionBuilderAtEnd(e->b, start);
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (e->slot[r] && emit_has(e->info->live_in[0], r))
+			slot_store(e, r, LLVMConstNull(reg_type(e, r)));
 	LLVMBuildBr(e->b, e->bb[0]);
 	LLVMPositionBuilderAtEnd(e->b, e->done);
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), emit_i32(e, 0));
