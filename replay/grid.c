@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/msg.h"
@@ -33,7 +34,8 @@ struct warp {
 	struct hg_cpu_frame *frame;
 	bool done, runnable;
 	bool in_free;		/* the variant that yielded last, which alone knows its yield points */
-	uint8_t stuck;		/* spins in a row while other lanes of the warp were pending */
+	uint32_t stuck;		/* spins in a row while other lanes of the warp were pending */
+	uint64_t stuck_since;	/* ns, of the STUCK_SPINS-th of them */
 };
 
 struct barrier {
@@ -63,9 +65,11 @@ struct job {
 	_Atomic uint64_t next;		/* block to start */
 	_Atomic uint64_t left;		/* blocks not finished */
 	_Atomic bool failed;
+	_Atomic bool any_order;		/* a warp spun in vain while lanes ran in order */
 
 	pthread_mutex_t lock;		/* parked, spare, fault */
 	struct block *parked, **parked_end, *spare;
+	uint32_t nr_parked, since_new;	/* blocks put aside; taken from there since a new one began */
 	struct hg_fault *fault;
 	enum hg_status st;
 
@@ -301,15 +305,29 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 	}
 }
 
-/* Lanes of an ordinary warp that spin may wait for lanes that this order never lets run. */
-#define STUCK_SPINS 2
+/*
+ * Lanes of an ordinary warp that spin may wait for lanes that this order never lets run. More often they
+ * wait for another block, and the other variant is slower: only a long wait tells.
+ */
+#define STUCK_SPINS 32
+#define STUCK_NS 2000000
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
 
 static enum hg_cpu_yield warp_run(struct job *job, struct block *b, struct warp *w)
 {
 	struct hg_cpu_frame *f = w->frame;
 	enum hg_cpu_yield y;
 
-	if (f->resume >= HG_CPU_POINT && w->stuck >= STUCK_SPINS) {
+	if (w->stuck == STUCK_SPINS)
+		w->stuck_since = now_ns();
+	if (!w->in_free && w->stuck > STUCK_SPINS && now_ns() - w->stuck_since > STUCK_NS) {
 		f->resume = HG_CPU_LANES;
 		f->waiting = f->blocked = f->red = 0;
 	}
@@ -323,7 +341,7 @@ static enum hg_cpu_yield warp_run(struct job *job, struct block *b, struct warp 
 			return HG_CPU_DEADLOCK;
 		y = entry(f, &b->env);
 	} while (y == HG_CPU_DEOPT);
-	w->stuck = y == HG_CPU_SPIN && f->stuck ? (uint8_t)(w->stuck + 1) : 0;
+	w->stuck = y == HG_CPU_SPIN && f->stuck ? w->stuck + 1 : 0;
 	return y;
 }
 
@@ -434,6 +452,29 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 
 /* ---- the threads ---- */
 
+/* With this many blocks put aside they get two turns each before another begins: their number is bounded by what they wait for. */
+#define MANY_PARKED 64
+
+static struct block *unpark(struct job *job, bool if_many)
+{
+	struct block *b = NULL;
+
+	pthread_mutex_lock(&job->lock);
+	if (!if_many || (job->nr_parked >= MANY_PARKED && job->since_new < 2 * job->nr_parked))
+		b = job->parked;
+	if (b) {
+		job->parked = b->next;
+		if (!job->parked)
+			job->parked_end = &job->parked;
+		job->nr_parked--;
+		job->since_new++;
+	} else if (if_many) {
+		job->since_new = 0;
+	}
+	pthread_mutex_unlock(&job->lock);
+	return b;
+}
+
 /* A block to run: a new one first, so that those put aside get what they wait for; NULL: none now. */
 static struct block *take(struct job *job, uint32_t smid)
 {
@@ -444,6 +485,9 @@ static struct block *take(struct job *job, uint32_t smid)
 		return NULL;
 	index = atomic_load_explicit(&job->next, memory_order_relaxed);
 	if (index < job->nr_blocks) {
+		b = unpark(job, true);
+		if (b)
+			return b;
 		index = atomic_fetch_add(&job->next, 1);
 		if (index < job->nr_blocks) {
 			b = block_get(job);
@@ -455,15 +499,7 @@ static struct block *take(struct job *job, uint32_t smid)
 			return NULL;
 		}
 	}
-	pthread_mutex_lock(&job->lock);
-	b = job->parked;
-	if (b) {
-		job->parked = b->next;
-		if (!job->parked)
-			job->parked_end = &job->parked;
-	}
-	pthread_mutex_unlock(&job->lock);
-	return b;
+	return unpark(job, false);
 }
 
 static void park(struct job *job, struct block *b)
@@ -472,6 +508,7 @@ static void park(struct job *job, struct block *b)
 	pthread_mutex_lock(&job->lock);
 	*job->parked_end = b;
 	job->parked_end = &b->next;
+	job->nr_parked++;
 	pthread_mutex_unlock(&job->lock);
 }
 
