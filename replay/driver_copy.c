@@ -258,7 +258,7 @@ struct side {
 	CUmemorytype type;
 	const void *host;
 	CUdeviceptr device;
-	size_t x, y, z, lod, pitch, height;
+	size_t x, y, z, level, pitch, height;
 };
 
 /* 2D copies have a height of 0: there is no second slice. */
@@ -288,7 +288,7 @@ static CUresult side_resolve(const struct side *s, size_t width, size_t rows, si
 	/* a pitch or height of 0 is that of the part copied, where only one row or slice is */
 	*pitch = s->pitch ? s->pitch : width + s->x;
 	*slice = *pitch * (s->height ? s->height : rows + s->y);
-	if (s->lod || *pitch < width + s->x || (slices > 1 && s->height && s->height < rows + s->y))
+	if (s->level || *pitch < width + s->x || (slices > 1 && s->height && s->height < rows + s->y))
 		return CUDA_ERROR_INVALID_VALUE;
 	*addr = base + s->z * *slice + s->y * *pitch + s->x;
 	return CUDA_SUCCESS;
@@ -330,10 +330,10 @@ static CUresult copy_3d(const CUDA_MEMCPY3D *p, CUstream stream, bool async)
 	if (!p)
 		return CUDA_ERROR_INVALID_VALUE;
 	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice,
-					  .x = p->dstXInBytes, .y = p->dstY, .z = p->dstZ, .lod = p->dstLOD,
+					  .x = p->dstXInBytes, .y = p->dstY, .z = p->dstZ, .level = p->dstLOD,
 					  .pitch = p->dstPitch, .height = p->dstHeight },
 			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice,
-					  .x = p->srcXInBytes, .y = p->srcY, .z = p->srcZ, .lod = p->srcLOD,
+					  .x = p->srcXInBytes, .y = p->srcY, .z = p->srcZ, .level = p->srcLOD,
 					  .pitch = p->srcPitch, .height = p->srcHeight },
 			  p->WidthInBytes, p->Height, p->Depth, stream, async);
 }
@@ -348,10 +348,10 @@ static CUresult copy_3d_peer(const CUDA_MEMCPY3D_PEER *p, CUstream stream, bool 
 	if (r)
 		return r;
 	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice,
-					  .x = p->dstXInBytes, .y = p->dstY, .z = p->dstZ, .lod = p->dstLOD,
+					  .x = p->dstXInBytes, .y = p->dstY, .z = p->dstZ, .level = p->dstLOD,
 					  .pitch = p->dstPitch, .height = p->dstHeight },
 			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice,
-					  .x = p->srcXInBytes, .y = p->srcY, .z = p->srcZ, .lod = p->srcLOD,
+					  .x = p->srcXInBytes, .y = p->srcY, .z = p->srcZ, .level = p->srcLOD,
 					  .pitch = p->srcPitch, .height = p->srcHeight },
 			  p->WidthInBytes, p->Height, p->Depth, stream, async);
 }

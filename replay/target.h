@@ -131,5 +131,6 @@ extern const struct hg_target_ops hg_target_cpu;
 /* Every target built in; ends with NULL. */
 extern const struct hg_target_ops *const hg_targets[];
 const struct hg_target_ops *hg_target_by_name(const char *name);	/* NULL: none */
+bool hg_target_is_planned(const char *name);	/* a name that users may know and this version does not have */
 
 #endif

@@ -125,21 +125,16 @@ static int parse(int argc, char **argv, struct command *c)
 	return 0;
 }
 
-/* Names that DESIGN knows and this build has not are another error than names that nobody knows. */
+/* A target that this version does not have is another error than a name that nobody knows. */
 static int target_find(const char *name, const struct hg_target_ops **out)
 {
-	static const char *const known[] = { "cuda", "rocm", "level-zero" };
-
 	*out = hg_target_by_name(name);
 	if (*out)
 		return 0;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcmp(name, known[i]))
-			continue;
-		pr_err("target '%s' is not available in this build", name);
-		return hg_status_exit_code(HG_ERR_UNAVAILABLE);
-	}
-	return hg_usage_error("unknown target '%s'", name);
+	if (!hg_target_is_planned(name))
+		return hg_usage_error("unknown target '%s'", name);
+	pr_err("target '%s' is not available in this version", name);
+	return hg_status_exit_code(HG_ERR_UNAVAILABLE);
 }
 
 /* progress */
