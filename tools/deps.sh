@@ -15,7 +15,7 @@ libzstd-dev liblz4-dev libxxhash-dev libjansson-dev libffi-dev zlib1g-dev
 libamdhip64-dev libze-dev
 codespell procps util-linux
 "
-wheels="nvidia-cuda-runtime nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-cccl"
+wheels="nvidia-cuda-runtime nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-cccl nvidia-cuda-profiler-api"
 
 say()
 {
@@ -37,7 +37,7 @@ cuda_version()
 is_usable()
 {
 	v=$(cuda_version "$1")
-	[ -n "$v" ] && [ "$v" -ge 13000 ] && [ -x "$1/bin/nvcc" ]
+	[ -n "$v" ] && [ "$v" -ge 13000 ] && [ -x "$1/bin/nvcc" ] && [ -f "$1/include/cudaProfiler.h" ]
 }
 
 # The one the user names, if there is one, the usual place, or what install_cuda makes.
