@@ -102,7 +102,8 @@ uint64_t hg_record_ctx(struct hg_frame *f)
 	if (hg_real[0].cuCtxGetCurrent && hg_real[0].cuCtxGetCurrent(&ctx) == CUDA_SUCCESS)
 		e = hg_ledger_find(HG_KIND_CTX, HG_WORD(ctx));
 	t->ctx = e ? e->id : 0;
-	t->ctx_known = generation;
+	/* a context that is current but not an object yet may become one on any thread */
+	t->ctx_known = ctx && !e ? 0 : generation;
 	return t->ctx;
 }
 

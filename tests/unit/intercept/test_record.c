@@ -1,5 +1,6 @@
 /* test_record.c - what of a call gets into the log: with a driver of this file behind the entries. */
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -584,6 +585,33 @@ Test(record, a_call_the_executor_lacks_is_refused_and_counted, .init = setup, .f
 	read_back();
 	hg_log_unsupported(db, count_unsupported, &n);
 	cr_expect_eq(n, 3);
+}
+
+static void *retain_elsewhere(void *arg)
+{
+	CUcontext ctx;
+
+	(void)arg;
+	cr_expect_eq(cuDevicePrimaryCtxRetain(&ctx, 0), CUDA_SUCCESS);
+	return NULL;
+}
+
+Test(record, a_context_that_another_thread_makes_known_is_known_to_all, .init = setup, .fini = teardown)
+{
+	CUdeviceptr p;
+	pthread_t t;
+
+	/* the runtime makes the primary context current on a thread before any thread has retained it */
+	next_address = 0x200000000000;
+	cr_expect_eq(cuCtxSetCurrent((CUcontext)&the_ctx), CUDA_SUCCESS);
+	cr_expect_eq(cuMemAlloc_v2(&p, 4), CUDA_SUCCESS);
+	pthread_create(&t, NULL, retain_elsewhere, NULL);
+	pthread_join(t, NULL);
+	next_address += 512;
+	cr_expect_eq(cuMemAlloc_v2(&p, 4), CUDA_SUCCESS);
+	read_back();
+	cr_expect_eq(rec(HG_ID_cuMemAlloc_v2, 0)->ctx, 0);
+	cr_expect_eq(rec(HG_ID_cuMemAlloc_v2, 1)->ctx, rec(HG_ID_cuDevicePrimaryCtxRetain, 0)->seq);
 }
 
 Test(record, objects_mode_keeps_what_a_restore_needs, .init = setup_objects, .fini = teardown)
