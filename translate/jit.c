@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
@@ -391,6 +392,7 @@ static struct {
 	pthread_cond_t work, done;
 	struct task *first, **end;
 	bool running;
+	pid_t pid;			/* of the process whose thread runs */
 } queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
 
 static void *background(void *unused)
@@ -419,9 +421,15 @@ static void *background(void *unused)
 	return NULL;
 }
 
+/* A forked child has no background thread, and whoever held the lock. */
+static bool is_forked_child(void)
+{
+	return queue.pid && queue.pid != getpid();
+}
+
 static void optimise_later(struct hg_cpu_kernel *k, int variant)
 {
-	struct task *t = malloc(sizeof(*t));
+	struct task *t = is_forked_child() ? NULL : malloc(sizeof(*t));
 
 	if (!t)
 		return;
@@ -445,6 +453,7 @@ static void optimise_later(struct hg_cpu_kernel *k, int variant)
 		pthread_setname_np(thread, "hgshim-jit");
 		pthread_detach(thread);
 		queue.running = true;
+		queue.pid = getpid();
 	}
 	k->queued++;
 	*queue.end = t;
@@ -455,6 +464,8 @@ static void optimise_later(struct hg_cpu_kernel *k, int variant)
 
 static void wait_queued(struct hg_cpu_kernel *k)
 {
+	if (is_forked_child())
+		return;
 	pthread_mutex_lock(&queue.lock);
 	while (k->queued)
 		pthread_cond_wait(&queue.done, &queue.lock);
@@ -601,6 +612,8 @@ enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_mod
 /* Compilations of the module that have not begun are dropped, one that has is waited for. */
 static void drop_queued(struct hg_cpu_module *m)
 {
+	if (is_forked_child())
+		return;
 	pthread_mutex_lock(&queue.lock);
 	for (struct task **at = queue.running ? &queue.first : NULL; at && *at;) {
 		struct task *t = *at;
@@ -625,7 +638,8 @@ static void drop_queued(struct hg_cpu_module *m)
 
 void hg_cpu_module_destroy(struct hg_cpu_module *m)
 {
-	if (!m)
+	/* in a forked child the compiler's locks are held for ever, perhaps: its memory goes with the process */
+	if (!m || is_forked_child())
 		return;
 	drop_queued(m);
 	while (m->code) {
