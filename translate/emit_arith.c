@@ -651,14 +651,14 @@ static LLVMValueRef f64_to_half(struct emit *e, LLVMValueRef v, bool bf)
 	r = LLVMBuildFPTrunc(e->b, v, emit_float(e, 32), "");
 	err = LLVMBuildFSub(e->b, v, LLVMBuildFPExt(e->b, r, emit_float(e, 64), ""), "");
 	{
-		LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(v)), fz = LLVMConstNull(LLVMTypeOf(r)), bits = emit_to_int(e, r);
+		LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(v)), bits = emit_to_int(e, r);
 		LLVMValueRef lost = LLVMBuildFCmp(e->b, LLVMRealONE, err, zero, ""), away;
 
 		lost = band(e, lost, icmp(e, LLVMIntEQ, band(e, bits, emit_const(e, 32, 1)), emit_const(e, 32, 0)));
 		/* infinities are exact, and overflow stays */
 		lost = band(e, lost, icmp(e, LLVMIntULT, band(e, bits, emit_const(e, 32, 0x7fffffff)), emit_const(e, 32, 0x7f800000)));
 		away = icmp(e, LLVMIntEQ, LLVMBuildFCmp(e->b, LLVMRealOGT, err, zero, ""),
-			    LLVMBuildFCmp(e->b, LLVMRealOGE, r, fz, ""));
+			    LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""));
 		bits = step(e, bits, band(e, lost, away), true);
 		bits = step(e, bits, band(e, lost, LLVMBuildNot(e->b, away, "")), false);
 		r = emit_to_float(e, bits);
