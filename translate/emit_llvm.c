@@ -811,6 +811,19 @@ static void jump_free(struct emit *e, uint32_t target)
 	LLVMBuildBr(e->b, e->sched);
 }
 
+/* Lanes that spin go on at the loop's first block, also those that nothing has parted. */
+static bool begins_spin(const struct emit *e, uint32_t b)
+{
+	for (uint32_t x = b; x < e->fn->nr_blocks; x++) {
+		const struct ir_insn *t = &e->fn->block[x].insn[e->fn->block[x].nr_insns - 1];
+
+		for (unsigned int i = 0; e->info->spin[x] && i < ir_nr_targets(t); i++)
+			if (ir_target(t, i) == b)
+				return true;
+	}
+	return false;
+}
+
 /* Which lanes run next; when there are none, the warp yields. */
 static void emit_sched(struct emit *e)
 {
@@ -846,7 +859,7 @@ static void emit_sched(struct emit *e)
 	set32(e, e->blocked, LLVMBuildAnd(e->b, get32(e, e->blocked), LLVMBuildNot(e->b, pc, ""), ""));
 	dispatch = LLVMBuildSwitch(e->b, next, lost, e->fn->nr_blocks);
 	for (uint32_t b = 0; b < e->fn->nr_blocks; b++) {
-		if (e->info->parted[b])
+		if (e->info->parted[b] || begins_spin(e, b))
 			LLVMAddCase(dispatch, emit_i32(e, b), e->bb[b]);
 		if (e->after_red[b])
 			LLVMAddCase(dispatch, emit_i32(e, e->fn->nr_blocks + b), e->after_red[b]);
