@@ -926,6 +926,29 @@ static void op_vshift(struct lower *l)
 	emit2(l, IR_add, IR_U32, put(l, opd(l, 0), IR_U32), reg(t), c);
 }
 
+/* bmsk: b ones from bit a on; shifts clamp, so an a or b of 32 or more needs no care */
+static void op_bmsk(struct lower *l)
+{
+	bool clamp = has(l, PTX_W_clamp), wrap = has(l, PTX_W_wrap);
+	ir_reg at = lower_reg(l, IR_B32), n = lower_reg(l, IR_B32), t = lower_reg(l, IR_B32);
+	enum ir_type type = one_type(l);
+
+	no_more_modifiers(l);
+	if (ir_type_bits(type) != 32 || clamp + wrap != 1)
+		lower_bad(l, NULL, "expected .b32, and .clamp or .wrap");
+	if (!operands(l, 3, 3))
+		return;
+	emit1(l, IR_mov, IR_B32, at, get(l, opd(l, 1), IR_B32));
+	emit1(l, IR_mov, IR_B32, n, get(l, opd(l, 2), IR_B32));
+	if (wrap) {
+		emit2(l, IR_and, IR_B32, at, reg(at), imm(31));
+		emit2(l, IR_and, IR_B32, n, reg(n), imm(31));
+	}
+	emit2(l, IR_shl, IR_B32, t, imm(1), reg(n));
+	emit2(l, IR_sub, IR_U32, t, reg(t), imm(1));
+	emit2(l, IR_shl, IR_B32, put(l, opd(l, 0), IR_B32), reg(t), reg(at));
+}
+
 /* --- comparing and choosing ------------------------------------------------------------------ */
 static enum ir_cmp comparison(struct lower *l)
 {
@@ -2018,7 +2041,7 @@ static const struct {
 	[PTX_W_copysign] = { op_binary_bits, 0 }, [PTX_W_sad] = { op_sad, 0 },
 	[PTX_W_popc] = { op_count, 0 }, [PTX_W_clz] = { op_count, 0 }, [PTX_W_bfind] = { op_count, 0 },
 	[PTX_W_vabsdiff2] = { op_vabsdiff, 0 }, [PTX_W_vabsdiff4] = { op_vabsdiff, 0 },
-	[PTX_W_vshl] = { op_vshift, 0 }, [PTX_W_vshr] = { op_vshift, 0 },
+	[PTX_W_vshl] = { op_vshift, 0 }, [PTX_W_vshr] = { op_vshift, 0 }, [PTX_W_bmsk] = { op_bmsk, 0 },
 	[PTX_W_shl] = { op_shift, 0 }, [PTX_W_shr] = { op_shift, 0 }, [PTX_W_shf] = { op_shf, 0 },
 	[PTX_W_bfe] = { op_bfe, 0 }, [PTX_W_bfi] = { op_bfi, 0 }, [PTX_W_prmt] = { op_prmt, 0 },
 	[PTX_W_lop3] = { op_lop3, 0 }, [PTX_W_dp4a] = { op_dp, 0 }, [PTX_W_dp2a] = { op_dp, 0 },

@@ -130,6 +130,8 @@ REF(bfind_s, U(S(a) < 0 ? ~a : a) ? 31 - (uint64_t)__builtin_clz(U(S(a) < 0 ? ~a
 REF(lop3, U((a & b & c) | (a & ~b & ~c)))
 REF(shf_wrap, U(b << (c & 31) | (U(c) & 31 ? U(a) >> (32 - (c & 31)) : 0)))
 REF(shf_clamp, U(c) > 31 ? U(b) : U(a) >> U(c) | (U(c) ? U(b) << (32 - U(c)) : 0))
+REF(bmsk_clamp, U(a) > 31 ? 0 : U(b) > 31 ? U(UINT32_MAX << U(a)) : U(((UINT64_C(1) << U(b)) - 1) << U(a)))
+REF(bmsk_wrap, U(((UINT64_C(1) << (b & 31)) - 1) << (a & 31)))
 REF(cnot32, U(a) == 0) REF(cvt_s64_s32, (uint64_t)(int64_t)S(a)) REF(cvt_u16_u32, (uint16_t)a) REF(cvt_s8, U((int32_t)(int8_t)a))
 REF(cvt_sat_u8, S(a) < 0 ? 0 : S(a) > 255 ? 255 : U(a)) REF(cvt_sat_s8_u, U(a) > 127 ? 127 : U(a))
 
@@ -244,6 +246,8 @@ Test(emit, bits_are_those_of_c)
 	check("bfe.s32 %r4, %r1, %r2, %r3;", 'r', 'r', 3, bfe_s);
 	check("bfe.u32 %r4, %r1, %r2, %r3;", 'r', 'r', 3, bfe_u);
 	check("bfi.b32 %r4, %r1, %r2, %r3, 9;", 'r', 'r', 3, bfi);
+	check("bmsk.clamp.b32 %r4, %r1, %r2;", 'r', 'r', 2, bmsk_clamp);
+	check("bmsk.wrap.b32 %r4, %r1, %r2;", 'r', 'r', 2, bmsk_wrap);
 }
 
 Test(emit, bytes_and_funnels_are_those_of_c)
