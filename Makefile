@@ -51,6 +51,9 @@ llvm_libs = $(shell $(LLVM_CONFIG) --link-static --ldflags --libs orcjit x86 pas
 llvm_cflags = -isystem $(shell $(LLVM_CONFIG) --includedir)
 engine_libs = -llz4 -lzstd $(llvm_libs)
 
+# Objects are kept, also those that make finds by itself on its way to a program.
+.SECONDARY:
+
 .PHONY: all
 all: $(O)/libhgshim.so $(O)/libhgshim-engine.so $(addprefix $(O)/,$(tools)) ## build everything (default)
 
