@@ -119,6 +119,8 @@ static uint32_t lanes_at(const struct hg_cpu_frame *f, uint32_t id)
 {
 	uint32_t waiting = f->waiting & f->alive;
 
+	if (f->same)
+		return f->same_barrier == id ? waiting : 0;
 	return waiting ? lanes_with(f->barrier, id) & waiting : 0;
 }
 
@@ -198,16 +200,17 @@ static bool release_complete(struct block *b)
 			continue;
 		alive += popcount(f->alive);
 		while (left) {
-			uint32_t lane = (uint32_t)__builtin_ctz(left), id = f->barrier[lane], lanes;
+			uint32_t lane = (uint32_t)__builtin_ctz(left), lanes;
+			uint32_t id = f->same ? f->same_barrier : f->barrier[lane], count = f->same ? f->same_count : f->count[lane];
 
 			if (id >= NR_BARRIERS)
 				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
 			lanes = lanes_at(f, id);
-			if ((ids & UINT32_C(1) << id && need[id] != f->count[lane]) ||
-			    lanes & ~lanes_with(f->count, f->count[lane]))
+			if ((ids & UINT32_C(1) << id && need[id] != count) ||
+			    (!f->same && lanes & ~lanes_with(f->count, count)))
 				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
 			ids |= UINT32_C(1) << id;
-			need[id] = f->count[lane];
+			need[id] = count;
 			wait[id] += popcount(lanes);
 			have[id] += counted(f, lanes);
 			left &= ~lanes;
@@ -294,7 +297,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		uint32_t lanes = job->nr_threads - w * HG_WARP;
 
 		f->alive = lanes >= HG_WARP ? UINT32_MAX : (UINT32_C(1) << lanes) - 1;
-		f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = 0;
+		f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = f->same = 0;
 		f->resume = HG_CPU_START;
 		f->warp = w;
 		f->tid = job->tid + (size_t)w * 3 * HG_WARP;

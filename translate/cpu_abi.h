@@ -13,7 +13,7 @@
 #define HG_WARP 32
 
 /* Bump when the layout below, the helpers' order or the meaning of emitted code changes: part of the cache's key. */
-#define HG_CPU_ABI 3
+#define HG_CPU_ABI 4
 
 struct hg_cpu_rt;		/* helpers that emitted code calls: translate/cpu_rt.h */
 
@@ -37,6 +37,8 @@ struct hg_cpu_frame {
 	uint32_t turn;		/* lane that last got its turn by force */
 	uint32_t spun;		/* the last yield was HG_CPU_SPIN: others take their turn first */
 	uint32_t stuck;		/* …of some lanes of the warp, while others of it wait for them; HG_CPU_LANES is possible then */
+	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else look at each lane */
+	uint32_t same_barrier, same_count;
 	uint32_t warp;		/* in its block */
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
 	unsigned char *local;	/* lane * local_bytes */

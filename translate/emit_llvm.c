@@ -776,6 +776,7 @@ static void save_lanes(struct emit *e)
 {
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
 	frame_set(e, offsetof(struct hg_cpu_frame, waiting), get32(e, e->waiting));
+	frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, 0));
 	frame_set(e, offsetof(struct hg_cpu_frame, blocked), get32(e, e->blocked));
 	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
 }
@@ -1091,13 +1092,20 @@ static LLVMValueRef red_alone(struct emit *e, LLVMValueRef pred)
 	return emit_resize(e, v, 32, false);
 }
 
+static bool operand_is_vector(const struct emit *e, unsigned int i)
+{
+	const struct ir_operand *o = &e->insn->src[i];
+
+	return o->kind == IR_OPD_REG && reg_is_vector(e, o->reg);
+}
+
 static void emit_barrier(struct emit *e, uint32_t target)
 {
 	const struct ir_insn *in = e->insn;
 	LLVMBasicBlockRef together = emit_bb(e, "together"), apart = emit_bb(e, "apart"), only = emit_bb(e, "only"),
 			  several = emit_bb(e, "several"), point;
 	LLVMValueRef id, count, pred = NULL, pred32 = NULL, all, exec = e->exec_now;
-	bool red = in->op == IR_bar_red;
+	bool red = in->op == IR_bar_red, same = !operand_is_vector(e, 0) && !operand_is_vector(e, 1);
 	uint32_t pc = red ? e->fn->nr_blocks + e->block : target;
 
 	e->lanes = HG_WARP;
@@ -1131,8 +1139,15 @@ static void emit_barrier(struct emit *e, uint32_t target)
 	LLVMPositionBuilderAtEnd(e->b, several);
 	point = new_point(e);
 	regs_save(e, target, e->block, false);
-	barrier_fields(e, exec, id, count, pred32);
-	frame_pc(e, exec, pc);
+	if (!same || red)
+		barrier_fields(e, exec, id, count, pred32);
+	frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, same));
+	if (same) {
+		frame_set(e, offsetof(struct hg_cpu_frame, same_barrier), LLVMBuildExtractElement(e->b, id, emit_i32(e, 0), ""));
+		frame_set(e, offsetof(struct hg_cpu_frame, same_count), LLVMBuildExtractElement(e->b, count, emit_i32(e, 0), ""));
+	}
+	e->lanes = HG_WARP;
+	frame_set(e, offsetof(struct hg_cpu_frame, pc), emit_const(e, 32, pc));
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), exec);
 	frame_set(e, offsetof(struct hg_cpu_frame, waiting), exec);
 	frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
@@ -1160,6 +1175,7 @@ static void emit_barrier(struct emit *e, uint32_t target)
 		frame_pending(e);
 		frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
 		frame_set(e, offsetof(struct hg_cpu_frame, waiting), exec);
+		frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, blocked), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
@@ -1206,6 +1222,7 @@ static void emit_gather_lanes(struct emit *e)
 		frame_pc(e, e->exec_now, e->block);
 		frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
 		frame_set(e, offsetof(struct hg_cpu_frame, waiting), emit_i32(e, 0));
+		frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, blocked), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
