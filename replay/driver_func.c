@@ -109,6 +109,9 @@ static CUresult attribute_get(int *value, CUfunction_attribute attrib, const voi
 		*value = f->info->nr_regs < 16 ? 16 : f->info->nr_regs > 255 ? 255 : (int)f->info->nr_regs;
 		break;
 	case CU_FUNC_ATTRIBUTE_PTX_VERSION:
+		/* libraries choose among their compiled-in tunings by it: it must be one that the program was built for */
+		*value = (int)f->info->sm;
+		break;
 	case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
 		*value = (int)(drv.cc_major * 10 + drv.cc_minor);
 		break;

@@ -22,6 +22,7 @@ struct hg_module {
 	struct hg_kernel_info *kernel;
 	struct hg_var_info *var;
 	uint32_t *kernel_by_name, *var_by_name;
+	uint32_t sm;			/* highest of the texts taken */
 	unsigned char hash[16];
 };
 
@@ -288,6 +289,9 @@ static enum hg_status translate(struct load *ld, struct hg_module *m)
 		if (!st && (!m->ir || nr_refused(ir) < nr_refused(m->ir))) {
 			ir_module_free(m->ir);
 			m->ir = ir;
+			m->sm = 0;
+			for (size_t i = 0; i < ch.nr_modules; i++)
+				m->sm = ch.module[i]->sm > m->sm ? ch.module[i]->sm : m->sm;
 			XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(ch.hash));
 			memcpy(m->hash, &canonical, sizeof(m->hash));
 		} else if (!st) {
@@ -352,6 +356,7 @@ static enum hg_status describe(struct hg_module *m)
 		m->kernel[i] = (struct hg_kernel_info){
 			.name = fn->name, .nr_params = fn->nr_params, .params = fn->param, .param_bytes = fn->param_bytes,
 			.shared_bytes = fn->shared_bytes, .local_bytes = fn->local_bytes, .nr_regs = estimate_regs(fn),
+			.sm = m->sm,
 			.max_threads = fn->max_threads && fn->max_threads < 1024 ? fn->max_threads : 1024,
 			.req_threads = { fn->req_threads[0], fn->req_threads[1], fn->req_threads[2] },
 			.uses_dynamic_shared = fn->uses_dynamic_shared, .uses_grid_sync = fn->uses_grid_sync,

@@ -36,6 +36,7 @@ struct hg_kernel_info {
 	uint32_t shared_bytes;		/* static */
 	uint32_t local_bytes;		/* per thread */
 	uint32_t nr_regs;		/* an estimate, for cuFuncGetAttribute */
+	uint32_t sm;			/* virtual architecture of its PTX: 75 for sm_75 */
 	uint32_t max_threads;		/* .maxntid product, or 1024 */
 	uint32_t req_threads[3];	/* .reqntid, or zeros */
 	bool uses_dynamic_shared, uses_grid_sync;

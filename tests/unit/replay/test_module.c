@@ -88,6 +88,22 @@ Test(module, kernel_runs_with_parameters_in_either_form)
 	hg_driver_close();
 }
 
+Test(module, function_tells_the_architecture_of_its_ptx_and_of_the_device)
+{
+	int ptx_version, binary, major, minor;
+	CUfunction f;
+
+	driver_begin();
+	f = function(load(), "add");
+	MUST(CU(cuFuncGetAttribute)(&ptx_version, CU_FUNC_ATTRIBUTE_PTX_VERSION, f));
+	MUST(CU(cuFuncGetAttribute)(&binary, CU_FUNC_ATTRIBUTE_BINARY_VERSION, f));
+	MUST(CU(cuDeviceGetAttribute)(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0));
+	MUST(CU(cuDeviceGetAttribute)(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0));
+	cr_expect_eq(ptx_version, 70);
+	cr_expect_eq(binary, major * 10 + minor);
+	hg_driver_close();
+}
+
 Test(module, launches_beyond_the_limits_are_refused)
 {
 	CUfunction bump, narrow;
