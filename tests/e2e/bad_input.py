@@ -53,8 +53,9 @@ def no_pid_at_all(scratch):
 
 
 def pid_of_someone_else(scratch):
-    with Program("vector_add", os.path.join(scratch, "log")) as p:
-        p.wait_ready()
+    hold = os.path.join(scratch, "hold")
+    with Program("vector_add", os.path.join(scratch, "log"), "--hold", hold) as p:
+        p.wait_file(hold)
         if os.getuid() == 0:
             # the tool must be readable by that user
             copy = os.path.join("/tmp", f"hgshim-ckpt-{os.getpid()}")
@@ -67,6 +68,7 @@ def pid_of_someone_else(scratch):
             result = tool("hgshim-ckpt", 1)
         expect_refusal(result, "hgshim-ckpt of another user's process")
         checkpoint(p)  # and its owner still may
+        os.unlink(hold)
         p.passed()
 
 
@@ -74,7 +76,7 @@ def make_log(scratch):
     """A log with a snapshot and a tail, of a program that was killed."""
     log = os.path.join(scratch, "log")
     hold = os.path.join(scratch, "hold")
-    with Program("linked_list", log, "--rounds", 60, "--hold", f"{hold}@50") as p:
+    with Program("linked_list", log, "--rounds", 60, "--pace", 20000, "--hold", f"{hold}@50") as p:
         p.wait_ready()
         checkpoint(p)
         p.wait_file(hold)
@@ -282,7 +284,7 @@ class SmallDisk:
 def no_room_from_the_start(scratch):
     with SmallDisk(scratch, 1) as disk:
         disk.fill()
-        with Program("linked_list", os.path.join(disk.path, "log")) as p:
+        with Program("linked_list", os.path.join(disk.path, "log"), "--pace", 100) as p:
             p.wait_ready()
             result = tool("hgshim-ckpt", p.pid)
             expect_refusal(result, "hgshim-ckpt on a full disk")
@@ -317,14 +319,16 @@ def disk_fills_up(scratch):
 
 def timeout_expires(scratch):
     """The gate cannot be waited for: the command fails, the program runs on."""
-    with Program("vector_add", os.path.join(scratch, "log")) as p:
-        p.wait_ready()
+    hold = os.path.join(scratch, "hold")
+    with Program("vector_add", os.path.join(scratch, "log"), "--hold", hold) as p:
+        p.wait_file(hold)
         os.kill(p.pid, signal.SIGSTOP)
         try:
             expect_refusal(tool("hgshim-ckpt", "--timeout", 1, p.pid), "hgshim-ckpt of a stopped process")
         finally:
             os.kill(p.pid, signal.SIGCONT)
         checkpoint(p)
+        os.unlink(hold)
         p.passed()
 
 
