@@ -388,8 +388,9 @@ static void read_compute_capability(void)
 	unsigned long major, minor;
 	char *end;
 
+	/* NVIDIA's libraries carry PTX for sm_120 or sm_121 and little else: 12.1 takes both */
 	drv.cc_major = 12;
-	drv.cc_minor = 0;
+	drv.cc_minor = 1;
 	if (!text || !*text)
 		return;
 	major = strtoul(text, &end, 10);
@@ -400,7 +401,7 @@ static void read_compute_capability(void)
 		major /= 10;
 	}
 	if (*end || major < 3 || major > 12 || minor > 9) {
-		pr_warn("HGSHIM_COMPUTE_CAPABILITY is '%s', not a number such as 12.0; taking 12.0", text);
+		pr_warn("HGSHIM_COMPUTE_CAPABILITY is '%s', not a number such as 12.0; taking 12.1", text);
 		return;
 	}
 	drv.cc_major = (unsigned int)major;

@@ -143,7 +143,7 @@ CUresult drv_cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
 
 /*
  * What the device can do that hgshim has; zero for everything else. Numbers that programs compute with are those
- * of a device of compute capability 12.0.
+ * of a device of compute capability 12.1.
  */
 static int attribute(CUdevice_attribute attrib, CUdevice dev)
 {

@@ -14,7 +14,7 @@
 #include "translate/fatbin.h"
 #include "translate/ir.h"
 
-uint32_t ptx_tool_sm = 120;
+uint32_t ptx_tool_sm = 121;
 
 static enum hg_status read_file(const char *path, char **out, size_t *out_size)
 {
