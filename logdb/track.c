@@ -200,26 +200,6 @@ static void die(struct hg_track *t, struct hg_tracked *o, uint64_t seq)
 	}
 }
 
-/* Bytes of the memory that an allocating record made. */
-static uint64_t memory_size(const struct hg_rec_view *v)
-{
-	uint64_t pitch = 0, size = 0, rows = 0;
-	int nr_in = 0;
-
-	for (int i = 0; i < v->nr_args; i++) {
-		if (v->arg[i].kind != HG_KIND_SIZE)
-			continue;
-		if (v->arg[i].dir == HG_DIR_OUT)
-			pitch = v->rec->word[i];
-		else if (nr_in++ == 0)
-			size = v->rec->word[i];
-		else
-			rows = v->rec->word[i];
-	}
-	/* cuMemAllocPitch: the pitch is written by the call, the sizes are width and height */
-	return pitch && nr_in == 2 ? pitch * rows : size;
-}
-
 static uint64_t parent_of(const struct hg_rec_view *v, enum hg_kind kind)
 {
 	if (kind == HG_KIND_CTX)
@@ -263,7 +243,7 @@ static enum hg_status create(struct hg_track *t, const struct hg_rec_view *v, in
 		struct hg_idmap *map = addr_map(t, kind);
 		uint64_t old;
 
-		o->size = memory_size(v);
+		o->size = hg_rec_memory_size(v);
 		/* an address that is given out again was freed, whatever the log missed */
 		if (map && hg_idmap_get(map, o->handle, &old)) {
 			struct hg_tracked *gone = hg_track_find(t, old);

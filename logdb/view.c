@@ -38,8 +38,7 @@ bool hg_arg_is_blob(const struct hg_arg *a)
 	       (a->kind == HG_KIND_BYTES);
 }
 
-/* Bytes that follow for a blob word, or SIZE_MAX if there is no such encoding. */
-static size_t blob_size(uint64_t word)
+size_t hg_blob_bytes(uint64_t word)
 {
 	switch (hg_blob_enc(word)) {
 	case HG_BLOB_INLINE:
@@ -95,7 +94,7 @@ enum hg_status hg_rec_view_row(const void *data, size_t size, const struct hg_ca
 		out->blob[i] = NULL;
 		if (!hg_arg_is_blob(&row->arg[i]))
 			continue;
-		bytes = blob_size(rec->word[i]);
+		bytes = hg_blob_bytes(rec->word[i]);
 		if (bytes > left || hg_pad8(bytes) > left)
 			return corrupt(rec, "a blob is longer than the record");
 		if (bytes)
@@ -255,4 +254,23 @@ void hg_rec_print(const struct hg_rec_view *v, FILE *f)
 		print_word(v, i, f);
 	}
 	fprintf(f, ") = %d", rec->result);
+}
+
+uint64_t hg_rec_memory_size(const struct hg_rec_view *v)
+{
+	uint64_t pitch = 0, size = 0, rows = 0;
+	int nr_in = 0;
+
+	for (int i = 0; i < v->nr_args; i++) {
+		if (v->arg[i].kind != HG_KIND_SIZE)
+			continue;
+		if (v->arg[i].dir == HG_DIR_OUT)
+			pitch = v->rec->word[i];
+		else if (nr_in++ == 0)
+			size = v->rec->word[i];
+		else
+			rows = v->rec->word[i];
+	}
+	/* cuMemAllocPitch: the pitch is written by the call, the sizes are width and height */
+	return pitch && nr_in == 2 ? pitch * rows : size;
 }

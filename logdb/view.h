@@ -18,6 +18,10 @@ enum hg_status hg_rec_view_row(const void *data, size_t size, const struct hg_ca
 			       struct hg_rec_view *out) HG_MUST_CHECK;
 
 bool hg_arg_is_blob(const struct hg_arg *a);
+/* Bytes that follow a record for a blob word, without padding; SIZE_MAX: no such encoding. */
+size_t hg_blob_bytes(uint64_t word);
+/* Bytes of the memory that an allocating or registering record made. */
+uint64_t hg_rec_memory_size(const struct hg_rec_view *v);
 /* A string kept in the record, or NULL. */
 const char *hg_rec_cstr(const struct hg_rec_view *v, int arg);
 

@@ -256,7 +256,7 @@ static enum hg_status regular_arg(struct hg_replay *r, const struct hg_rec_view 
 /* Where what the call makes must lie. */
 static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_view *v)
 {
-	uint64_t addr = rp_memory_addr(v), size = rp_memory_size(v);
+	uint64_t addr = rp_memory_addr(v), size = hg_rec_memory_size(v);
 	struct hg_place place = { .addr = addr, .size = size };
 	enum hg_status st;
 

@@ -46,24 +46,6 @@ void rp_stop(struct hg_replay *r, const char *fmt, ...)
 
 /* what a record of memory is about */
 
-uint64_t rp_memory_size(const struct hg_rec_view *v)
-{
-	uint64_t pitch = 0, size = 0, rows = 0;
-	int nr_in = 0;
-
-	for (int i = 0; i < v->nr_args; i++) {
-		if (v->arg[i].kind != HG_KIND_SIZE)
-			continue;
-		if (v->arg[i].dir == HG_DIR_OUT)
-			pitch = v->rec->word[i];
-		else if (nr_in++ == 0)
-			size = v->rec->word[i];
-		else
-			rows = v->rec->word[i];
-	}
-	return pitch && nr_in == 2 ? pitch * rows : size;
-}
-
 uint64_t rp_memory_addr(const struct hg_rec_view *v)
 {
 	for (int i = 0; i < v->nr_args; i++)
@@ -72,30 +54,13 @@ uint64_t rp_memory_addr(const struct hg_rec_view *v)
 	return 0;
 }
 
-/* Bytes that follow a record for a blob word. */
-static size_t blob_bytes(uint64_t word)
-{
-	switch (hg_blob_enc(word)) {
-	case HG_BLOB_INLINE:
-		return hg_blob_len(word);
-	case HG_BLOB_PAYLOAD:
-		return sizeof(struct hg_payload_ref);
-	case HG_BLOB_DIGEST:
-		return 8;
-	case HG_BLOB_IMAGE:
-		return 16;
-	default:
-		return 0;
-	}
-}
-
 enum hg_status rp_places(const struct hg_rec_view *v, struct hg_place **out, size_t *nr)
 {
 	const unsigned char *begin = (const unsigned char *)v->rec, *at = (const unsigned char *)&v->rec->word[v->rec->nr_words];
 
 	for (int i = 0; i < v->nr_args; i++)
 		if (v->blob[i])
-			at = (const unsigned char *)v->blob[i] + ((blob_bytes(v->rec->word[i]) + 7) & ~(size_t)7);
+			at = (const unsigned char *)v->blob[i] + ((hg_blob_bytes(v->rec->word[i]) + 7) & ~(size_t)7);
 	if (at > begin + v->rec->size)
 		at = begin + v->rec->size;
 	return hg_places_decode(at, v->rec->size - (size_t)(at - begin), out, nr);
@@ -113,10 +78,10 @@ static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_vi
 		return HG_OK;
 	switch (v->desc->op) {
 	case HG_OP_ALLOC:
-		return hg_reserve_add(&r->reserve, rp_memory_addr(v), rp_memory_size(v), HG_ARENA_GRANULE);
+		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v), HG_ARENA_GRANULE);
 	case HG_OP_HOST_ALLOC:
 	case HG_OP_HOST_REGISTER:
-		return hg_reserve_add(&r->reserve, rp_memory_addr(v), rp_memory_size(v), r->page);
+		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v), r->page);
 	case HG_OP_MODULE:
 		st = rp_places(v, &place, &nr);
 		if (st)

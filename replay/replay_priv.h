@@ -9,6 +9,7 @@
 
 #include "common/idmap.h"
 #include "common/place.h"
+#include "logdb/view.h"
 #include "replay/driver.h"
 #include "replay/replay.h"
 #include "replay/reserve.h"
@@ -52,7 +53,6 @@ struct hg_replay {
 void rp_progress(struct hg_replay *r, enum hg_replay_phase phase, uint64_t done, uint64_t total);
 void rp_stop(struct hg_replay *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Bytes that an ALLOC or HOST_* record is about; 0 when it has no size. */
-uint64_t rp_memory_size(const struct hg_rec_view *v);
 /* The address that such a record gave, or 0. */
 uint64_t rp_memory_addr(const struct hg_rec_view *v);
 /* The places at the end of a MODULE record. */
