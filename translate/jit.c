@@ -481,6 +481,11 @@ static enum hg_status need_variant(struct hg_cpu_kernel *k, int variant)
 
 	if (atomic_load_explicit(&k->entry[variant], memory_order_acquire))
 		return HG_OK;
+	/* the compiler's locks may be held for ever there */
+	if (is_forked_child()) {
+		pr_err("cannot compile kernel '%s' in a forked child", k->fn->name);
+		return HG_ERR_UNAVAILABLE;
+	}
 	pthread_mutex_lock(&k->lock);
 	if (atomic_load(&k->failed[variant])) {
 		st = HG_ERR_UNSUPPORTED;

@@ -30,7 +30,8 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m);	/* NULL is allowed */
  * The kernel, compiled: from the disk cache, or by the fast tier, and then the optimised version
  * replaces it from a background thread. Blocks while compiling; different kernels compile in
  * parallel. HG_ERR_UNSUPPORTED, with the reason logged, for a kernel that was refused;
- * HG_ERR_NOTFOUND for an index that is none. A second call only looks up.
+ * HG_ERR_NOTFOUND for an index that is none. A second call only looks up. A forked child keeps what was
+ * compiled and compiles nothing more: HG_ERR_UNAVAILABLE.
  */
 enum hg_status hg_cpu_kernel_get(struct hg_cpu_module *m, size_t index, struct hg_cpu_kernel **out) HG_MUST_CHECK;
 

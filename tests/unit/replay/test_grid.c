@@ -465,18 +465,27 @@ Test(grid, the_application_keeps_its_own_faults)
 
 Test(grid, a_forked_child_is_told_that_it_cannot)
 {
+	struct params params = { word, 0 };
+	struct kernel_run r = { .block = { 32 }, .params = &params };
+	struct hg_grid g = grid_of(&r);
+	struct hg_module *m;
+	struct hg_cpu_module *cm;
+	struct hg_cpu_kernel *k = kernel_of(STORE, &m, &cm);
 	struct hg_fault f;
 	int status;
 	pid_t pid;
 
-	cr_assert_eq(run_once(STORE, 32, word, &f), HG_OK);
+	cr_assert_eq(hg_grid_run(k, &g, &f), HG_OK);
 	pid = fork();
 	if (!pid) {
+		alarm(10);
 		catch_messages();
-		_exit(run_once(STORE, 32, word, &f) == HG_ERR_UNAVAILABLE ? 0 : 1);
+		_exit(hg_grid_run(k, &g, &f) == HG_ERR_UNAVAILABLE ? 0 : 1);
 	}
 	waitpid(pid, &status, 0);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
 }
 
 static void *one_of_many(void *arg)
