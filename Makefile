@@ -153,7 +153,8 @@ test-programs: $(units) $(apps)
 check-san: deps ## the unit tests with ASan and UBSan
 	$(Q)+$(MAKE) --no-print-directory check-san-run
 check-san-run:
-	$(Q)+$(MAKE) --no-print-directory O=$(O)/asan CUDA_HOME=$(CUDA_HOME) SAN=address,undefined units-run
+	$(Q)+LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 \
+		$(MAKE) --no-print-directory O=$(O)/asan CUDA_HOME=$(CUDA_HOME) SAN=address,undefined units-run
 units-run: $(units)
 	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)" --only '^unit'
 
