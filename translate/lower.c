@@ -862,7 +862,7 @@ static bool chain_blocks(struct lower *l, struct finish *f)
 			continue;
 		if (preds[t->target[0]] == 1 && !begins_with_sync(&l->block[t->target[0]]) && t->target[0] != b) {
 			f->chain[b] = t->target[0];
-			f->head_of[t->target[0]] = b;	/* for now: its predecessor */
+			f->head_of[t->target[0]] = b;	/* its predecessor, until the order is known */
 		}
 	}
 	/* Heads are reached blocks that nobody continues in; a chain has one. */
