@@ -198,7 +198,6 @@ struct ir_module {
 /* Text form: prints so that ir_parse gives an equal module. */
 void ir_print(const struct ir_module *m, FILE *f);
 void ir_print_func(const struct ir_module *m, const struct ir_func *fn, FILE *f);
-void ir_print_insn(const struct ir_func *fn, const struct ir_insn *in, FILE *f);	/* one line, no newline */
 bool ir_equal(const struct ir_module *a, const struct ir_module *b);
 enum hg_status ir_parse(const char *text, size_t size, struct ir_module **out) HG_MUST_CHECK;
 enum hg_status ir_verify(const struct ir_module *m) HG_MUST_CHECK;	/* logs the first violation */

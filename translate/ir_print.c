@@ -118,11 +118,6 @@ static void print_insn(const struct ir_module *m, const struct ir_func *fn, cons
 		fprintf(f, "%sb%" PRIu32, i || in->nr_src ? ", " : " ", ir_target(in, i));
 }
 
-void ir_print_insn(const struct ir_func *fn, const struct ir_insn *in, FILE *f)
-{
-	print_insn(NULL, fn, in, f);
-}
-
 void ir_print_func(const struct ir_module *m, const struct ir_func *fn, FILE *f)
 {
 	fputs("func ", f);
