@@ -20,7 +20,7 @@
 #define HG_CONTROL_SIGNAL_OFFSET 7	/* SIGRTMIN + this */
 
 enum hg_control_state {
-	HG_CONTROL_IDLE, HG_CONTROL_QUIESCING, HG_CONTROL_COPYING, HG_CONTROL_COMMITTING,
+	HG_CONTROL_IDLE, HG_CONTROL_QUIESCING, HG_CONTROL_COPYING, HG_CONTROL_COMMITTING, HG_CONTROL_MIGRATING,
 };
 
 struct hg_control {
@@ -43,8 +43,10 @@ struct hg_control {
 	uint32_t recording;	/* 1 while records are kept; 0 after recording was turned off */
 	char executor[16];	/* "cpu", "cuda", … */
 	char message[512];	/* why the request failed; NUL-terminated */
+	char target[16];	/* of a request with HG_CONTROL_MIGRATE; NUL-terminated */
+	char driver[256];	/* path of the driver that hgshim itself opened, "" none; NUL-terminated */
 };
 
-enum hg_control_flags { HG_CONTROL_ALLOW_PARTIAL = 1 };
+enum hg_control_flags { HG_CONTROL_ALLOW_PARTIAL = 1, HG_CONTROL_MIGRATE = 2 };
 
 #endif

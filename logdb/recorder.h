@@ -98,6 +98,15 @@ void hg_recorder_progress(struct hg_recorder *r, enum hg_control_state state, ui
 void hg_recorder_stalled(struct hg_recorder *r, uint64_t ns);
 /* The reason the tool prints when the callback fails; the first one set stays. */
 void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * The process's own log, to be read on the checkpoint thread, in the checkpoint callback and after
+ * hg_recorder_drain: in the environment that the writer has open, since LMDB must not be opened twice in a process. What is
+ * written later is not seen. hg_log_close (logdb.h) ends it and leaves the environment open.
+ */
+struct hg_log;
+enum hg_status hg_recorder_log(struct hg_recorder *r, struct hg_log **out) HG_MUST_CHECK;
+/* The target that answers from now on: for the control page and the log's meta. */
+void hg_recorder_executor(struct hg_recorder *r, const char *name);
 
 /*
  * A snapshot, from the checkpoint callback with the gate closed. Regions are appended, then

@@ -14,7 +14,7 @@
 
 #include "common/idmap.h"
 #include "common/ivmap.h"
-#include "replay/arena.h"
+#include "common/arena.h"
 #include "replay/driver.h"
 
 #define HG_DRV(sym) __typeof__(sym) drv_##sym;

@@ -4,8 +4,10 @@
 
 #include "common/msg.h"
 #include "replay/driver.h"
+#include "replay/restore.h"
+#include "translate/index.h"
 
-#define HG_ENGINE_ABI 1
+#define HG_ENGINE_ABI 2
 
 /* The functions of driver.h and module.h that intercept calls, as pointers: the library is hidden otherwise. */
 struct hg_engine {
@@ -27,6 +29,17 @@ struct hg_engine {
 	void *(*primary_ctx)(int device);		/* CUcontext, without retaining it */
 	enum hg_status (*write)(hg_dptr dst, const void *src, size_t size);
 	void (*act_as)(uint32_t thread);
+	/* The engine has its own messages: where those of the calling thread go (common/msg.h). NULL: stderr again. */
+	void (*msg_sink)(hg_msg_sink_fn sink, void *arg);
+	/* translate/index.h */
+	enum hg_status (*image_index)(const void *image, size_t size, struct hg_image_index **out);
+	void (*image_index_free)(struct hg_image_index *index);
+	/* replay/restore.h */
+	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
+	enum hg_status (*restore_run)(struct hg_restore *r);
+	void (*restore_close)(struct hg_restore *r);
+	enum hg_status (*event_age)(const void *event, uint64_t age_ns);
+	enum hg_status (*ctx_stack)(const uint64_t *ctx, size_t depth);
 };
 
 /* dlsym name "hgshim_engine". Never fails; the result lives as long as the library. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "replay/arena.h"
+#include "common/arena.h"
 
 Test(arena, gives_the_lowest_address_that_is_free_and_aligned)
 {

@@ -1,6 +1,6 @@
 /* arena.h - which addresses of a range are free. */
-#ifndef HG_REPLAY_ARENA_H
-#define HG_REPLAY_ARENA_H
+#ifndef HG_COMMON_ARENA_H
+#define HG_COMMON_ARENA_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* arena.c - which addresses of a range are free: a treap of free pieces that knows its largest piece. */
-#include "replay/arena.h"
+#include "common/arena.h"
 
 #include <stdlib.h>
 

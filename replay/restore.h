@@ -1,0 +1,52 @@
+/* restore.h - rebuilds a snapshot inside the process that it was taken of: how a process changes its driver. */
+#ifndef HG_REPLAY_RESTORE_H
+#define HG_REPLAY_RESTORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "logdb/logdb.h"
+
+/*
+ * All on one thread, with nobody else inside a CUDA call. Differs from a replay (replay.h) in three things: every object
+ * gets the handle that the application holds (the recorded one) as its name; host memory is there already, at its
+ * address and with its bytes, is adopted, and not uploaded; nothing after the snapshot is to be done.
+ *
+ *	hg_restore_open		opens the driver; touches no recorded address. When it fails, all is as it was.
+ *	(the caller takes the old driver's objects apart: the recorded device addresses become free)
+ *	hg_restore_run		maps, rebuilds, uploads
+ *	hg_restore_close	before run: closes the driver again. After it: the driver stays open.
+ */
+struct hg_restore;
+
+struct hg_restore_options {
+	const char *target;
+	int nr_devices;			/* as the application knows them */
+	struct hg_log *log;		/* open until hg_restore_close */
+	uint64_t snapshot;		/* number */
+	uint64_t nr_pools;		/* default memory pools, by device: the handles that the application holds; 0: none */
+	const uint64_t *pool;
+	uint64_t nr_primaries;		/* primary contexts by device, active or not, likewise */
+	const uint64_t *primary;
+};
+
+/*
+ * Everything that can fail and does not need the addresses is tried here: the target opens, every image of a live module
+ * is there and portable, every kernel that was looked up compiles, there is memory enough. HG_ERR_REFUSED,
+ * HG_ERR_UNAVAILABLE…: with one message that names what is in the way.
+ */
+enum hg_status hg_restore_open(const struct hg_restore_options *opt, struct hg_restore **out) HG_MUST_CHECK;
+/* On failure the driver is open and incomplete: the process's calls cannot be answered any more. */
+enum hg_status hg_restore_run(struct hg_restore *r) HG_MUST_CHECK;
+void hg_restore_close(struct hg_restore *r);	/* NULL is allowed */
+
+/*
+ * For a rebuilt event that had been recorded, and is done: cuEventElapsedTime with other events counts as if it had been
+ * recorded age_ns ago, until it is recorded again. HG_ERR_INVALID: no such event.
+ */
+enum hg_status hg_driver_event_age(const void *event, uint64_t age_ns) HG_MUST_CHECK;
+/* The calling thread's stack of contexts, bottom first, by handle (0: none); replaces what it had. */
+enum hg_status hg_driver_ctx_stack(const uint64_t *ctx, size_t depth) HG_MUST_CHECK;
+
+#endif
