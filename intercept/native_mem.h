@@ -38,4 +38,7 @@ bool hg_native_mem_owns_host(uint64_t addr);
  */
 unsigned int hg_native_mem_release(void);
 
+/* Host memory of a context that was destroyed or reset: it is gone with it. */
+void hg_native_mem_ctx_gone(CUcontext ctx);
+
 #endif
