@@ -11,7 +11,6 @@
 #include "common/msg.h"
 #include "replay/driver_priv.h"
 
-#define ARENA_SIZE (UINT64_C(1) << 44)		/* of addresses, for device and for host memory each */
 #define ALIGNMENT 512u
 #define LARGE (UINT64_C(1) << 20)		/* from here on an allocation has mappings of its own */
 
@@ -82,24 +81,14 @@ uint64_t drv_place_take_addr(void)
 
 enum hg_status drv_mem_init(void)
 {
-	const char *text = getenv("HGSHIM_ARENA");
-	uint64_t base = HG_ARENA_BASE;
-	enum hg_status st;
-	char *end;
+	uint64_t base;
+	enum hg_status st = hg_arena_env(&base, NULL);
 
-	if (text && *text) {
-		unsigned long long wanted = strtoull(text, &end, 0);
-
-		if (*end || !wanted || wanted % HG_ARENA_GRANULE || wanted + 2 * ARENA_SIZE > UINT64_C(1) << 47) {
-			pr_err("HGSHIM_ARENA is '%s', not an address: a multiple of 0x%llx with 0x%llx bytes behind it",
-			       text, (unsigned long long)HG_ARENA_GRANULE, (unsigned long long)(2 * ARENA_SIZE));
-			return HG_ERR_INVALID;
-		}
-		base = wanted;
-	}
-	st = hg_arena_init(&drv.device_arena, base, ARENA_SIZE);
+	if (st)
+		return st;
+	st = hg_arena_init(&drv.device_arena, base, HG_ARENA_SIZE);
 	if (!st)
-		st = hg_arena_init(&drv.host_arena, base + ARENA_SIZE, ARENA_SIZE);
+		st = hg_arena_init(&drv.host_arena, base + HG_ARENA_SIZE, HG_ARENA_SIZE);
 	if (st)
 		hg_arena_fini(&drv.device_arena);
 	return st;
