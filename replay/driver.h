@@ -58,6 +58,28 @@ size_t hg_driver_module_vars(const void *module_or_library, struct hg_place *out
 
 /* Replay acts for recorded threads: current context, per-thread stream. 0: the calling thread itself. */
 void hg_driver_act_as(uint32_t thread);
+void hg_driver_act_end(void);		/* forgets them; the calling thread acts for itself again */
+
+/*
+ * Names. A handle that the driver gives out is an object's name; by itself that is an address of this process. A process
+ * that had another driver before holds that one's handles: they become names of the objects that take their place.
+ * To be called while nobody else is inside the driver.
+ */
+enum hg_handle {
+	HG_HANDLE_CTX = 1, HG_HANDLE_STREAM, HG_HANDLE_EVENT, HG_HANDLE_MODULE, HG_HANDLE_LIBRARY,
+	HG_HANDLE_FUNCTION,	/* a CUfunction, which names the same object as the CUkernel that it comes from */
+	HG_HANDLE_KERNEL, HG_HANDLE_POOL,
+};
+
+/*
+ * Lets the object that `handle` names be called `name` as well. The first name given is the one that calls give out from
+ * now on, and takes the place of the object's own; later ones are only understood. HG_ERR_INVALID, without a message:
+ * no such object, another object of its kind has the name, or it is one that CUDA keeps for itself (up to 2).
+ */
+enum hg_status hg_driver_name(enum hg_handle kind, const void *handle, uint64_t name) HG_MUST_CHECK;
+/* No object takes this name by itself: it is going to be given. May be called before hg_driver_open. */
+enum hg_status hg_driver_name_promise(uint64_t name) HG_MUST_CHECK;
+void hg_driver_name_kept(void);		/* all promised names were given, or never will be */
 
 /* Waits until all queues are idle. New work must be kept away by the caller (the gate). */
 enum hg_status hg_driver_quiesce(uint32_t timeout_ms) HG_MUST_CHECK;

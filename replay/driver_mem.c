@@ -878,7 +878,7 @@ CUresult drv_cuMemAllocAsync(CUdeviceptr *out, size_t size, CUstream stream)
 		return r;
 	device = s->obj.ctx->device;
 	drv_obj_put(&s->obj);
-	return drv_cuMemAllocFromPoolAsync(out, size, (CUmemoryPool)drv.pool[device], stream);
+	return drv_cuMemAllocFromPoolAsync(out, size, drv_handle(&drv.pool[device]->obj), stream);
 }
 
 static void free_in_order(void *arg)
@@ -927,7 +927,7 @@ CUresult drv_cuDeviceGetDefaultMemPool(CUmemoryPool *out, CUdevice dev)
 		return r;
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	*out = (CUmemoryPool)drv.default_pool[dev];
+	*out = drv_handle(&drv.default_pool[dev]->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -939,7 +939,7 @@ CUresult drv_cuDeviceGetMemPool(CUmemoryPool *out, CUdevice dev)
 		return r;
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	*out = (CUmemoryPool)drv.pool[dev];
+	*out = drv_handle(&drv.pool[dev]->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -991,7 +991,7 @@ CUresult drv_cuMemPoolCreate(CUmemoryPool *out, const CUmemPoolProps *props)
 		drv_obj_put(&pool->obj);
 		return r;
 	}
-	*out = (CUmemoryPool)pool;
+	*out = drv_handle(&pool->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -1156,7 +1156,7 @@ static bool pointer_attribute(void *data, CUpointer_attribute attribute, const s
 
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
-		*(CUcontext *)data = (CUcontext)a->ctx;
+		*(CUcontext *)data = a->ctx ? drv_handle(&a->ctx->obj) : NULL;
 		return true;
 	case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
 		*(CUmemorytype *)data = on_host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
@@ -1201,7 +1201,7 @@ static bool pointer_attribute(void *data, CUpointer_attribute attribute, const s
 		*(int *)data = CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;
 		return true;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-		*(CUmemoryPool *)data = (CUmemoryPool)a->pool;
+		*(CUmemoryPool *)data = a->pool ? drv_handle(&a->pool->obj) : NULL;
 		return true;
 	default:
 		return false;
@@ -1328,7 +1328,7 @@ static int region_collect(const struct hg_iv *iv, void *arg)
 	*r = (struct hg_region){
 		.addr = a->addr,
 		.size = a->size,
-		.object = a->kind == HG_REGION_GLOBAL ? (uintptr_t)a->owner : a->addr,
+		.object = a->kind == HG_REGION_GLOBAL ? a->owner->obj.name : a->addr,
 		.kind = a->kind,
 	};
 	if (a->name) {

@@ -125,8 +125,7 @@ static int reset_library(uint64_t key, uint64_t value, void *arg)
 	const struct drv_module *m = (const struct drv_module *)(uintptr_t)value;
 	CUresult *r = arg;
 
-	(void)key;
-	if (m->obj.kind != DRV_LIBRARY)
+	if (m->obj.kind != DRV_LIBRARY || key != drv_key(m->obj.name, DRV_LIBRARY))
 		return 0;
 	for (size_t i = 0; i < m->code->nr_vars && !*r; i++)
 		*r = var_init(m->code, i);
@@ -256,8 +255,8 @@ static CUresult functions_create(struct drv_code *code, struct drv_module *m)
 static void functions_end(struct drv_code *code)
 {
 	for (size_t i = 0; code->function && i < code->nr_kernels; i++) {
-		if (code->function[i])
-			drv_obj_put(drv_obj_retire(code->function[i], DRV_FUNCTION));
+		if (code->function[i] && drv_obj_withdraw(&code->function[i]->obj))
+			drv_obj_put(&code->function[i]->obj);
 		code->function[i] = NULL;
 	}
 }
@@ -456,7 +455,7 @@ CUresult drv_cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int n
 	r = load(DRV_MODULE, image, 0, ctx, &jit, &m);
 	if (r)
 		return r;
-	*out = (CUmodule)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -490,7 +489,7 @@ CUresult drv_cuModuleLoad(CUmodule *out, const char *path)
 	free(image);
 	if (r)
 		return r;
-	*out = (CUmodule)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -561,7 +560,7 @@ CUresult drv_cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *
 	r = load(DRV_LIBRARY, image, 0, NULL, &jit, &m);
 	if (r)
 		return r;
-	*out = (CUlibrary)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -590,7 +589,7 @@ CUresult drv_cuLibraryLoadFromFile(CUlibrary *out, const char *path, CUjit_optio
 	free(image);
 	if (r)
 		return r;
-	*out = (CUlibrary)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -608,8 +607,8 @@ CUresult drv_cuLibraryUnload(CUlibrary handle)
 	view = m->of_library;
 	m->of_library = NULL;
 	pthread_rwlock_unlock(&drv.lock);
-	if (view)
-		drv_obj_put(drv_obj_retire(view, DRV_MODULE));
+	if (view && drv_obj_withdraw(&view->obj))
+		drv_obj_put(&view->obj);
 	drv_obj_put(&m->obj);
 	return CUDA_SUCCESS;
 }
@@ -647,10 +646,10 @@ CUresult drv_cuLibraryGetModule(CUmodule *out, CUlibrary handle)
 		m->of_library = view;
 	first = m->of_library;
 	pthread_rwlock_unlock(&drv.lock);
-	if (first != view)
-		drv_obj_put(drv_obj_retire(view, DRV_MODULE));
+	if (first != view && drv_obj_withdraw(&view->obj))
+		drv_obj_put(&view->obj);
+	*out = drv_handle(&first->obj);
 	drv_obj_put(&m->obj);
-	*out = (CUmodule)first;
 	return CUDA_SUCCESS;
 }
 
@@ -667,7 +666,13 @@ static CUresult module_get(const void *handle, enum drv_kind kind, struct drv_mo
 	return *out ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-static CUresult kernel_find(const void *handle, enum drv_kind kind, const char *name, struct drv_function **out)
+/* A kernel as a CUfunction, or (DRV_LIBRARY) as a CUkernel. */
+static void *function_handle(const struct drv_function *f, enum drv_kind kind)
+{
+	return kind == DRV_MODULE && f->as_function ? (void *)(uintptr_t)f->as_function : drv_handle(&f->obj);
+}
+
+static CUresult kernel_find(const void *handle, enum drv_kind kind, const char *name, void **out)
 {
 	struct drv_module *m;
 	CUresult r;
@@ -682,7 +687,7 @@ static CUresult kernel_find(const void *handle, enum drv_kind kind, const char *
 	if (i < 0)
 		r = CUDA_ERROR_NOT_FOUND;
 	else
-		*out = m->code->function[i];
+		*out = function_handle(m->code->function[i], kind);
 	drv_obj_put(&m->obj);
 	return r;
 }
@@ -713,19 +718,19 @@ static CUresult kernels_list(void **out, unsigned int nr, const void *handle, en
 	if (r)
 		return r;
 	for (size_t i = 0; i < nr && i < m->code->nr_kernels; i++)
-		out[i] = m->code->function[i];
+		out[i] = function_handle(m->code->function[i], kind);
 	drv_obj_put(&m->obj);
 	return CUDA_SUCCESS;
 }
 
 CUresult drv_cuModuleGetFunction(CUfunction *out, CUmodule module, const char *name)
 {
-	return kernel_find(module, DRV_MODULE, name, (struct drv_function **)out);
+	return kernel_find(module, DRV_MODULE, name, (void **)out);
 }
 
 CUresult drv_cuLibraryGetKernel(CUkernel *out, CUlibrary library, const char *name)
 {
-	return kernel_find(library, DRV_LIBRARY, name, (struct drv_function **)out);
+	return kernel_find(library, DRV_LIBRARY, name, (void **)out);
 }
 
 CUresult drv_cuModuleGetFunctionCount(unsigned int *count, CUmodule module)
@@ -804,8 +809,8 @@ CUresult drv_cuKernelGetFunction(CUfunction *out, CUkernel kernel)
 	f = drv_obj_get(kernel, DRV_FUNCTION);
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
+	*out = function_handle(f, DRV_MODULE);
 	drv_obj_put(&f->obj);
-	*out = (CUfunction)kernel;
 	return CUDA_SUCCESS;
 }
 
@@ -822,7 +827,7 @@ CUresult drv_cuKernelGetLibrary(CUlibrary *out, CUkernel kernel)
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (f->module->obj.kind == DRV_LIBRARY)
-		*out = (CUlibrary)f->module;
+		*out = drv_handle(&f->module->obj);
 	else
 		r = CUDA_ERROR_INVALID_HANDLE;
 	drv_obj_put(&f->obj);
@@ -842,9 +847,9 @@ CUresult drv_cuFuncGetModule(CUmodule *out, CUfunction handle)
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (f->module->obj.kind == DRV_LIBRARY)
-		r = drv_cuLibraryGetModule(out, (CUlibrary)f->module);
+		r = drv_cuLibraryGetModule(out, drv_handle(&f->module->obj));
 	else
-		*out = (CUmodule)f->module;
+		*out = drv_handle(&f->module->obj);
 	drv_obj_put(&f->obj);
 	return r;
 }
@@ -880,8 +885,9 @@ static int code_collect(uint64_t key, uint64_t value, void *arg)
 	struct drv_module *m = (struct drv_module *)(uintptr_t)value;
 	struct code_list *list = arg;
 
-	(void)key;
 	if (m->obj.kind != DRV_LIBRARY && (m->obj.kind != DRV_MODULE || m->is_view))
+		return 0;
+	if (key != drv_key(m->obj.name, m->obj.kind))
 		return 0;
 	if (list->nr == list->capacity) {
 		size_t capacity = list->capacity ? 2 * list->capacity : 64;
