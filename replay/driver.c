@@ -446,21 +446,20 @@ static void read_compute_capability(void)
 	drv.cc_minor = (unsigned int)minor;
 }
 
-static void read_nr_devices(void)
+static int nr_devices_wanted(void)
 {
 	const char *text = getenv("HGSHIM_DEVICES");
 	unsigned long nr;
 	char *end;
 
-	drv.nr_devices = 1;
 	if (!text || !*text)
-		return;
+		return 1;
 	nr = strtoul(text, &end, 10);
 	if (*end || nr > DRV_MAX_DEVICES) {
 		pr_warn("HGSHIM_DEVICES is '%s', not a number from 0 to %d; taking 1", text, DRV_MAX_DEVICES);
-		return;
+		return 1;
 	}
-	drv.nr_devices = (int)nr;
+	return (int)nr;
 }
 
 static void pool_free(struct drv_obj *obj)
@@ -501,6 +500,11 @@ static void at_exit(void)
 
 enum hg_status hg_driver_open(const struct hg_target_ops *target)
 {
+	return hg_driver_open_devices(target, nr_devices_wanted());
+}
+
+enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr_devices)
+{
 	static bool has_exit_handler;
 	enum hg_status st;
 
@@ -509,6 +513,10 @@ enum hg_status hg_driver_open(const struct hg_target_ops *target)
 	if (drv.target) {
 		pr_err("the portable driver is open already, on target '%s'", drv.ops->name);
 		return HG_ERR_INVALID;
+	}
+	if (nr_devices < 0 || nr_devices > DRV_MAX_DEVICES) {
+		pr_err("%d devices are more than the %d that the portable driver has", nr_devices, DRV_MAX_DEVICES);
+		return HG_ERR_UNSUPPORTED;
 	}
 	st = target->open(&drv.target);
 	if (st) {
@@ -519,7 +527,7 @@ enum hg_status hg_driver_open(const struct hg_target_ops *target)
 	target->info(drv.target, &drv.info);
 	drv.next_id = 1;
 	read_compute_capability();
-	read_nr_devices();
+	drv.nr_devices = nr_devices;
 	st = drv_mem_init();
 	if (st)
 		goto err_target;

@@ -88,7 +88,44 @@ static void vars_free(struct drv_code *code)
 	code->nr_vars = 0;
 }
 
+/* Memory for a variable, at an address or (0) anywhere. */
+static CUresult var_alloc(struct drv_code *code, size_t i, struct drv_ctx *ctx, uint64_t wanted)
+{
+	const struct hg_var_info *v = hg_module_var(code->module, i);
+	struct drv_alloc *a;
+	CUresult r;
+
+	r = drv_mem_alloc(ctx, v->size ? v->size : 1, v->align, wanted, HG_REGION_GLOBAL, &a);
+	if (r)
+		return r;
+	code->vars[i] = a;
+	code->var_addr[i] = a->addr;
+	a->owner = code->owner;
+	a->name = strdup(v->name);
+	return a->name ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 static CUresult vars_alloc(struct drv_code *code, struct drv_ctx *ctx, const struct hg_place *place, size_t nr_places)
+{
+	size_t nr = hg_module_nr_vars(code->module);
+	CUresult r = CUDA_SUCCESS;
+
+	code->var_addr = calloc(nr + 1, sizeof(*code->var_addr));
+	code->vars = calloc(nr + 1, sizeof(*code->vars));
+	if (!code->var_addr || !code->vars)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	code->nr_vars = nr;
+	for (size_t i = 0; i < nr && !r; i++)
+		r = var_alloc(code, i, ctx, place_of(place, nr_places, hg_module_var(code->module, i)->name));
+	for (size_t i = 0; i < nr && !r; i++)
+		r = var_init(code, i);
+	if (r)
+		vars_free(code);
+	return r;
+}
+
+/* Addresses for variables whose memory comes later: the recorded ones, and others that nobody has. */
+static CUresult vars_choose(struct drv_code *code, const struct hg_place *place, size_t nr_places)
 {
 	size_t nr = hg_module_nr_vars(code->module);
 	CUresult r = CUDA_SUCCESS;
@@ -100,24 +137,39 @@ static CUresult vars_alloc(struct drv_code *code, struct drv_ctx *ctx, const str
 	code->nr_vars = nr;
 	for (size_t i = 0; i < nr && !r; i++) {
 		const struct hg_var_info *v = hg_module_var(code->module, i);
-		struct drv_alloc *a;
 
-		r = drv_mem_alloc(ctx, v->size ? v->size : 1, v->align, place_of(place, nr_places, v->name),
-				  HG_REGION_GLOBAL, &a);
-		if (r)
-			break;
-		code->vars[i] = a;
-		code->var_addr[i] = a->addr;
-		a->owner = code->owner;
-		a->name = strdup(v->name);
-		if (!a->name)
-			r = CUDA_ERROR_OUT_OF_MEMORY;
+		code->var_addr[i] = place_of(place, nr_places, v->name);
+		if (!code->var_addr[i])
+			r = drv_mem_hold(v->size ? v->size : 1, v->align, &code->var_addr[i]);
 	}
-	for (size_t i = 0; i < nr && !r; i++)
-		r = var_init(code, i);
-	if (r)
-		vars_free(code);
 	return r;
+}
+
+void hg_driver_vars_later(bool on)
+{
+	drv.vars_later = on;
+}
+
+enum hg_status hg_driver_vars_now(const void *handle)
+{
+	struct drv_module *m = drv_obj_get(handle, DRV_LIBRARY);
+	CUresult r = CUDA_SUCCESS;
+	struct drv_code *code;
+
+	if (!m)
+		m = drv_obj_get(handle, DRV_MODULE);
+	if (!m)
+		return HG_ERR_INVALID;
+	code = m->code;
+	for (size_t i = 0; i < code->nr_vars && !r; i++)
+		if (!code->vars[i])
+			r = var_alloc(code, i, m->obj.ctx, code->var_addr[i]);
+	for (size_t i = 0; i < code->nr_vars && !r; i++)
+		r = var_init(code, i);
+	drv_obj_put(&m->obj);
+	if (!r)
+		return HG_OK;
+	return r == CUDA_ERROR_OUT_OF_MEMORY ? HG_ERR_NOSPC : HG_ERR_FAULT;
 }
 
 static int reset_library(uint64_t key, uint64_t value, void *arg)
@@ -287,7 +339,7 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 		goto err_free;
 	}
 	code->nr_kernels = hg_module_nr_kernels(code->module);
-	r = vars_alloc(code, ctx, place, nr_places);
+	r = drv.vars_later ? vars_choose(code, place, nr_places) : vars_alloc(code, ctx, place, nr_places);
 	if (r)
 		goto err_code;
 	st = drv.ops->module_load(drv.target, code->module, code->var_addr, &code->target);
@@ -357,7 +409,8 @@ static void code_end(struct drv_code *code)
 {
 	functions_end(code);
 	for (size_t i = 0; i < code->nr_vars; i++)
-		drv_mem_retire(code->vars[i]);
+		if (code->vars[i])
+			drv_mem_retire(code->vars[i]);
 	pthread_mutex_lock(&dying_lock);
 	code->next_dying = dying;
 	dying = code;

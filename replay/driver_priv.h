@@ -196,8 +196,10 @@ struct drv {
 	pthread_mutex_t mem_lock;
 	struct hg_ivmap allocs;		/* addresses -> struct drv_alloc * */
 	struct hg_ivmap runs;		/* mapped address ranges -> number of allocations in them */
+	struct hg_ivmap held;		/* addresses of the device arena that are kept for what is made later */
 	struct hg_arena device_arena, host_arena;
 	uint64_t used_bytes;
+	bool vars_later;		/* see hg_driver_vars_later */
 
 	pthread_mutex_t service_lock;
 	struct hg_queue *service;	/* for the driver's own fills */
@@ -213,6 +215,7 @@ struct drv_thread {
 	int per_thread;			/* > 0: the default stream is the thread's own (_ptsz calls) */
 	struct hg_place *places;	/* for the next creating call */
 	size_t nr_places;
+	bool adopt;			/* see hg_driver_adopt */
 };
 struct drv_thread *drv_thread(void);	/* NULL: no memory */
 void drv_threads_forget(void);
@@ -266,6 +269,8 @@ void drv_mem_fini(void);
 /* Takes device memory, zeroed. wanted 0: anywhere. */
 CUresult drv_mem_alloc(struct drv_ctx *ctx, uint64_t size, uint64_t align, uint64_t wanted, enum hg_region_kind kind,
 		       struct drv_alloc **out) HG_MUST_CHECK;
+/* Holds addresses for memory that is taken later, by drv_mem_alloc with *out as the wanted address. */
+CUresult drv_mem_hold(uint64_t size, uint64_t align, uint64_t *out) HG_MUST_CHECK;
 void drv_mem_free(struct drv_alloc *a);		/* nothing may use it any more */
 void drv_mem_retire(struct drv_alloc *a);	/* it is going to be freed: no longer part of the state */
 /* The allocation that contains the address, copied; false: none. */
