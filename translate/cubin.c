@@ -9,6 +9,8 @@
 #include "common/msg.h"
 #include "translate/fatbin.h"
 
+#define SHT_CUDA_INFO 0x70000000u
+#define STT_CUDA_OBJECT 13	/* a variable of what is not linked yet */
 #define STO_CUDA_MANAGED 0x04
 #define STO_CUDA_ENTRY 0x10
 #define MAX_PARAMS 4096
@@ -81,7 +83,7 @@ static enum hg_status find_infos(struct hg_pool *pool, struct elf *e)
 		Elf64_Shdr sh = section(e, i);
 		const char *name = string(e, &e->names, sh.sh_name);
 
-		if (sh.sh_type != SHT_NOBITS && sh.sh_type != SHT_NULL && begins(name, prefix))
+		if (sh.sh_type == SHT_CUDA_INFO && begins(name, prefix))
 			e->info[e->nr_infos++] = (struct info){ .kernel = name + sizeof(prefix) - 1,
 								.data = e->bytes + sh.sh_offset, .size = sh.sh_size };
 	}
@@ -218,7 +220,7 @@ static enum hg_status read_symbols(struct hg_pool *pool, const struct elf *e, co
 				st = read_params(pool, e, &out->kernels[out->nr_kernels++]);
 				if (st)
 					return st;
-			} else if (type == STT_OBJECT) {
+			} else if (type == STT_OBJECT || type == STT_CUDA_OBJECT) {
 				sh = section(e, sym.st_shndx);
 				if (!is_var_section(string(e, &e->names, sh.sh_name), &is_const))
 					continue;
