@@ -146,7 +146,7 @@ Test(index, bodies_are_skipped_whatever_is_in_them)
 		".file 1 \"a}b{c.cu\"\n"
 		".func helper(.param .u32 x) { // }\n /* } /* { */ { call (r), other, (x); } ret; }\n"
 		".visible .entry a() { .pragma \"}}\"; { mov.b64 {%r1, %r2}, %rd1; } /* .entry hidden() {} */\n"
-		"// .entry hidden2() { ret; }\n .loc 1 2 3\n ret; }\n"
+		"// .entry hidden2() { ret;\n .loc 1 2 3\n ret; }\n"
 		".func (.param .b32 r) proto(.param .b32 p) .noreturn;\n.entry later();\n"
 		"/* .entry hidden3() { ret; } */\n"
 		".visible .entry b() { div.rn.f32 %f1, %f2, 4/2; ret; }";
