@@ -47,6 +47,7 @@ extern struct fake_config fake_config;
 
 /* CUDA_SUCCESS between cuInit and exit; else what calls return. */
 extern _Atomic(CUresult) fake_state;
+extern struct fake_counter *fake_control;	/* HG_SYM_COUNT, by enum hg_sym */
 /* At exit: no kernel may run when the C++ library's destructors do. */
 void fake_streams_shutdown(void);
 
