@@ -59,9 +59,11 @@ struct hg_target_ops {
 	void (*close)(struct hg_target *t);
 	void (*info)(struct hg_target *t, struct hg_target_info *out);
 
+	/* What sizes and addresses of mappings must be multiples of: a power of two, at most HG_ARENA_GRANULE. */
+	uint64_t (*map_unit)(void);
 	/*
-	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. Sizes and addresses are
-	 * multiples of HG_ARENA_GRANULE: the portable driver sub-allocates, and it unmaps whole what it mapped.
+	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. The portable driver sub-allocates,
+	 * and it unmaps whole what it mapped.
 	 */
 	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
