@@ -10,7 +10,9 @@
 #include "common/msg.h"
 #include "common/place.h"
 #include "driver_test.h"
+#include "logdb/words.h"
 #include "replay/engine.h"
+#include "replay/replay.h"
 #include "replay/restore.h"
 #include "tests/unit/logdb/helper.h"
 
@@ -86,7 +88,7 @@ static void begin(void)
 
 	device = (struct device){ .base = BASE, .data = calloc(1, ROOM) };
 	dir = test_dir();
-	recorder = test_start(dir);
+	recorder = test_start_with(dir, HG_CALLS_ALL, false);
 	primary = test_record(recorder, HG_ID_cuDevicePrimaryCtxRetain, 0, word, 2);
 }
 
@@ -359,6 +361,14 @@ Test(restore, handles_go_on_to_work)
 	end();
 }
 
+static uint64_t first_function;		/* record_code's functions have consecutive numbers, but for the module between */
+
+/* Of record_code: 0 the kernel, 1 its CUfunction. */
+static uint64_t nth_function(int n)
+{
+	return first_function + (uint64_t)n;
+}
+
 /* A library with a kernel looked up as such and as a function, and a module of its own, its variables in odd places. */
 static void record_code(void)
 {
@@ -374,6 +384,7 @@ static void record_code(void)
 
 	library = load(HG_ID_cuLibraryLoadData, LIBRARY, ptx, sizeof(ptx), place, 3);
 	kernel = look_up(HG_ID_cuLibraryGetKernel, KERNEL, library, "bump");
+	first_function = kernel;
 	RECORD(cuKernelGetFunction, FUNCTION, kernel);
 	RECORD(cuLibraryGetModule, VIEW, library);
 	module = load(HG_ID_cuModuleLoadData, MODULE, ptx, sizeof(ptx), second, 3);
@@ -636,41 +647,172 @@ Test(restore, says_which_address_is_taken_when_it_is_too_late)
 	end();
 }
 
+static void on_taken(uint64_t start, uint64_t until, void *arg)
+{
+	(void)arg;
+	cr_log_error("0x%llx-0x%llx is taken", (unsigned long long)start, (unsigned long long)until);
+}
+
+/* Ends the recording and replays it as hgshim-replay would, from this snapshot on; every digest must be right. */
+static void replay_from(uint64_t number, uint64_t nr_buffers)
+{
+	const struct hg_replay_options opt = {
+		.target = &hg_target_cpu, .verify = true, .has_snapshot = true, .snapshot = number,
+	};
+	struct hg_replay *replay;
+	struct hg_log *log;
+
+	hg_recorder_stop(recorder);
+	hg_driver_close();
+	log = test_open(dir);
+	cr_assert_eq(hg_replay_open(log, &opt, on_taken, NULL, &replay), HG_OK);
+	cr_assert_eq(hg_replay_run(replay), HG_OK);
+	cr_assert_null(hg_replay_report(replay)->stopped, "%s", hg_replay_report(replay)->stopped);
+	cr_assert_eq(hg_replay_report(replay)->nr_buffers, nr_buffers);
+	cr_assert_eq(hg_replay_report(replay)->nr_buffers_differ, 0u);
+	hg_replay_close(replay);
+	hg_log_close(log);
+	free(device.data);
+}
+
+static void record_launch(uint64_t function, uint64_t out)
+{
+	uint64_t seq = hg_recorder_seq(recorder);
+	struct hg_rec *rec = hg_recorder_begin(recorder, hg_call_by_id(HG_ID_cuLaunchKernel), seq, HG_LAUNCH_NR_WORDS, 8);
+
+	cr_assert(rec);
+	memset(rec->word, 0, HG_LAUNCH_NR_WORDS * sizeof(rec->word[0]));
+	rec->ctx = primary;
+	rec->word[HG_LAUNCH_FUNCTION] = function;
+	for (int i = HG_LAUNCH_GRID_X; i <= HG_LAUNCH_BLOCK_Z; i++)
+		rec->word[i] = 1;
+	rec->word[HG_LAUNCH_PARAMS] = HG_BLOB(HG_BLOB_INLINE, 8);
+	rec->word[HG_LAUNCH_NR_WORDS] = out;
+	hg_recorder_commit(recorder, rec);
+}
+
+Test(restore, the_same_log_replays_in_another_process)
+{
+	uint64_t out, first, value;
+
+	begin();
+	out = memory(0x200, 64);
+	memory(0x600, 5);
+	memory(0x200000 - 0x100, 3 << 20);
+	add_region(0x10000, 768 * 10, RECORD(cuMemAllocPitch_v2, BASE + 0x10000, 768, 700, 10, 4), HG_REGION_DEVICE, NULL);
+	record_code();
+	snapshot();
+	first = options.snapshot;
+	/* by the CUfunction of the library's kernel; what it does is in the next snapshot */
+	record_launch(nth_function(1), out);
+	value = 101 + 30 + 5;
+	memcpy(device.data + 0x200, &value, 4);
+	value = 101;
+	memcpy(device.data + 0x30004, &value, 4);
+	snapshot();
+	replay_from(first, 2 * device.nr);
+}
+
+static enum hg_status read_portable(void *dst, uint64_t addr, size_t size, void *arg)
+{
+	(void)arg;
+	return hg_driver_read(dst, addr, size);
+}
+
+struct portable {
+	struct hg_snapshot_writer *writer;
+	uint64_t library, module, memory, nr;
+};
+
+static enum hg_status snapshot_portable_region(const struct hg_region *region, void *arg)
+{
+	struct portable *p = arg;
+	struct hg_region mine = *region;
+
+	mine.object = region->object == LIBRARY ? p->library : region->object == MODULE ? p->module : p->memory;
+	p->nr++;
+	return hg_snapshot_region(p->writer, &mine, read_portable, NULL);
+}
+
+static enum hg_status snapshot_portable(struct hg_recorder *r, void *arg)
+{
+	uint64_t bytes, written;
+	struct portable *p = arg;
+	enum hg_status st;
+
+	st = hg_snapshot_begin(r, &p->writer);
+	if (!st)
+		st = hg_driver_regions(snapshot_portable_region, p);
+	return st ? st : hg_snapshot_commit(p->writer, NULL, false, &options.snapshot, &bytes, &written);
+}
+
+/* Variables that only this driver knows got addresses of its own choosing: a replay must find them there. */
+Test(restore, a_snapshot_taken_afterwards_replays_as_well)
+{
+	struct portable p = { 0 };
+	CUdeviceptr hidden;
+
+	begin();
+	memory(0x200, 64);
+	record_code();
+	move();
+	MUST(CU(cuModuleGetGlobal_v2)(&hidden, NULL, (CUmodule)MODULE, "hidden"));
+	MUST(CU(cuMemcpyHtoD_v2)(hidden, "abcde", 5));
+	p.memory = primary + 1;
+	p.library = primary + 2;
+	p.module = nth_function(1) + 2;
+	cr_assert_eq(test_on_checkpoint(recorder, snapshot_portable, &p), HG_OK);
+	cr_assert_eq(p.nr, 9u);
+	replay_from(options.snapshot, p.nr);
+}
+
+enum { NR_MODULES = 200 };
+
+/* On the thread that restores, so that malloc is likely to give these addresses again. */
+static enum hg_status collect_addresses(struct hg_recorder *r, void *arg)
+{
+	uint64_t *handle = arg;
+	CUmodule module;
+	CUresult error;
+	CUcontext ctx;
+	CUfunction f;
+
+	(void)r;
+	if (hg_driver_open(&hg_target_cpu))
+		return HG_ERR_FAULT;
+	error = CU(cuInit)(0);
+	if (!error)
+		error = CU(cuDevicePrimaryCtxRetain)(&ctx, 0);
+	if (!error)
+		error = CU(cuCtxSetCurrent)(ctx);
+	for (int i = 0; i < NR_MODULES && !error; i++) {
+		error = CU(cuModuleLoadData)(&module, ptx);
+		if (!error)
+			error = CU(cuModuleGetFunction)(&f, module, "bump");
+		handle[i] = (uintptr_t)f;
+	}
+	hg_driver_close();
+	return error ? HG_ERR_FAULT : HG_OK;
+}
+
 /* Every name that the program holds is promised before the first object is made: none takes it by chance. */
 Test(restore, no_object_gets_a_name_that_another_one_will_have)
 {
-	CUevent e[64];
-	uint64_t handle[64];
-
-	/* names that malloc is likely to give: it just gave them */
-	cr_assert_eq(hg_driver_open(&hg_target_cpu), HG_OK);
-	MUST(CU(cuInit)(0));
-	{
-		CUcontext ctx;
-
-		MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 0));
-		MUST(CU(cuCtxSetCurrent)(ctx));
-	}
-	for (int i = 0; i < 64; i++) {
-		MUST(CU(cuEventCreate)(&e[i], 0));
-		handle[i] = (uintptr_t)e[i];
-	}
-	hg_driver_close();
+	static uint64_t handle[NR_MODULES];
+	CUfunction f;
 
 	begin();
-	for (int i = 0; i < 64; i++)
-		RECORD(cuEventCreate, handle[63 - i], i & 1 ? CU_EVENT_DISABLE_TIMING : 0);
-	look_up(HG_ID_cuModuleGetFunction, PLAIN, load(HG_ID_cuModuleLoadData, MODULE, ptx, sizeof(ptx), NULL, 0), "idle");
+	cr_assert_eq(test_on_checkpoint(recorder, collect_addresses, handle), HG_OK);
+	for (uint64_t i = 0; i < NR_MODULES; i++)
+		load(HG_ID_cuModuleLoadData, MODULE + i * 64, ptx, sizeof(ptx), NULL, 0);
+	for (uint64_t i = 0; i < NR_MODULES; i++)
+		look_up(HG_ID_cuModuleGetFunction, handle[i], primary + 1 + i, "idle");
 	move();
-	for (int i = 0; i < 64; i++) {
-		MUST(CU(cuEventRecord)((CUevent)handle[i], NULL));
-		MUST(CU(cuEventSynchronize)((CUevent)handle[i]));
-	}
-	for (int i = 0; i < 64; i++) {
-		MUST(CU(cuEventCreate)(&e[i], 0));
-		for (int k = 0; k < 64; k++)
-			cr_assert_neq((uintptr_t)e[i], handle[k]);
-		MUST(CU(cuEventRecord)(e[i], NULL));
+	for (uint64_t i = 0; i < NR_MODULES; i++) {
+		MUST(CU(cuLaunchKernel)((CUfunction)handle[i], 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
+		MUST(CU(cuModuleGetFunction)(&f, (CUmodule)(MODULE + i * 64), "bump"));
+		for (int k = 0; k < NR_MODULES; k++)
+			cr_assert_neq((uintptr_t)f, handle[k]);
 	}
 	end();
 }
