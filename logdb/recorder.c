@@ -897,6 +897,8 @@ static enum hg_status open_files(struct hg_recorder *r)
 	r->control->version = HG_CONTROL_VERSION;
 	r->control->pid = (uint32_t)getpid();
 	memcpy(r->control->executor, r->executor, sizeof(r->control->executor));
+	if (r->cfg.driver)
+		snprintf(r->control->driver, sizeof(r->control->driver), "%s", r->cfg.driver);
 	/*
 	 * Held while the process lives: how a reader knows that the log is live. The descriptor stays
 	 * open, since closing any descriptor of the file gives the lock up.

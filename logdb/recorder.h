@@ -31,6 +31,7 @@ struct hg_recorder_config {
 	uint64_t payload_limit;		/* bytes kept since the last snapshot; 0 = default 4 GiB */
 	uint64_t tail_limit;		/* record bytes since the last snapshot; 0 = default 8 GiB */
 	const char *executor;		/* "cpu", "cuda", … for the control page and meta */
+	const char *driver;		/* file of the driver behind hgshim, for the control page; NULL none */
 	/* Runs on the checkpoint thread for each request; its result is the request's. */
 	enum hg_status (*checkpoint)(const struct hg_control *request, void *arg);
 	void *arg;

@@ -11,7 +11,6 @@
 #include "common/msg.h"
 #include "replay/driver_priv.h"
 
-#define ARENA_SIZE (UINT64_C(1) << 44)		/* of addresses, for device and for host memory each */
 #define ALIGNMENT 512u
 #define LARGE (UINT64_C(1) << 20)		/* from here on an allocation has mappings of its own */
 
@@ -88,37 +87,16 @@ void hg_driver_adopt(bool on)
 
 /* addresses */
 
-/* HGSHIM_ARENA, of which 1 means no more than that there is to be one; 0: it is no address. */
-static uint64_t arena_base(void)
-{
-	const char *text = getenv("HGSHIM_ARENA");
-	unsigned long long wanted;
-	char *end;
-
-	if (!text || !*text)
-		return HG_ARENA_BASE;
-	wanted = strtoull(text, &end, 0);
-	if (*end)
-		return 0;
-	if (wanted == 1)
-		return HG_ARENA_BASE;
-	return wanted % HG_ARENA_GRANULE || wanted + 2 * ARENA_SIZE > UINT64_C(1) << 47 ? 0 : wanted;
-}
-
 enum hg_status drv_mem_init(void)
 {
-	uint64_t base = arena_base();
-	enum hg_status st;
+	uint64_t base;
+	enum hg_status st = hg_arena_env(&base, NULL);
 
-	if (!base) {
-		pr_err("HGSHIM_ARENA is '%s', not an address: a multiple of 0x%llx with 0x%llx bytes behind it",
-		       getenv("HGSHIM_ARENA"), (unsigned long long)HG_ARENA_GRANULE,
-		       (unsigned long long)(2 * ARENA_SIZE));
-		return HG_ERR_INVALID;
-	}
-	st = hg_arena_init(&drv.device_arena, base, ARENA_SIZE);
+	if (st)
+		return st;
+	st = hg_arena_init(&drv.device_arena, base, HG_ARENA_SIZE);
 	if (!st)
-		st = hg_arena_init(&drv.host_arena, base + ARENA_SIZE, ARENA_SIZE);
+		st = hg_arena_init(&drv.host_arena, base + HG_ARENA_SIZE, HG_ARENA_SIZE);
 	if (st)
 		hg_arena_fini(&drv.device_arena);
 	return st;
@@ -171,9 +149,11 @@ void drv_mem_fini(void)
  */
 uint64_t hg_driver_map_unit(const struct hg_target_ops *target, uint64_t addr)
 {
-	uint64_t base = arena_base();
+	uint64_t base;
 
-	return base && addr >= base && addr - base < ARENA_SIZE ? HG_ARENA_GRANULE : target->map_unit();
+	if (hg_arena_env(&base, NULL))
+		return target->map_unit();
+	return addr >= base && addr - base < HG_ARENA_SIZE ? HG_ARENA_GRANULE : target->map_unit();
 }
 
 static uint64_t unit_of(uint64_t addr)

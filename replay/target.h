@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/arena.h"
 #include "common/status.h"
 #include "translate/module.h"
 
@@ -110,9 +111,6 @@ struct hg_target_ops {
 	enum hg_status (*read)(struct hg_target *t, void *dst, hg_dptr src, size_t size);
 	enum hg_status (*write)(struct hg_target *t, hg_dptr dst, const void *src, size_t size);
 };
-
-#define HG_ARENA_GRANULE (UINT64_C(2) << 20)
-#define HG_ARENA_BASE UINT64_C(0x200000000000)	/* default; HGSHIM_ARENA */
 
 struct hg_copy {
 	uint64_t dst, src;
