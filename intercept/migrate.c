@@ -148,7 +148,8 @@ static int find_obstacle(const struct hg_map *map, void *arg)
 {
 	const struct migration *m = arg;
 
-	if (!is_programs(map))
+	/* all of the arena's addresses were reserved, so what lies there is the driver's, whatever it is called */
+	if (!is_programs(map) || hg_native_mem_owns_device(map->start))
 		return 0;
 	for (size_t i = 0; i < m->nr_ranges; i++)
 		if (map->start < m->range[i].end && m->range[i].start < map->end) {
