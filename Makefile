@@ -124,6 +124,11 @@ $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_
 	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay simt,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
 $(foreach r,$(rooms) simt,$(eval $(call unit_rule,$(r))))
+# The doubles are tested as well; this one as a program sees it, through dlopen.
+$(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c)) | $(O)/drivers/cuda/libcuda.so.1
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
+unit_rooms += fakecuda
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
