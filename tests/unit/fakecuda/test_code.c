@@ -185,7 +185,7 @@ Test(modules, what_is_no_image_is_refused)
 
 	START();
 	GIVES(CUDA_ERROR_INVALID_PTX,
-	      cu.cuModuleLoadDataEx(&m, ".version 7.0\n.target sm_75\n.visible .entry k() { nonsense; }", 2, option, value));
+	      cu.cuModuleLoadDataEx(&m, ".version 7.0\n.target sm_75\n.visible .entry k( { ret", 2, option, value));
 	cr_assert(log[0]);
 	GIVES(CUDA_ERROR_INVALID_IMAGE, cu.cuModuleLoadData(&m, bytes));
 	GIVES(CUDA_ERROR_FILE_NOT_FOUND, cu.cuModuleLoad(&m, "/nowhere/at/all"));
