@@ -395,7 +395,7 @@ Test(mappings, two_of_them_are_copied_as_one)
 
 Test(pools, the_same_stream_gets_freed_memory_at_once)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUdeviceptr p, q, r;
 	CUstream s, t;
 

@@ -33,7 +33,7 @@ static CUdeviceptr zeroed(size_t size)
 
 Test(streams, a_call_returns_before_its_work_is_done)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUstream s;
 
 	START();
@@ -71,17 +71,19 @@ Test(streams, do_what_they_have_in_order)
 		cr_assert_eq(read_u32(p + 4 * (CUdeviceptr)i), 49001);
 }
 
-/* Whether work in `later` waits for what `earlier` got before. */
-static bool waits(CUstream later, CUstream earlier)
+/* Whether work in `later` waits for what `earlier` got before: for ever, or for 50 ms if it is meant to. */
+static bool waits(CUstream later, CUstream earlier, bool expected)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUdeviceptr p = zeroed(4);
 	bool done;
 
+	memset(&door, 0, sizeof(door));
 	hold_stream(earlier, &door);
 	await_door(&door);
 	OK(cu.cuMemsetD32Async(p, 1, 1, later));
-	pause_ms(50);
+	for (int i = 0; i < (expected ? 5 : 1000) && !*(volatile uint32_t *)(uintptr_t)p; i++)
+		pause_ms(10);
 	done = *(volatile uint32_t *)(uintptr_t)p;
 	open_door(&door);
 	OK(cu.cuCtxSynchronize());
@@ -97,20 +99,20 @@ Test(streams, the_legacy_stream_and_blocking_ones_wait_for_each_other)
 	blocking = stream(CU_STREAM_DEFAULT);
 	other = stream(CU_STREAM_DEFAULT);
 	free_ = stream(CU_STREAM_NON_BLOCKING);
-	cr_expect(waits(NULL, blocking));
-	cr_expect(waits(blocking, NULL));
-	cr_expect(waits(CU_STREAM_LEGACY, CU_STREAM_PER_THREAD));
-	cr_expect(waits(CU_STREAM_PER_THREAD, CU_STREAM_LEGACY));
-	cr_expect_not(waits(other, blocking));
-	cr_expect_not(waits(NULL, free_));
-	cr_expect_not(waits(free_, NULL));
-	cr_expect_not(waits(CU_STREAM_PER_THREAD, blocking));
-	cr_expect(waits(blocking, blocking));
+	cr_expect(waits(NULL, blocking, true));
+	cr_expect(waits(blocking, NULL, true));
+	cr_expect(waits(CU_STREAM_LEGACY, CU_STREAM_PER_THREAD, true));
+	cr_expect(waits(CU_STREAM_PER_THREAD, CU_STREAM_LEGACY, true));
+	cr_expect_not(waits(other, blocking, false));
+	cr_expect_not(waits(NULL, free_, false));
+	cr_expect_not(waits(free_, NULL, false));
+	cr_expect_not(waits(CU_STREAM_PER_THREAD, blocking, false));
+	cr_expect(waits(blocking, blocking, true));
 }
 
 Test(streams, the_flavoured_calls_mean_the_threads_own_stream)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUdeviceptr p;
 	unsigned long long id[3];
 
@@ -155,7 +157,7 @@ Test(streams, each_thread_has_its_own)
 
 Test(streams, wait_for_an_event_of_another)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUdeviceptr p;
 	CUevent e;
 	CUstream a, b;
@@ -183,7 +185,7 @@ Test(streams, wait_for_an_event_of_another)
 
 Test(streams, destroyed_ones_finish_their_work)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUdeviceptr p;
 	CUstream s;
 
@@ -217,7 +219,7 @@ static void *put_many(void *arg)
 Test(streams, a_full_queue_blocks_the_call)
 {
 	struct { CUstream s; CUcontext ctx; CUdeviceptr p; } arg;
-	struct door door = { 0, 0 };
+	static struct door door;
 	pthread_t thread;
 
 	arg.ctx = START("QUEUE_DEPTH=64");
@@ -287,7 +289,7 @@ Test(events, measure_time_on_the_device)
 
 Test(copies, pageable_memory_is_read_at_the_call_and_pinned_memory_later)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	uint32_t pageable = 1, *pinned;
 	CUdeviceptr p, q;
 	CUstream s;
@@ -325,7 +327,7 @@ Test(copies, pageable_memory_is_written_before_the_call_returns)
 
 Test(copies, between_device_addresses_do_not_wait)
 {
-	struct door door = { 0, 0 };
+	static struct door door;
 	CUdeviceptr p;
 
 	START();
