@@ -201,7 +201,7 @@ $(O)/bench_%: $(O)/tests/bench/bench_%.o $(replay_obj) $(translate_obj) $(logdb_
 .PHONY: bench bench-run
 bench: deps ## measure, each number as a ratio or ns with its spread
 	$(Q)+$(MAKE) --no-print-directory bench-run
-bench-run: all $(benches) $(apps)
+bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
