@@ -59,6 +59,11 @@ all: $(O)/libhgshim.so $(O)/libhgshim-engine.so $(addprefix $(O)/,$(tools)) ## b
 
 $(O)/translate/%.o $(O)/replay/%.o $(O)/tests/unit/translate/%.o $(O)/tools/%.o: cflags += $(llvm_cflags)
 
+# What runs kernels in the test doubles. Its approximations promise bits.
+simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
+$(O)/tests/drivers/%.o $(O)/tests/unit/simt/%.o: cflags += $(llvm_cflags)
+$(O)/tests/drivers/simt/%.o: cflags += -ffp-contract=off
+
 # A mistake of ours must not end the application.
 $(O)/intercept/%.o: cflags += -DNDEBUG
 
@@ -88,18 +93,19 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
 
 # Unit tests: one Criterion program for each room, from tests/unit/<room>/*.c.
-unit_rooms := $(foreach r,$(rooms),$(if $(wildcard tests/unit/$(r)/*.c),$(r)))
+unit_rooms := $(foreach r,$(rooms) simt,$(if $(wildcard tests/unit/$(r)/*.c),$(r)))
 unit_common = $(common_obj)
 unit_logdb = $(logdb_obj) $(common_obj)
 unit_translate = $(translate_obj) $(logdb_obj) $(common_obj)
 unit_replay = $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 unit_intercept = $(intercept_obj) $(logdb_obj) $(common_obj)
+unit_simt = $(simt_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 define unit_rule
 $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_$(1))
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay,$(1)),$$(engine_libs)) -lcriterion -lm
+	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay simt,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
-$(foreach r,$(rooms),$(eval $(call unit_rule,$(r))))
+$(foreach r,$(rooms) simt,$(eval $(call unit_rule,$(r))))
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).

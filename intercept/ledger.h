@@ -21,6 +21,7 @@ struct hg_entry {
 	uint64_t size;			/* of memory */
 	enum hg_kind kind;		/* an object's, HG_KIND_DPTR or HG_KIND_HPTR */
 	uint32_t retained;		/* contexts: times the primary one was retained */
+	uint32_t made_by;		/* enum hg_call_id of the call that made it */
 	const struct hg_kernel_info *kernel;	/* functions: once asked for */
 	struct hg_entry *next_free;
 };

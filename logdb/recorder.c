@@ -21,6 +21,7 @@
 
 #include "common/fault.h"
 #include "common/msg.h"
+#include "logdb/logdb_impl.h"
 #include "logdb/recorder_impl.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -632,6 +633,54 @@ void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* The process's own log */
+
+static void read_end(void *recorder)
+{
+	struct hg_recorder *r = recorder;
+
+	atomic_store(&r->is_read, false);
+	pthread_mutex_unlock(&r->snapshot_lock);
+}
+
+enum hg_status hg_recorder_log(struct hg_recorder *r, struct hg_log **out)
+{
+	if (atomic_load(&r->is_read)) {
+		pr_err("the log is being read already");
+		return HG_ERR_REFUSED;
+	}
+	/* held until the log is closed: LMDB must not be closed meanwhile */
+	pthread_mutex_lock(&r->snapshot_lock);
+	if (!r->env) {
+		pthread_mutex_unlock(&r->snapshot_lock);
+		pr_err("recording is off: %s", r->off_why);
+		return HG_ERR_UNAVAILABLE;
+	}
+	/* the writer may just be about to move the map */
+	pthread_mutex_lock(&r->txn_lock);
+	atomic_store(&r->is_read, true);
+	pthread_mutex_unlock(&r->txn_lock);
+	return hg_log_share(r->mdb, r->env, r->dbi, r->dir, r->dirfd, read_end, r, out);
+}
+
+void hg_recorder_executor(struct hg_recorder *r, const char *name)
+{
+	bool is_read = atomic_load(&r->is_read);
+	enum hg_status st = HG_OK;
+
+	snprintf(r->executor, sizeof(r->executor), "%s", name);
+	memcpy(r->control->executor, r->executor, sizeof(r->control->executor));
+	/* this thread's own, then */
+	if (!is_read)
+		pthread_mutex_lock(&r->snapshot_lock);
+	if (r->env)
+		st = hg_store_executor(r, r->executor);
+	if (!is_read)
+		pthread_mutex_unlock(&r->snapshot_lock);
+	if (st)
+		pr_warn("the log does not say that target '%s' answers from now on: %s", name, hg_status_text(st));
+}
+
 /* Start */
 
 static bool is_network_fs(int fd)
@@ -848,6 +897,8 @@ static enum hg_status open_files(struct hg_recorder *r)
 	r->control->version = HG_CONTROL_VERSION;
 	r->control->pid = (uint32_t)getpid();
 	memcpy(r->control->executor, r->executor, sizeof(r->control->executor));
+	if (r->cfg.driver)
+		snprintf(r->control->driver, sizeof(r->control->driver), "%s", r->cfg.driver);
 	/*
 	 * Held while the process lives: how a reader knows that the log is live. The descriptor stays
 	 * open, since closing any descriptor of the file gives the lock up.
@@ -915,7 +966,9 @@ static void write_loop(struct hg_recorder *r)
 		}
 		st = hg_store_pass(r, &moved);
 		if (st) {
-			failures++;
+			/* a full map cannot grow while the process reads its own log */
+			if (st != HG_ERR_NOSPC || !atomic_load(&r->is_read))
+				failures++;
 			if (failures > RETRIES || stopping || (st != HG_ERR_NOSPC && st != HG_ERR_NOMEM)) {
 				r->muted = false;
 				hg_recorder_off(r, "the log cannot be written: %s", hg_status_text(st));

@@ -140,6 +140,9 @@ enum hg_status hg_store_grow_map(struct hg_recorder *r)
 	enum hg_status st;
 
 	r->store->map_full = false;
+	/* a reader of this process has pointers into it: the writer tries again until that is over */
+	if (atomic_load(&r->is_read))
+		return HG_ERR_NOSPC;
 	st = hg_from_mdb(r->mdb->env_set_mapsize(r->env, size), "enlarge the log's map");
 	if (!st)
 		r->map_size = size;
@@ -1114,6 +1117,27 @@ enum hg_status hg_store_open(struct hg_recorder *r)
 	st = open_dbs(r);
 	if (st)
 		txn_abort(r);
+	return st;
+}
+
+enum hg_status hg_store_executor(struct hg_recorder *r, const char *name)
+{
+	enum hg_status st;
+	MDB_txn *txn;
+
+	pthread_mutex_lock(&r->txn_lock);
+	st = hg_from_mdb(r->mdb->txn_begin(r->env, NULL, 0, &txn), "begin a transaction of the log");
+	if (st)
+		goto out;
+	st = hg_store_put_str(r, txn, HG_META_EXECUTOR_NOW, name);
+	if (!st)
+		st = hg_store_put_u64(r, txn, HG_META_EXECUTOR_SEQ, atomic_load(&r->ring->seq));
+	if (!st)
+		st = hg_from_mdb(r->mdb->txn_commit(txn), "write to the log");
+	else
+		r->mdb->txn_abort(txn);
+out:
+	pthread_mutex_unlock(&r->txn_lock);
 	return st;
 }
 

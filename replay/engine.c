@@ -47,6 +47,12 @@ static const struct hg_engine engine = {
 	.primary_ctx = hg_driver_primary_ctx,
 	.write = hg_driver_write,
 	.act_as = hg_driver_act_as,
+	.msg_sink = hg_msg_sink_set,
+	.restore_open = hg_restore_open,
+	.restore_run = hg_restore_run,
+	.restore_close = hg_restore_close,
+	.event_age = hg_driver_event_age,
+	.ctx_stack = hg_driver_ctx_stack,
 };
 
 __attribute__((visibility("default"))) const struct hg_engine *hgshim_engine(void)

@@ -34,6 +34,7 @@ struct hg_engine {
 	/* translate/index.h */
 	enum hg_status (*image_index)(const void *image, size_t size, struct hg_image_index **out);
 	void (*image_index_free)(struct hg_image_index *index);
+	const struct hg_index_kernel *(*image_index_kernel)(const struct hg_image_index *index, const char *name);
 	/* replay/restore.h */
 	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
 	enum hg_status (*restore_run)(struct hg_restore *r);

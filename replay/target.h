@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/arena.h"
 #include "common/status.h"
 #include "translate/module.h"
 
@@ -58,9 +59,11 @@ struct hg_target_ops {
 	void (*close)(struct hg_target *t);
 	void (*info)(struct hg_target *t, struct hg_target_info *out);
 
+	/* What sizes and addresses of mappings must be multiples of: a power of two, at most HG_ARENA_GRANULE. */
+	uint64_t (*map_unit)(void);
 	/*
-	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. Sizes and addresses are
-	 * multiples of HG_ARENA_GRANULE: the portable driver sub-allocates, and it unmaps whole what it mapped.
+	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. The portable driver sub-allocates,
+	 * and it unmaps whole what it mapped.
 	 */
 	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
@@ -108,9 +111,6 @@ struct hg_target_ops {
 	enum hg_status (*read)(struct hg_target *t, void *dst, hg_dptr src, size_t size);
 	enum hg_status (*write)(struct hg_target *t, hg_dptr dst, const void *src, size_t size);
 };
-
-#define HG_ARENA_GRANULE (UINT64_C(2) << 20)
-#define HG_ARENA_BASE UINT64_C(0x200000000000)	/* default; HGSHIM_ARENA */
 
 struct hg_copy {
 	uint64_t dst, src;

@@ -1,0 +1,501 @@
+/* migrate.c - a running process goes on with another driver. */
+#define _GNU_SOURCE
+#include "intercept/migrate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/msg.h"
+#include "intercept/gate.h"
+#include "intercept/ledger.h"
+#include "intercept/maps.h"
+#include "intercept/native.h"
+#include "intercept/native_mem.h"
+#include "intercept/native_tables.h"
+#include "intercept/record.h"
+#include "intercept/shim.h"
+
+/* The portable driver's own unit of mapping: a recorded range comes with all that lies in its units. */
+#define UNIT HG_ARENA_GRANULE
+#define MAX_DEVICES 16
+
+struct range {
+	uint64_t start, end;
+};
+
+struct event {
+	const void *handle;
+	uint64_t ctx;			/* id */
+	bool recorded;
+	uint64_t age_ns;
+};
+
+struct migration {
+	const struct hg_engine *engine;
+	struct hg_log *log;
+	struct hg_restore *restore;
+	struct hg_native_ctxs ctxs;
+	int nr_devices;
+	uint64_t primary[MAX_DEVICES], pool[MAX_DEVICES];
+	struct range *range;		/* of device memory, in units, ascending, apart */
+	size_t nr_ranges, range_room;
+	struct event *event;
+	size_t nr_events, event_room;
+	unsigned int nr_failed;		/* calls of the old driver, while it was taken apart */
+};
+
+static void *grow(void *array, size_t nr, size_t *room, size_t size)
+{
+	void *grown;
+
+	if (nr < *room)
+		return array;
+	grown = realloc(array, (*room ? 2 * *room : 64) * size);
+	if (grown)
+		*room = *room ? 2 * *room : 64;
+	return grown;
+}
+
+/* ---- what is asked before anything changes ---- */
+
+enum hg_status hg_migrate_check(const char *target)
+{
+	if (hg_shim_executor() != &hg_executor_native) {
+		pr_err("the process runs on target '%s', and this version moves processes from 'cuda' only", hg_shim_target());
+		return HG_ERR_REFUSED;
+	}
+	if (!strcmp(target, "cpu"))
+		return HG_OK;
+	pr_err("cannot move a process to target '%.16s': this version moves to 'cpu'", target);
+	return HG_ERR_UNAVAILABLE;
+}
+
+static bool has_known_stack(const struct hg_thread *t)
+{
+	return t->ctx_depth <= HG_THREAD_CTXS;
+}
+
+static int is_drivers_host(const struct hg_entry *e, void *arg)
+{
+	(void)arg;
+	if (e->kind != HG_KIND_HPTR || e->made_by == HG_ID_cuMemHostRegister_v2 || hg_native_mem_owns_host(e->handle))
+		return 0;
+	pr_err("%" PRIu64 " bytes of pinned memory at 0x%" PRIx64 " are the driver's (write-combined, or the device cannot use other memory): "
+	       "they would vanish under the program", e->size, e->handle);
+	return 1;
+}
+
+static enum hg_status check_state(void)
+{
+	if (hg_gate_each(has_known_stack)) {
+		pr_err("a thread has pushed more than %d contexts", HG_THREAD_CTXS);
+		return HG_ERR_REFUSED;
+	}
+	return hg_ledger_each(is_drivers_host, NULL) ? HG_ERR_REFUSED : HG_OK;
+}
+
+static enum hg_status add_range(const struct hg_region *r, void *arg)
+{
+	struct migration *m = arg;
+	struct range *grown;
+
+	if (r->kind != HG_REGION_DEVICE && r->kind != HG_REGION_GLOBAL)
+		return HG_OK;
+	grown = grow(m->range, m->nr_ranges, &m->range_room, sizeof(*grown));
+	if (!grown)
+		return HG_ERR_NOMEM;
+	m->range = grown;
+	m->range[m->nr_ranges++] = (struct range){ r->addr & -UNIT, (r->addr + r->size + UNIT - 1) & -UNIT };
+	return HG_OK;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static void merge_ranges(struct migration *m)
+{
+	size_t nr = 0;
+
+	if (!m->nr_ranges)
+		return;
+	qsort(m->range, m->nr_ranges, sizeof(*m->range), by_start);
+	for (size_t i = 1; i < m->nr_ranges; i++) {
+		if (m->range[i].start > m->range[nr].end)
+			m->range[++nr] = m->range[i];
+		else if (m->range[i].end > m->range[nr].end)
+			m->range[nr].end = m->range[i].end;
+	}
+	m->nr_ranges = nr + 1;
+}
+
+/* Never the driver's device memory, whatever it does: a file of the program's, its heap, a stack. */
+static bool is_programs(const struct hg_map *map)
+{
+	if (!map->path[0])
+		return false;
+	return strncmp(map->path, "/dev/nvidia", 11) != 0 && strncmp(map->path, "/dev/zero", 9) != 0 &&
+	       strncmp(map->path, "[anon", 5) != 0;
+}
+
+static int find_obstacle(const struct hg_map *map, void *arg)
+{
+	const struct migration *m = arg;
+
+	if (!is_programs(map))
+		return 0;
+	for (size_t i = 0; i < m->nr_ranges; i++)
+		if (map->start < m->range[i].end && m->range[i].start < map->end) {
+			pr_err("device memory lies at 0x%" PRIx64 "-0x%" PRIx64 ", and '%s' of the program at 0x%" PRIx64 "-0x%" PRIx64
+			       ": they cannot both be ordinary memory", m->range[i].start, m->range[i].end, map->path,
+			       map->start, map->end);
+			return 1;
+		}
+	return 0;
+}
+
+static enum hg_status look_at_ranges(struct migration *m)
+{
+	enum hg_status st = hg_native_regions(add_range, m);
+
+	if (st != HG_OK)
+		return st;
+	merge_ranges(m);
+	switch (hg_maps_each(find_obstacle, m)) {
+	case 0:
+		return HG_OK;
+	case 1:
+		return HG_ERR_REFUSED;
+	default:
+		pr_err("cannot read /proc/self/maps");
+		return HG_ERR_IO;
+	}
+}
+
+static enum hg_status look_at_devices(struct migration *m)
+{
+	CUresult r = hg_nv.cuDeviceGetCount ? hg_nv.cuDeviceGetCount(&m->nr_devices) : CUDA_ERROR_NOT_SUPPORTED;
+
+	if (r != CUDA_SUCCESS) {
+		HG_NV_SAY(cuDeviceGetCount, r);
+		return HG_ERR_FAULT;
+	}
+	if (m->nr_devices > MAX_DEVICES) {
+		pr_err("the program sees %d devices, more than %d", m->nr_devices, MAX_DEVICES);
+		return HG_ERR_REFUSED;
+	}
+	for (int d = 0; d < m->nr_devices; d++) {
+		CUmemoryPool pool = NULL;
+
+		m->primary[d] = HG_WORD(hg_native_primary_ctx(d));
+		/* a driver without pools has none to be named */
+		if (hg_nv.cuDeviceGetDefaultMemPool && hg_nv.cuDeviceGetDefaultMemPool(&pool, d) == CUDA_SUCCESS)
+			m->pool[d] = HG_WORD(pool);
+	}
+	return HG_OK;
+}
+
+static int add_event(const struct hg_entry *e, void *arg)
+{
+	struct migration *m = arg;
+	struct event *grown;
+
+	if (e->kind != HG_KIND_EVENT)
+		return 0;
+	grown = grow(m->event, m->nr_events, &m->event_room, sizeof(*grown));
+	if (!grown)
+		return 1;
+	m->event = grown;
+	m->event[m->nr_events++] = (struct event){ .handle = (const void *)(uintptr_t)e->handle, .ctx = e->parent };
+	return 0;
+}
+
+static CUresult elapsed(float *ms, CUevent from, CUevent to)
+{
+	if (hg_nv.cuEventElapsedTime_v2)
+		return hg_nv.cuEventElapsedTime_v2(ms, from, to);
+	return hg_nv.cuEventElapsedTime ? hg_nv.cuEventElapsedTime(ms, from, to) : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* Which events were recorded, and how long before `now`; the driver refuses for those that were not, or keep no time. */
+static void read_ages(struct migration *m, uint64_t ctx, CUevent now)
+{
+	for (size_t i = 0; i < m->nr_events; i++) {
+		struct event *e = &m->event[i];
+		float ms;
+
+		if (e->ctx != ctx || elapsed(&ms, (CUevent)(uintptr_t)e->handle, now) != CUDA_SUCCESS)
+			continue;
+		e->recorded = true;
+		e->age_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+	}
+}
+
+static enum hg_status look_at_events(struct migration *m)
+{
+	enum hg_status st = HG_OK;
+
+	if (hg_ledger_each(add_event, m))
+		return HG_ERR_NOMEM;
+	for (size_t i = 0; m->nr_events && i < m->ctxs.nr && st == HG_OK; i++) {
+		CUevent now = NULL;
+		enum hg_status popped;
+		CUresult r;
+
+		st = hg_native_ctx_push(m->ctxs.ctx[i].handle);
+		if (st != HG_OK)
+			break;
+		r = hg_nv.cuEventCreate(&now, CU_EVENT_DEFAULT);
+		if (r != CUDA_SUCCESS)
+			HG_NV_SAY(cuEventCreate, r);
+		if (r == CUDA_SUCCESS) {
+			r = hg_nv.cuEventRecord(now, CU_STREAM_LEGACY);
+			if (r != CUDA_SUCCESS)
+				HG_NV_SAY(cuEventRecord, r);
+		}
+		if (r == CUDA_SUCCESS) {
+			r = hg_nv.cuEventSynchronize(now);
+			if (r != CUDA_SUCCESS)
+				HG_NV_SAY(cuEventSynchronize, r);
+		}
+		if (r == CUDA_SUCCESS)
+			read_ages(m, m->ctxs.ctx[i].id, now);
+		else
+			st = HG_ERR_FAULT;
+		if (now)
+			(void)hg_nv.cuEventDestroy_v2(now);
+		popped = hg_native_ctx_pop();
+		if (st == HG_OK)
+			st = popped;
+	}
+	return st;
+}
+
+static void forward(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)arg;
+	hg_msg(level, "%s", line);
+}
+
+static enum hg_status prepare(struct migration *m, const char *target, uint64_t number)
+{
+	struct hg_restore_options opt = { .target = target, .snapshot = number, .pool = m->pool, .primary = m->primary };
+	enum hg_status st = check_state();
+
+	if (st == HG_OK)
+		st = hg_executor_portable.load(target);
+	if (st != HG_OK)
+		return st;
+	m->engine = hg_engine();
+	m->engine->msg_sink(forward, NULL);
+	st = hg_native_ctxs(&m->ctxs);
+	if (st == HG_OK)
+		st = look_at_devices(m);
+	if (st == HG_OK)
+		st = look_at_ranges(m);
+	if (st == HG_OK)
+		st = look_at_events(m);
+	if (st == HG_OK)
+		st = hg_recorder_log(hg_shim_recorder, &m->log);
+	if (st != HG_OK)
+		return st;
+	opt.log = m->log;
+	opt.nr_devices = m->nr_devices;
+	opt.nr_pools = opt.nr_primaries = (uint64_t)m->nr_devices;
+	return m->engine->restore_open(&opt, &m->restore);
+}
+
+/* ---- taking the old driver's objects apart ---- */
+
+#define TRY(m, sym, args)                                                                          \
+	do {                                                                                       \
+		CUresult r_ = hg_nv.sym ? hg_nv.sym args : CUDA_ERROR_NOT_SUPPORTED;               \
+                                                                                                   \
+		if (r_ != CUDA_SUCCESS) {                                                          \
+			HG_NV_SAY(sym, r_);                                                        \
+			(m)->nr_failed++;                                                          \
+		}                                                                                  \
+	} while (0)
+
+struct in_ctx {
+	struct migration *m;
+	uint64_t ctx;			/* id */
+	bool first;			/* what belongs to no known context, too */
+};
+
+static int free_memory(const struct hg_entry *e, void *arg)
+{
+	const struct in_ctx *c = arg;
+
+	if (e->parent != c->ctx && !(c->first && !e->parent))
+		return 0;
+	if (e->kind == HG_KIND_DPTR && !hg_native_mem_has_arena())
+		TRY(c->m, cuMemFree_v2, (e->handle));
+	else if (e->kind == HG_KIND_HPTR && e->made_by == HG_ID_cuMemHostRegister_v2)
+		TRY(c->m, cuMemHostUnregister, ((void *)(uintptr_t)e->handle));
+	return 0;
+}
+
+static int unload_library(const struct hg_entry *e, void *arg)
+{
+	if (e->kind == HG_KIND_LIBRARY)
+		TRY((struct migration *)arg, cuLibraryUnload, ((CUlibrary)(uintptr_t)e->handle));
+	return 0;
+}
+
+static void end_ctx(struct migration *m, CUcontext ctx)
+{
+	for (int d = 0; d < m->nr_devices; d++)
+		if (m->primary[d] == HG_WORD(ctx)) {
+			TRY(m, cuDevicePrimaryCtxReset_v2, (d));
+			return;
+		}
+	TRY(m, cuCtxDestroy_v2, (ctx));
+}
+
+static void take_apart(struct migration *m)
+{
+	for (size_t i = 0; i < m->ctxs.nr; i++) {
+		struct in_ctx c = { m, m->ctxs.ctx[i].id, i == 0 };
+
+		if (hg_native_ctx_push(m->ctxs.ctx[i].handle) != HG_OK) {
+			m->nr_failed++;
+			continue;
+		}
+		(void)hg_ledger_each(free_memory, &c);
+		if (i == 0)
+			m->nr_failed += hg_native_mem_release();
+		if (hg_native_ctx_pop() != HG_OK)
+			m->nr_failed++;
+	}
+	for (int d = 0; d < m->nr_devices; d++)
+		if (m->pool[d])
+			TRY(m, cuMemPoolTrimTo, ((CUmemoryPool)(uintptr_t)m->pool[d], 0));
+	(void)hg_ledger_each(unload_library, m);
+	for (size_t i = 0; i < m->ctxs.nr; i++)
+		end_ctx(m, m->ctxs.ctx[i].handle);
+}
+
+/* ---- the addresses ---- */
+
+struct leftover {
+	const struct range *range;
+	uint64_t start, end;		/* found */
+	int prot;
+};
+
+static int find_leftover(const struct hg_map *map, void *arg)
+{
+	struct leftover *l = arg;
+
+	if (map->start >= l->range->end || l->range->start >= map->end)
+		return 0;
+	l->start = map->start > l->range->start ? map->start : l->range->start;
+	l->end = map->end < l->range->end ? map->end : l->range->end;
+	l->prot = map->prot;
+	return is_programs(map) ? 2 : 1;
+}
+
+/*
+ * A driver may keep addresses that it has reserved, without access; nobody asks it for memory any more. What is there
+ * with access is what it did not give back, if it failed to; else it is of another thread, which was quicker.
+ */
+static enum hg_status clear_range(const struct migration *m, const struct range *range)
+{
+	struct leftover l = { .range = range };
+	int found;
+
+	for (found = hg_maps_each(find_leftover, &l); found; found = hg_maps_each(find_leftover, &l)) {
+		if (found != 1 || (l.prot != PROT_NONE && !m->nr_failed)) {
+			pr_err("the addresses 0x%" PRIx64 "-0x%" PRIx64 " of device memory were taken by another thread of the program "
+			       "while they were free", l.start, l.end);
+			return HG_ERR_NOSPC;
+		}
+		if (munmap((void *)(uintptr_t)l.start, l.end - l.start)) {
+			pr_err("cannot free the addresses 0x%" PRIx64 "-0x%" PRIx64, l.start, l.end);
+			return HG_ERR_NOSPC;
+		}
+	}
+	return HG_OK;
+}
+
+/* ---- the new driver ---- */
+
+static const struct hg_engine *adopting;
+
+/* On each thread, before its first call on the new driver. */
+static void adopt(struct hg_thread *t)
+{
+	if (adopting->ctx_stack(t->ctx_stack, t->ctx_depth) != HG_OK)
+		pr_err("a thread has lost its current context");
+}
+
+static enum hg_status rebuild(struct migration *m)
+{
+	enum hg_status st = HG_OK;
+
+	for (size_t i = 0; i < m->nr_ranges && st == HG_OK; i++)
+		st = clear_range(m, &m->range[i]);
+	if (st == HG_OK)
+		st = m->engine->restore_run(m->restore);
+	for (size_t i = 0; i < m->nr_events && st == HG_OK; i++)
+		if (m->event[i].recorded)
+			st = m->engine->event_age(m->event[i].handle, m->event[i].age_ns);
+	return st;
+}
+
+/* The rebuilt primary context was retained once. */
+static void retain_again(const struct migration *m)
+{
+	CUresult (*retain)(CUcontext *, CUdevice) = (CUresult (*)(CUcontext *, CUdevice))m->engine->proc("cuDevicePrimaryCtxRetain");
+
+	for (int d = 0; d < m->nr_devices; d++)
+		for (int n = 1; n < hg_record_retained(d); n++) {
+			CUcontext ctx;
+
+			if (retain(&ctx, d) != CUDA_SUCCESS)
+				return;
+		}
+}
+
+enum hg_status hg_migrate(const char *target, uint64_t number)
+{
+	struct migration m = { 0 };
+	enum hg_status st;
+
+	hg_recorder_progress(hg_shim_recorder, HG_CONTROL_MIGRATING, 0, 0);
+	st = prepare(&m, target, number);
+	if (st != HG_OK)
+		goto out;
+
+	take_apart(&m);
+	st = rebuild(&m);
+	if (st != HG_OK) {
+		pr_err("the program has left its driver, and its state could not be rebuilt (%s): no CUDA call works any more; snapshot %"
+		       PRIu64 " of '%s' holds the state", hg_status_text(st), number, hg_recorder_dir(hg_shim_recorder));
+		hg_gate_end();
+		goto out;
+	}
+	retain_again(&m);
+	hg_native_tables_switch();
+	adopting = m.engine;
+	/* for as long as the process lives */
+	hg_shim_use(&hg_executor_portable, !strcmp(target, "cpu") ? "cpu" : strdup(target));
+	hg_gate_moved(adopt);
+	hg_recorder_executor(hg_shim_recorder, target);
+out:
+	if (m.engine) {
+		m.engine->restore_close(m.restore);
+		m.engine->msg_sink(NULL, NULL);
+	}
+	if (m.log)
+		hg_log_close(m.log);
+	free(m.range);
+	free(m.event);
+	return st;
+}

@@ -1,0 +1,285 @@
+/* simt_ptx.c - operations of hgIR as functions. */
+#include "tests/drivers/simt/simt_ptx.h"
+
+#include <string.h>
+
+#include "tests/drivers/simt/simt_float.h"
+#include "translate/ir.h"
+
+/* ---- bits ---- */
+
+uint64_t simt_lop3(uint64_t a, uint64_t b, uint64_t c, uint32_t table)
+{
+	uint64_t r = 0;
+
+	for (unsigned int row = 0; row < 8; row++)
+		if (table >> row & 1)
+			r |= (row & 4 ? a : ~a) & (row & 2 ? b : ~b) & (row & 1 ? c : ~c);
+	return r;
+}
+
+uint32_t simt_funnel(uint32_t left, uint32_t lo, uint32_t hi, uint32_t n)
+{
+	uint64_t v = (uint64_t)hi << 32 | lo;
+
+	return (uint32_t)(left ? v << n >> 32 : v >> n);
+}
+
+uint32_t simt_prmt(uint32_t mode, uint32_t a, uint32_t b, uint32_t select)
+{
+	unsigned char byte[8];
+	uint32_t r = 0, low = select & 3;
+
+	for (int i = 0; i < 4; i++) {
+		byte[i] = (unsigned char)(a >> (8 * i));
+		byte[4 + i] = (unsigned char)(b >> (8 * i));
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		uint32_t v;
+
+		switch (mode) {
+		case IR_PRMT_INDEX:
+			v = byte[select >> (4 * i) & 7];
+			if (select >> (4 * i) & 8)
+				v = v & 0x80 ? 0xff : 0;
+			break;
+		case IR_PRMT_F4E: v = byte[low + i]; break;
+		case IR_PRMT_B4E: v = byte[(low - i) & 7]; break;
+		case IR_PRMT_RC8: v = byte[low]; break;
+		case IR_PRMT_ECL: v = byte[low > i ? low : i]; break;
+		case IR_PRMT_ECR: v = byte[low < i ? low : i]; break;
+		default: v = byte[(select & 1) * 2 + (i & 1)]; break;	/* rc16 */
+		}
+		r |= v << (8 * i);
+	}
+	return r;
+}
+
+/* A field of bits, which may reach past the end of a word. */
+uint64_t simt_bfe(uint32_t bits, uint64_t a, uint32_t pos, uint32_t len)
+{
+	uint32_t width = bits & 0xff, top;
+	uint64_t r = 0, sign = 0;
+
+	pos &= 255;
+	len &= 255;
+	if (bits & 0x100 && len) {
+		top = pos + len - 1 < width ? pos + len - 1 : width - 1;
+		sign = a >> top & 1;
+	}
+	for (uint32_t i = 0; i < width; i++)
+		r |= (i < len && pos + i < width ? a >> (pos + i) & 1 : sign) << i;
+	return r;
+}
+
+uint64_t simt_bfi(uint32_t bits, uint64_t a, uint64_t b, uint32_t pos, uint32_t len)
+{
+	pos &= 255;
+	len &= 255;
+	for (uint32_t i = 0; i < len && pos + i < bits; i++) {
+		b &= ~(UINT64_C(1) << (pos + i));
+		b |= (a >> i & 1) << (pos + i);
+	}
+	return b;
+}
+
+uint32_t simt_bfind(uint32_t bits, uint64_t a, uint32_t shiftamt)
+{
+	uint32_t width = bits & 0xff;
+	bool sign = bits & 0x100 && a >> (width - 1) & 1;
+
+	for (uint32_t i = width; i-- > 0;)
+		if ((a >> i & 1) != sign)
+			return shiftamt ? width - 1 - i : i;
+	return UINT32_MAX;
+}
+
+static int32_t part(uint32_t v, unsigned int i, unsigned int bits, bool is_signed)
+{
+	uint32_t p = v >> (i * bits) & ((1u << bits) - 1);
+
+	return is_signed && p >> (bits - 1) ? (int32_t)p - (1 << bits) : (int32_t)p;
+}
+
+uint32_t simt_dot(uint32_t how, uint32_t a, uint32_t b, uint32_t c)
+{
+	unsigned int n = how & 4 ? 2 : 4;
+
+	for (unsigned int i = 0; i < n; i++)
+		c += (uint32_t)(part(a, i, 32 / n, how & 1) * (int64_t)part(b, i + (how & 8 ? 2 : 0), 8, how & 2));
+	return c;
+}
+
+/* ---- atomics ---- */
+
+static int64_t as_signed(uint64_t v, unsigned int bits)
+{
+	return (int64_t)(v << (64 - bits)) >> (64 - bits);
+}
+
+static uint64_t half_pair(unsigned int op, enum ir_type half, uint64_t old, uint64_t a)
+{
+	uint64_t r = 0;
+
+	for (unsigned int at = 0; at < 32; at += 16) {
+		uint64_t x = old >> at & 0xffff, y = a >> at & 0xffff;
+
+		r |= (op == IR_ATOM_ADD ? simt_float_op(SIMT_FLOAT_CODE(SIMT_ADD, half, IR_RN), x, y, 0) :
+					  simt_float_min_max(half, op == IR_ATOM_MAX, x, y)) << at;
+	}
+	return r;
+}
+
+static uint64_t float_sum(enum ir_type t, uint64_t x, uint64_t y)
+{
+	return simt_float_op(SIMT_FLOAT_CODE(SIMT_ADD, t, IR_RN), x, y, 0);
+}
+
+static uint64_t apply(uint32_t code, uint64_t old, uint64_t a)
+{
+	enum ir_atom op = code & 0xff;
+	enum ir_type t = code >> 8;
+	unsigned int bits = ir_type_bits(t);
+	bool less;
+
+	switch (t) {
+	case IR_F16X2: return half_pair(op, IR_F16, old, a);
+	case IR_BF16X2: return half_pair(op, IR_BF16, old, a);
+	case IR_F16: case IR_BF16:
+		return op == IR_ATOM_ADD ? float_sum(t, old, a) : simt_float_min_max(t, op == IR_ATOM_MAX, old, a);
+	case IR_F32: case IR_F64:
+		return float_sum(t, old, a);
+	default:
+		break;
+	}
+	less = ir_type_is_signed(t) ? as_signed(old, bits) < as_signed(a, bits) : old < a;
+	switch (op) {
+	case IR_ATOM_ADD: return old + a;
+	case IR_ATOM_MIN: return less ? old : a;
+	case IR_ATOM_MAX: return less ? a : old;
+	case IR_ATOM_AND: return old & a;
+	case IR_ATOM_OR: return old | a;
+	case IR_ATOM_XOR: return old ^ a;
+	case IR_ATOM_INC: return old >= a ? 0 : old + 1;
+	case IR_ATOM_DEC: return old == 0 || old > a ? a : old - 1;
+	default: return a;
+	}
+}
+
+typedef uint16_t __attribute__((may_alias)) any_u16;
+typedef uint32_t __attribute__((may_alias)) any_u32;
+typedef uint64_t __attribute__((may_alias)) any_u64;
+
+#define ATOM(type) __extension__ ({							\
+	type *at = p, was, next;							\
+											\
+	was = code_op == IR_ATOM_CAS ? (type)a : __atomic_load_n(at, __ATOMIC_RELAXED);	\
+	do {										\
+		next = code_op == IR_ATOM_CAS ? (type)b : (type)apply(code, was, (type)a);	\
+	} while (!__atomic_compare_exchange_n(at, &was, next, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) && \
+		 code_op != IR_ATOM_CAS);						\
+	(uint64_t)was;									\
+})
+
+/* The address is the kernel's: nobody else vouches for it. */
+__attribute__((no_sanitize("address", "undefined")))
+uint64_t simt_atom(uint32_t code, void *p, uint64_t a, uint64_t b)
+{
+	enum ir_atom code_op = code & 0xff;
+
+	switch (ir_type_bits(code >> 8)) {
+	case 16: return ATOM(any_u16);
+	case 32: return ATOM(any_u32);
+	default: return ATOM(any_u64);
+	}
+}
+
+/* ---- lanes ---- */
+
+/* Names of the operations that lanes meet in. */
+enum { MEET_SHFL = 0x100, MEET_VOTE = 0x200, MEET_MATCH = 0x300, MEET_REDUX = 0x400, MEET_SYNC = 0x500 };
+
+uint64_t simt_shfl(struct simt_item *self, uint32_t mode, uint32_t value, uint32_t b, uint32_t c, uint32_t mask)
+{
+	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_SHFL | mode, mask, value, values);
+	uint32_t lane = self->lane, segment = c >> 8 & 31, limit, from;
+	bool in_range;
+
+	/* PTX ISA, shfl.sync; the lane read from is in range of the segment's bound */
+	b &= 31;
+	limit = (lane & segment) | (c & ~segment & 31);
+	switch (mode) {
+	case IR_SHFL_UP:
+		in_range = (int32_t)(lane - b) >= (int32_t)limit;
+		from = lane - b;
+		break;
+	case IR_SHFL_DOWN:
+		from = lane + b;
+		in_range = from <= limit;
+		break;
+	case IR_SHFL_BFLY:
+		from = lane ^ b;
+		in_range = from <= limit;
+		break;
+	default:
+		from = (lane & segment) | (b & ~segment);
+		in_range = from <= limit;
+		break;
+	}
+	if (!in_range)
+		from = lane;
+	/* of a lane that takes no part the value is undefined */
+	value = took >> from & 1 ? (uint32_t)values[from] : 0;
+	return (uint64_t)in_range << 32 | value;
+}
+
+uint32_t simt_vote(struct simt_item *self, uint32_t kind, uint32_t pred, uint32_t mask)
+{
+	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_VOTE | kind, mask, pred, values);
+	uint32_t yes = 0;
+
+	for (uint64_t left = took; left; left &= left - 1)
+		yes |= (uint32_t)values[__builtin_ctzll(left)] << __builtin_ctzll(left);
+	switch (kind) {
+	case IR_VOTE_BALLOT: return yes;
+	case IR_VOTE_ANY: return yes != 0;
+	case IR_VOTE_UNI: return !yes || yes == took;
+	default: return yes == took;
+	}
+}
+
+uint32_t simt_match(struct simt_item *self, uint32_t all, uint64_t value, uint32_t mask)
+{
+	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_MATCH | all, mask, value, values);
+	uint32_t same = 0;
+
+	for (uint64_t left = took; left; left &= left - 1)
+		if (values[__builtin_ctzll(left)] == value)
+			same |= UINT32_C(1) << __builtin_ctzll(left);
+	return !all || same == took ? same : 0;
+}
+
+uint32_t simt_redux(struct simt_item *self, uint32_t code, uint32_t value, uint32_t mask)
+{
+	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_REDUX | code << 16, mask, value, values);
+
+	for (uint64_t left = took & ~(UINT64_C(1) << self->lane); left; left &= left - 1)
+		value = (uint32_t)apply(code, value, values[__builtin_ctzll(left)]);
+	return value;
+}
+
+void simt_warpsync(struct simt_item *self, uint32_t mask)
+{
+	uint64_t values[SIMT_MAX_LANES];
+
+	simt_meet(self, MEET_SYNC, mask, 0, values);
+}
+
+#define SYMBOL(name) { #name, (void *)name }
+const struct simt_symbol simt_ptx_symbols[] = {
+	SYMBOL(simt_lop3), SYMBOL(simt_funnel), SYMBOL(simt_prmt), SYMBOL(simt_bfe), SYMBOL(simt_bfi), SYMBOL(simt_bfind),
+	SYMBOL(simt_dot), SYMBOL(simt_atom), SYMBOL(simt_shfl), SYMBOL(simt_vote), SYMBOL(simt_match), SYMBOL(simt_redux),
+	SYMBOL(simt_warpsync), SYMBOL(simt_float_op), SYMBOL(simt_float_cvt), SYMBOL(simt_float_from_int),
+	SYMBOL(simt_float_min_max), SYMBOL(simt_sin), SYMBOL(simt_cos), SYMBOL(simt_ex2), SYMBOL(simt_lg2), SYMBOL(simt_tanh),
+};
+const size_t simt_nr_ptx_symbols = sizeof(simt_ptx_symbols) / sizeof(simt_ptx_symbols[0]);

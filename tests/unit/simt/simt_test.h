@@ -1,0 +1,70 @@
+/* simt_test.h - runs PTX kernels by the doubles' executor and by the CPU target, and compares. */
+#ifndef HG_TESTS_SIMT_TEST_H
+#define HG_TESTS_SIMT_TEST_H
+
+#include "tests/drivers/simt/simt.h"
+#include "tests/unit/replay/kernel_test.h"
+
+/* One launch of kernel `index` of a module by the executor. */
+static inline enum hg_status simt_once(const struct ir_module *ir, size_t index, const struct kernel_run *r,
+				       const uint64_t *var_addr, char *why, size_t why_size)
+{
+	struct hg_grid g = grid_of(r);
+	struct simt_launch l = { .kernel = index, .shared_bytes = r->shared, .warp_size = 32, .cooperative = r->cooperative,
+				 .params = r->params, .var_addr = var_addr, .id = 1 };
+	struct simt_module *m;
+	enum hg_status st;
+
+	memcpy(l.grid, g.grid, sizeof(l.grid));
+	memcpy(l.block, g.block, sizeof(l.block));
+	cr_assert_eq(simt_module_from_hgir(ir, &m), HG_OK);
+	st = simt_run(m, &l, why, why_size);
+	simt_module_free(m);
+	return st;
+}
+
+/* Leaves in r->data what the executor made of it; the CPU target must have made the same. */
+static inline void run_both(const char *ptx, const struct kernel_run *r)
+{
+	unsigned char *before = malloc(r->size + 1), *cpu = malloc(r->size + 1);
+	struct hg_fault fault = { .what = "" };
+	struct hg_grid g = grid_of(r);
+	struct hg_module *m;
+	struct hg_cpu_module *cm;
+	struct hg_cpu_kernel *k;
+	enum hg_status st;
+	char why[256];
+
+	setenv("HGSHIM_CACHE", "0", 1);
+	memcpy(before, r->data, r->size);
+	k = kernel_of(ptx, &m, &cm);
+	cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s", fault.what);
+	memcpy(cpu, r->data, r->size);
+	memcpy(r->data, before, r->size);
+	st = simt_once(hg_module_ir(m), 0, r, NULL, why, sizeof(why));
+	cr_assert_eq(st, HG_OK, "%s: %s", hg_status_text(st), why);
+	for (size_t b = 0; b < r->size; b++)
+		cr_assert_eq(((unsigned char *)r->data)[b], cpu[b], "byte %zu is %02x, on the CPU target %02x, of\n%s", b,
+			     ((unsigned char *)r->data)[b], cpu[b], ptx);
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
+	free(before);
+	free(cpu);
+}
+
+/* Loads a file of tests/ptx; *k is the kernel whose name contains `name`. */
+static inline struct hg_module *load_file(const char *file, const char *name, size_t *k)
+{
+	size_t size;
+	char *text = read_test_file(file, &size);
+	struct hg_module *m = load_text(text);
+
+	free(text);
+	for (*k = 0; *k < hg_module_nr_kernels(m); (*k)++)
+		if (strstr(hg_module_kernel(m, *k)->name, name))
+			return m;
+	cr_assert_fail("no kernel '%s' in '%s'", name, file);
+	return NULL;
+}
+
+#endif
