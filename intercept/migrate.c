@@ -17,8 +17,6 @@
 #include "intercept/record.h"
 #include "intercept/shim.h"
 
-/* The portable driver's own unit of mapping: a recorded range comes with all that lies in its units. */
-#define UNIT HG_ARENA_GRANULE
 #define MAX_DEVICES 16
 
 struct range {
@@ -33,13 +31,14 @@ struct event {
 };
 
 struct migration {
+	const char *target;
 	const struct hg_engine *engine;
 	struct hg_log *log;
 	struct hg_restore *restore;
 	struct hg_native_ctxs ctxs;
 	int nr_devices;
 	uint64_t primary[MAX_DEVICES], pool[MAX_DEVICES];
-	struct range *range;		/* of device memory, in units, ascending, apart */
+	struct range *range;		/* of device memory, in the new driver's units of mapping, ascending, apart */
 	size_t nr_ranges, range_room;
 	struct event *event;
 	size_t nr_events, event_room;
@@ -100,6 +99,7 @@ static enum hg_status add_range(const struct hg_region *r, void *arg)
 {
 	struct migration *m = arg;
 	struct range *grown;
+	uint64_t unit;
 
 	if (r->kind != HG_REGION_DEVICE && r->kind != HG_REGION_GLOBAL)
 		return HG_OK;
@@ -107,7 +107,8 @@ static enum hg_status add_range(const struct hg_region *r, void *arg)
 	if (!grown)
 		return HG_ERR_NOMEM;
 	m->range = grown;
-	m->range[m->nr_ranges++] = (struct range){ r->addr & -UNIT, (r->addr + r->size + UNIT - 1) & -UNIT };
+	unit = m->engine->map_unit(m->target, r->addr);
+	m->range[m->nr_ranges++] = (struct range){ r->addr & -unit, (r->addr + r->size + unit - 1) & -unit };
 	return HG_OK;
 }
 
@@ -282,13 +283,13 @@ static void forward(enum hg_msg_level level, const char *line, void *arg)
 	hg_msg(level, "%s", line);
 }
 
-static enum hg_status prepare(struct migration *m, const char *target, uint64_t number)
+static enum hg_status prepare(struct migration *m, uint64_t number)
 {
-	struct hg_restore_options opt = { .target = target, .snapshot = number, .pool = m->pool, .primary = m->primary };
+	struct hg_restore_options opt = { .target = m->target, .snapshot = number, .pool = m->pool, .primary = m->primary };
 	enum hg_status st = check_state();
 
 	if (st == HG_OK)
-		st = hg_executor_portable.load(target);
+		st = hg_executor_portable.load(m->target);
 	if (st != HG_OK)
 		return st;
 	m->engine = hg_engine();
@@ -334,7 +335,7 @@ static int free_memory(const struct hg_entry *e, void *arg)
 
 	if (e->parent != c->ctx && !(c->first && !e->parent))
 		return 0;
-	if (e->kind == HG_KIND_DPTR && !hg_native_mem_has_arena())
+	if (e->kind == HG_KIND_DPTR && !hg_native_mem_owns_device(e->handle))
 		TRY(c->m, cuMemFree_v2, (e->handle));
 	else if (e->kind == HG_KIND_HPTR && e->made_by == HG_ID_cuMemHostRegister_v2)
 		TRY(c->m, cuMemHostUnregister, ((void *)(uintptr_t)e->handle));
@@ -465,11 +466,11 @@ static void retain_again(const struct migration *m)
 
 enum hg_status hg_migrate(const char *target, uint64_t number)
 {
-	struct migration m = { 0 };
+	struct migration m = { .target = target };
 	enum hg_status st;
 
 	hg_recorder_progress(hg_shim_recorder, HG_CONTROL_MIGRATING, 0, 0);
-	st = prepare(&m, target, number);
+	st = prepare(&m, number);
 	if (st != HG_OK)
 		goto out;
 

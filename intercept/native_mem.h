@@ -48,7 +48,4 @@ void hg_native_mem_ctx_gone(CUcontext ctx);
  */
 unsigned int hg_native_mem_release(void);
 
-/* Host memory of a context that was destroyed or reset: it is gone with it. */
-void hg_native_mem_ctx_gone(CUcontext ctx);
-
 #endif

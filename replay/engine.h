@@ -39,6 +39,8 @@ struct hg_engine {
 	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
 	enum hg_status (*restore_run)(struct hg_restore *r);
 	void (*restore_close)(struct hg_restore *r);
+	/* Addresses that memory at this one comes with on a target, a power of two: what lies there as well is in the way. */
+	uint64_t (*map_unit)(const char *target, uint64_t addr);
 	enum hg_status (*event_age)(const void *event, uint64_t age_ns);
 	enum hg_status (*ctx_stack)(const uint64_t *ctx, size_t depth);
 };
