@@ -92,6 +92,24 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
 
+# Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
+# take images in with the product's front end, and run kernels with an executor of their own (simt).
+simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
+front_obj := $(addprefix $(O)/translate/,fatbin.o cubin.o index.o module.o ptx_lex.o ptx_parse.o ptx_words.o lower.o lower_insn.o \
+	lower_order.o ir.o ir_parse.o ir_print.o ir_verify.o)
+$(O)/tests/drivers/%.o: cflags += $(llvm_cflags)
+
+# The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
+fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
+$(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(common_obj) $(O)/intercept/handshake.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
+		$(engine_libs)
+test_drivers := $(O)/drivers/cuda/libcuda.so.1
+.PHONY: test-drivers
+test-drivers: $(test_drivers)
+
 # Unit tests: one Criterion program for each room, from tests/unit/<room>/*.c.
 unit_rooms := $(foreach r,$(rooms) simt,$(if $(wildcard tests/unit/$(r)/*.c),$(r)))
 unit_common = $(common_obj)
@@ -142,6 +160,11 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
 $(O)/e2e-apps/stranger: e2e_libs = -lcuda -lm
 
+# What `make check-gpu` asks the driver. Linked to nothing of CUDA.
+$(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags)
+
 # What the tests need to know of this build.
 test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
 
@@ -164,7 +187,7 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps) $(e2e_apps)
+test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
 
 # ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
