@@ -75,8 +75,10 @@ class Place:
         return place
 
 
-# A double executes kernels slowly: few rounds. All are multiples of 20, so that a tick is as many rounds each time.
-FEW_ROUNDS = {}
+# A double executes kernels slowly: a second or two for each program. Less than 20, or a multiple of it: ticks are equal.
+FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "matmul": 10, "nbody": 20, "ptx_driver": 100,
+              "reduction": 20, "saxpy_streams": 200, "scan": 20, "threads": 160, "train": 20, "transpose": 100,
+              "vector_add": 200}
 CPU = Place("cpu", [ON, "cpu", "--"], kills=8 if LONG else 2)
 CUDA = Place("cuda", [ON, "cuda", "--"], rounds=FEW_ROUNDS, moments=10 if LONG else 3, kills=4 if LONG else 1,
              long_enough=0.05)
@@ -330,7 +332,7 @@ def busy_queues(pid):
 
 
 def expect_answer(pending, what):
-    """A tool whose process was killed meanwhile: it ends, and when it could not do its work it says so."""
+    """A tool whose process was killed meanwhile: it ends, and when it could not do its work it says so. What it says."""
     try:
         out, err = pending.communicate(timeout=30 * PATIENCE)
     except subprocess.TimeoutExpired:
@@ -338,6 +340,7 @@ def expect_answer(pending, what):
         raise Failed(f"{what}: hgshim-ckpt waits for ever for a process that was killed")
     expect(pending.returncode == 0 or (pending.returncode > 0 and err.strip()),
            f"{what}: hgshim-ckpt ended with status {pending.returncode} and said {err!r}")
+    return err.strip()
 
 
 def log_json(command, log):

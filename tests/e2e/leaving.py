@@ -1,5 +1,6 @@
 """leaving.py - a running program is moved from the driver behind hgshim to the cpu target, and never notices."""
 import os
+import re
 import subprocess
 import threading
 import time
@@ -7,15 +8,24 @@ import time
 import harness
 import programs
 from harness import CUDA, LONG, Counters, Program, checkpoint, compare, compare_runs, expect, migrate, replay, tool
-from programs import TICKS, bind, plain, rounds, sized, step, wait_moment
+from programs import bind, plain, sized, step, ticks, wait_moment
 
 LEAVES = 10 if LONG else 3      # of each program, each in a run of its own
 ARENA = 0x200000000000          # HGSHIM_ARENA=1
 IN_ARENA = ("threads", "linked_list", "ptx_driver", "saxpy_streams")
-HOLD = 15                       # the tick in which a program is looked at from outside
 KILLS = 4 if LONG else 2
+MOVE_MS = 100                   # about how long a move takes
 references = {}
 reference_lock = threading.Lock()
+
+
+def hold_tick(place, app):
+    """When a program is looked at from outside."""
+    return ticks(place, app) * 3 // 4
+
+
+def hold_at(place, app, file):
+    return ["--hold", f"{file}@{hold_tick(place, app) * step(place, app)}"]
 
 
 def reference(place, app):
@@ -27,8 +37,8 @@ def reference(place, app):
             scratch = harness.make_scratch()
             hold = os.path.join(scratch, "hold")
             try:
-                with Program(app, os.path.join(scratch, "log"), *sized(place, app), "--hold",
-                             f"{hold}@{HOLD * step(place, app)}", place=place.bare or place) as p:
+                with Program(app, os.path.join(scratch, "log"), *sized(place, app), *hold_at(place, app, hold),
+                             place=place.bare or place) as p:
                     p.wait_file(hold)
                     lock["memory"] = p.memory()
             finally:
@@ -58,9 +68,8 @@ def leave_once(place, app, folder, rng, options=(), early=False):
     is_double = place.bare is not None
     env = {"HG_FAKE_CUDA_CONTROL": control} if is_double else {}
     before = None
-    with Program(app, log, *sized(place, app), *options, "--hold", f"{hold}@{HOLD * step(place, app)}", env=env,
-                 place=place) as p:
-        tick = rng.randrange(2 if early else 0, HOLD - 1)
+    with Program(app, log, *sized(place, app), *options, *hold_at(place, app, hold), env=env, place=place) as p:
+        tick = rng.randrange(1 if early else 0, hold_tick(place, app) - 1)
         if early:
             wait_moment(p, place, app, rng, rng.randrange(0, tick), seconds)
             before = checkpoint(p)
@@ -125,22 +134,22 @@ def killed_while_leaving(place, app, scratch):
     rng = harness.rng(place.name, app, "killed")
     checksum, seconds = plain(place, app)
     left = 0
-    typical = 0.1
     for k in range(KILLS):
         log = os.path.join(scratch, f"log{k}")
         with Program(app, log, *sized(place, app), place=place) as p:
-            tick = rng.randrange(1, HOLD)
+            tick = rng.randrange(1, hold_tick(place, app))
             wait_moment(p, place, app, rng, rng.randrange(0, tick), seconds)
             first = checkpoint(p)
             wait_moment(p, place, app, rng, tick, seconds)
-            began = time.monotonic()
             pending = subprocess.Popen([os.path.join(harness.BUILD, "hgshim-ckpt"), "--migrate", "cpu", str(p.pid)],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            while pending.poll() is None and time.monotonic() < began + rng.uniform(0, 1.2) * typical:
+            end = time.monotonic() + rng.uniform(0, 1.5) * MOVE_MS / 1000
+            while pending.poll() is None and time.monotonic() < end:
                 time.sleep(0.001)
             p.kill()
-        harness.expect_answer(pending, f"kill {k}")
+        said = harness.expect_answer(pending, f"kill {k}")
         left += pending.returncode == 0
+        expect(pending.returncode == 0 or re.search("ended|gone|died|killed|exist", said), f"kill {k}: the move was refused: {said!r}")
         check_whole(log, f"kill {k}: ")
         expect(first in harness.snapshots(log), f"kill {k}: snapshot {first} is gone")
         replay(log, "--verify")

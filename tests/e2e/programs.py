@@ -7,7 +7,7 @@ import time
 import harness
 from harness import CPU, Failed, Program, checkpoint, compare, expect, replay, tool
 
-TICKS = 20  # a program says so often how far it is
+MAX_TICKS = 20  # a program says so often how far it is, or in each round if there are fewer
 plain_runs = {}
 plain_lock = threading.Lock()
 
@@ -21,10 +21,11 @@ def plain(place, app):
             scratch = harness.make_scratch()
             try:
                 with Program(app, os.path.join(scratch, "log"), *sized(place, app), place=place) as p:
+                    timed = ticks(place, app) * 9 // 10
                     p.wait_round(0)
                     begin = time.monotonic()
-                    p.wait_round(TICKS * 9 // 10 * step(place, app))
-                    entry["tick"] = (time.monotonic() - begin) / (TICKS * 9 // 10)
+                    p.wait_round(timed * step(place, app))
+                    entry["tick"] = (time.monotonic() - begin) / timed
                     entry["checksum"] = p.passed()
             finally:
                 harness.remove(scratch)
@@ -42,7 +43,11 @@ def sized(place, app):
 
 def step(place, app):
     """Rounds from one ROUND line to the next."""
-    return rounds(place, app) // TICKS
+    return max(1, rounds(place, app) // MAX_TICKS)
+
+
+def ticks(place, app):
+    return rounds(place, app) // step(place, app)
 
 
 def pace(place, app, seconds, wanted):
@@ -64,7 +69,7 @@ def wait_moment(program, place, app, rng, tick, seconds):
 
 def runs_as_it_is(place, app, scratch):
     checksum, tick = plain(place, app)
-    return f"{checksum}, {tick * TICKS:.1f} s of kernels"
+    return f"{checksum}, {tick * ticks(place, app):.1f} s of kernels"
 
 
 def runs_as_without(place, app, scratch):
@@ -74,7 +79,7 @@ def runs_as_without(place, app, scratch):
     expect(checksum == other, f"the result is {checksum}; without the shim it is {other}")
     other, unused = plain(CPU.with_rounds(place), app)
     expect(checksum == other, f"the result is {checksum}; on the cpu target it is {other}")
-    return f"{checksum}, {tick * TICKS:.1f} s of kernels, {other_tick * TICKS:.1f} s without the shim"
+    return f"{checksum}, {tick * ticks(place, app):.1f} s of kernels, {other_tick * ticks(place, app):.1f} s without the shim"
 
 
 def moments(place, app, scratch):
@@ -85,7 +90,7 @@ def moments(place, app, scratch):
     for attempt in range(3):
         # a machine under load checkpoints slowly: then the program shall be slower, too
         options, seconds = pace(place, app, unpaced, place.long_enough * (1 + 2 * attempt))
-        at = sorted(rng.sample(range(TICKS - 3), place.moments))
+        at = sorted(rng.sample(range(ticks(place, app) - 3), place.moments))
         taken = []
         with Program(app, log, *options, env={"HGSHIM_CALLS": "all"}, place=place) as p:
             try:
@@ -177,10 +182,10 @@ def kills(place, app, scratch):
             tick = 0
             try:
                 if in_checkpoint or rng.random() < 0.5:
-                    tick = rng.randrange(0, TICKS // 2)
+                    tick = rng.randrange(0, ticks(place, app) // 2)
                     wait_moment(p, place, app, rng, tick, seconds)
                     checkpoint(p)
-                wait_moment(p, place, app, rng, rng.randrange(tick, TICKS - 2), seconds)
+                wait_moment(p, place, app, rng, rng.randrange(tick, ticks(place, app) - 2), seconds)
             except Failed:
                 missed += 1
                 if missed > 2 or not p.has_passed():
