@@ -88,6 +88,7 @@ $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_obj) $(replay_obj) $(translate_obj) 
 	$(Q)$(CC) -o $@ $^ $(ldflags) $(tool_libs) -ljansson
 $(O)/hgshim-replay $(O)/hgshim-ptx: tool_libs = $(engine_libs)
 # These two need no engine.
+$(O)/hgshim-ckpt: $(O)/replay/target_names.o
 $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson

@@ -42,7 +42,8 @@ struct item {
 	struct block *block;
 	struct item *next;	/* in the queue */
 	struct meet *meet;
-	uint32_t site;		/* where it waits in simt_active */
+	const uint32_t *path;	/* where it waits in simt_active */
+	uint32_t path_nr;
 	bool counted, pred;	/* at a barrier: it counts; its operand */
 	uint64_t result;
 };
@@ -223,24 +224,33 @@ static void make_ready(struct item *it)
 
 /* ---- lanes at one place ---- */
 
-/* Those at the lowest site go on; true if any do. */
+static int path_compare(const struct item *a, const struct item *b)
+{
+	for (uint32_t i = 0; i < a->path_nr && i < b->path_nr; i++)
+		if (a->path[i] != b->path[i])
+			return a->path[i] < b->path[i] ? -1 : 1;
+	return a->path_nr < b->path_nr ? -1 : a->path_nr > b->path_nr;
+}
+
+/* Those at the first place go on; true if any do. */
 static bool release_active(struct block *b, uint32_t w)
 {
 	struct warp *warp = &b->warp[w];
 	struct item *items = b->item + (size_t)w * b->env.lanes;
-	uint32_t site = UINT32_MAX;
+	const struct item *first = NULL;
 	uint64_t together = 0;
 
 	if (!warp->active)
 		return false;
 	for (uint64_t left = warp->active; left; left &= left - 1) {
 		const struct item *it = &items[__builtin_ctzll(left)];
+		int c = first ? path_compare(it, first) : -1;
 
-		if (it->site < site) {
-			site = it->site;
+		if (c < 0) {
+			first = it;
 			together = 0;
 		}
-		if (it->site == site)
+		if (c <= 0)
 			together |= left & -left;
 	}
 	warp->active &= ~together;
@@ -272,7 +282,7 @@ static void block_item(struct item *it)
 	switch_away(b->run);
 }
 
-uint64_t simt_active(struct simt_item *self, uint32_t site)
+uint64_t simt_active(struct simt_item *self, const uint32_t *path, uint32_t nr)
 {
 	struct item *it = item_of(self);
 	struct warp *w = &it->block->warp[self->warp];
@@ -280,7 +290,8 @@ uint64_t simt_active(struct simt_item *self, uint32_t site)
 
 	if (w->alive == me)
 		return me;
-	it->site = site;
+	it->path = path;
+	it->path_nr = nr;
 	w->active |= me;
 	block_item(it);
 	return it->result;
