@@ -38,9 +38,10 @@ struct meet {
 
 struct item {
 	struct simt_item pub;	/* first: kernels know its address */
-	struct simt_fibre fibre;
-	struct block *block;
+	/* what every switch needs lies in one line of the cache */
+	_Alignas(64) struct simt_fibre fibre;
 	struct item *next;	/* in the queue */
+	struct block *block;
 	struct meet *meet;
 	const uint32_t *path;	/* where it waits in simt_active */
 	uint32_t path_nr;
@@ -72,6 +73,7 @@ struct block {
 	struct warp warp[MAX_WARPS];
 	struct barrier barrier[NR_BARRIERS];
 	struct meet *spare, *meets;
+	uint64_t alone[SIMT_MAX_LANES];	/* what a lane gave that meets nobody */
 	unsigned char *memory;	/* the items, shared and local memory */
 	size_t memory_size;
 	struct simt_stacks stacks;
@@ -337,18 +339,19 @@ static struct meet *meet_new(struct block *b, uint32_t warp, uint32_t op, uint64
 	return m;
 }
 
-uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, uint64_t values[SIMT_MAX_LANES])
+uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, const uint64_t **values)
 {
 	struct item *it = item_of(self);
 	struct block *b = it->block;
 	struct warp *w = &b->warp[self->warp];
-	uint64_t me = UINT64_C(1) << self->lane, took;
+	uint64_t me = UINT64_C(1) << self->lane;
 	struct meet *m;
 
 	if (!(mask & me))
 		simt_trap(self, "not in the member mask of its own warp operation");
 	if ((mask & w->alive) == me) {
-		values[self->lane] = value;
+		b->alone[self->lane] = value;
+		*values = b->alone;
 		return me;
 	}
 	for (m = w->meets; m && (m->op != op || m->mask != mask); m = m->next)
@@ -365,14 +368,14 @@ uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t 
 		it->meet = m;
 		block_item(it);
 	}
-	took = m->here;
-	memcpy(values, m->value, b->env.lanes * sizeof(*values));
+	/* another use of it begins with another call, of this lane or after a switch */
+	*values = m->value;
 	m->left &= ~me;
 	if (!m->left) {
 		m->next = b->spare;
 		b->spare = m;
 	}
-	return took;
+	return m->here;
 }
 
 /* ---- barriers ---- */

@@ -47,10 +47,11 @@ typedef void (*simt_entry)(struct simt_item *self);
 
 /*
  * A rendezvous of lanes: waits until all lanes of `mask` (bit n: lane n of the caller's warp) that have not
- * exited called this with the same `op` and `mask`; op is any number that names the operation. values[n] receives
- * the value of lane n, for lanes in the result: those that took part. The caller must be in its mask.
+ * exited called this with the same `op` and `mask`; op is any number that names the operation. (*values)[n] is then
+ * the value of lane n, for lanes in the result: those that took part. It may be read until the caller calls one of these
+ * functions again. The caller must be in its mask.
  */
-uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, uint64_t values[SIMT_MAX_LANES]);
+uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, const uint64_t **values);
 /*
  * The lanes that are at this place together. As lanes run one after the other, it waits until the warp's others have
  * come too, exited, or wait elsewhere; then those at the first place go on together. path[nr] says where and when a
