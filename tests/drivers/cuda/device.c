@@ -184,7 +184,6 @@ static int attribute(CUdevice_attribute what, CUdevice dev)
 		A(SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO, 2)
 		A(CONCURRENT_MANAGED_ACCESS, 1)
 		A(COMPUTE_PREEMPTION_SUPPORTED, 1)
-		A(CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM, 1)
 		A(COOPERATIVE_LAUNCH, 1)
 		A(MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448)
 		A(HOST_REGISTER_SUPPORTED, 1)
@@ -210,6 +209,8 @@ static int attribute(CUdevice_attribute what, CUdevice dev)
 		return fake_config.cc_major;
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
 		return fake_config.cc_minor;
+	case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
+		return fake_config.host_pointer;
 	case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
 		return FIRST_BUS + dev;
 	case CU_DEVICE_ATTRIBUTE_MULTI_GPU_BOARD_GROUP_ID:

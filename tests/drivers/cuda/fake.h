@@ -38,6 +38,7 @@ struct fake_config {
 	int pattern;			/* what fresh memory is filled with; -1: left as it is */
 	bool keep_range;		/* the reservation outlives the last context */
 	bool null_launch;
+	bool host_pointer;		/* CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM */
 	bool skip_sass;			/* kernels that are machine code only do nothing, and succeed */
 	bool no_param_info;
 	unsigned int kernel_us;		/* every kernel takes that long at least */
@@ -303,6 +304,9 @@ bool fake_account(int64_t bytes);			/* of device memory; false: more than there 
 void fake_memory_ctx_begin(void);			/* the first context reserves the addresses */
 void fake_memory_ctx_end(struct fake_ctx *ctx);
 void fake_host_end(const struct fake_range *r);		/* of a context that ends; not under the lock */
+/* Memory of a variable that belongs to no context; 0: none left. init NULL: zeros. */
+uint64_t fake_managed_var(uint64_t size, const void *init);
+void fake_managed_var_end(uint64_t addr);
 void fake_pools_sync(void);				/* after a synchronisation: gives back what pools hold in vain */
 void fake_pools_ctx_end(struct fake_ctx *ctx);
 CUresult fake_pools_init(void);
@@ -366,6 +370,7 @@ struct fake_library {
 	struct fake_module *module;		/* list, one for each context; under the lock */
 	size_t nr_kernels;
 	struct fake_kernel *kernel;
+	uint64_t *managed;			/* for each variable: its address, if it was asked for as managed; else 0 */
 };
 
 /* A CUfunction of the current context, or a CUkernel's function there. */
