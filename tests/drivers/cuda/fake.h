@@ -160,7 +160,8 @@ CUresult fake_table(const char uuid[16], const void **out);
 
 /* ---- streams (queue.c, stream.c, event.c) ---- */
 
-enum fake_op { FAKE_NOP, FAKE_COPY, FAKE_FILL, FAKE_LAUNCH, FAKE_HOST, FAKE_CALLBACK, FAKE_RECORD, FAKE_WAIT };
+enum fake_op { FAKE_NOP, FAKE_COPY, FAKE_FILL, FAKE_LAUNCH, FAKE_HOST, FAKE_CALLBACK, FAKE_RECORD, FAKE_WAIT,
+	       FAKE_WRITE, FAKE_POLL };
 
 struct fake_copy {
 	unsigned char *dst;
@@ -206,6 +207,11 @@ struct fake_work {
 			struct fake_stream *stream;	/* a reference */
 			uint64_t pos;
 		} wait;
+		struct {
+			void *addr;
+			uint64_t value;
+			unsigned int bits, flags;
+		} value;
 	};
 	_Alignas(16) unsigned char param[FAKE_PARAM_BYTES];
 };

@@ -103,6 +103,45 @@ static void wait_for_others(struct fake_stream *s, uint64_t seq)
 
 /* ---- the worker ---- */
 
+static uint64_t load(const struct fake_work *w)
+{
+	return w->value.bits == 32 ? *(volatile uint32_t *)w->value.addr : *(volatile uint64_t *)w->value.addr;
+}
+
+static bool is_reached(const struct fake_work *w)
+{
+	uint64_t now = load(w), mask = w->value.bits == 32 ? UINT32_MAX : UINT64_MAX;
+
+	switch (w->value.flags) {
+	case CU_STREAM_WAIT_VALUE_GEQ:
+		return !((now - w->value.value) >> (w->value.bits - 1) & 1);
+	case CU_STREAM_WAIT_VALUE_EQ:
+		return now == w->value.value;
+	case CU_STREAM_WAIT_VALUE_AND:
+		return now & w->value.value;
+	default:
+		return ~(now | w->value.value) & mask;
+	}
+}
+
+/* Until someone, on whatever side, has written it. */
+static void poll_value(struct fake_ctx *ctx, const struct fake_work *w)
+{
+	const struct timespec tick = { 0, 50000 };
+
+	while (!is_reached(w) && !atomic_load(&shutdown) && atomic_load(&ctx->error) == CUDA_SUCCESS)
+		nanosleep(&tick, NULL);
+	atomic_thread_fence(memory_order_acquire);
+}
+
+static void write_value(const struct fake_work *w)
+{
+	if (w->value.bits == 32)
+		__atomic_store_n((uint32_t *)w->value.addr, (uint32_t)w->value.value, __ATOMIC_RELEASE);
+	else
+		__atomic_store_n((uint64_t *)w->value.addr, w->value.value, __ATOMIC_RELEASE);
+}
+
 static void run(struct fake_stream *s, struct fake_work *w)
 {
 	CUresult error = atomic_load(&s->obj.ctx->error);
@@ -139,6 +178,14 @@ static void run(struct fake_stream *s, struct fake_work *w)
 		if (w->wait.stream != s)
 			fake_stream_wait(w->wait.stream, w->wait.pos);
 		fake_put(&w->wait.stream->obj);
+		break;
+	case FAKE_WRITE:
+		if (error == CUDA_SUCCESS)
+			write_value(w);
+		break;
+	case FAKE_POLL:
+		if (error == CUDA_SUCCESS)
+			poll_value(s->obj.ctx, w);
 		break;
 	}
 }
