@@ -52,6 +52,14 @@ static bool list_kernels(struct fake_image *image)
 	return true;
 }
 
+/* PTX begins with a word, a comment or white space; no other image does (the fatbin's magic is 'P' and no letter). */
+static bool is_text(const void *data)
+{
+	const unsigned char *p = data;
+
+	return (p[0] >= ' ' && p[0] < 0x7f && p[1] < 0x7f) || p[0] == '\t' || p[0] == '\n' || p[0] == '\r';
+}
+
 static CUresult image_error(enum hg_status st, const void *data)
 {
 	switch (st) {
@@ -60,9 +68,7 @@ static CUresult image_error(enum hg_status st, const void *data)
 	case HG_ERR_UNSUPPORTED:
 		return CUDA_ERROR_NO_BINARY_FOR_GPU;
 	default:
-		/* text begins with a printable character, and no other image does but ELF's 0x7f */
-		return *(const unsigned char *)data < 0x7f && *(const unsigned char *)data >= '\t' &&
-			*(const unsigned char *)data != 'P' ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
+		return is_text(data) ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
 	}
 }
 
@@ -76,14 +82,10 @@ static CUresult image_new(const void *data, char *log, size_t log_size, struct f
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	atomic_init(&image->refs, 1);
 	pthread_mutex_init(&image->lock, NULL);
-	st = hg_module_load(data, 0, sm, log, log_size, &image->code);
-	if (!st || st == HG_ERR_UNSUPPORTED) {
-		enum hg_status index = hg_image_index(data, 0, &image->index);
-
-		/* machine code alone is fine, for listing; PTX that is too new is not */
-		if (st && !index && image->index->nr_sass && !image->index->nr_ptx)
-			st = HG_OK;
-	}
+	/* text has no machine code; its errors are for the parser, which knows lines */
+	st = is_text(data) ? HG_OK : hg_image_index(data, 0, &image->index);
+	if (!st && !(image->index && image->index->nr_sass && !image->index->nr_ptx))
+		st = hg_module_load(data, 0, sm, log, log_size, &image->code);
 	if (!st && !list_kernels(image))
 		st = HG_ERR_NOMEM;
 	if (st) {
