@@ -152,6 +152,23 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 .PHONY: apps
 apps: $(apps)
 
+# Programs of single tests, built in the same way.
+e2e_apps := $(addprefix $(O)/e2e-apps/,keeper lasting stranger)
+$(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 -I. -o $@ $(filter %.cu,$^)
+$(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
+$(O)/e2e-apps/stranger: e2e_libs = -lcuda -lm
+
+# What `make check-gpu` asks the driver. Linked to nothing of CUDA.
+$(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags)
+
 # What the tests need to know of this build.
 test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
 
@@ -174,7 +191,7 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps) $(test_drivers)
+test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
 
 # ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
@@ -201,7 +218,7 @@ $(O)/bench_%: $(O)/tests/bench/bench_%.o $(replay_obj) $(translate_obj) $(logdb_
 .PHONY: bench bench-run
 bench: deps ## measure, each number as a ratio or ns with its spread
 	$(Q)+$(MAKE) --no-print-directory bench-run
-bench-run: all $(benches) $(apps)
+bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.

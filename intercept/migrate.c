@@ -19,10 +19,6 @@
 
 #define MAX_DEVICES 16
 
-struct range {
-	uint64_t start, end;
-};
-
 struct event {
 	const void *handle;
 	uint64_t ctx;			/* id */
@@ -38,8 +34,10 @@ struct migration {
 	struct hg_native_ctxs ctxs;
 	int nr_devices;
 	uint64_t primary[MAX_DEVICES], pool[MAX_DEVICES];
-	struct range *range;		/* of device memory, in the new driver's units of mapping, ascending, apart */
-	size_t nr_ranges, range_room;
+	struct hg_held *object;		/* of device memory, ascending, apart */
+	size_t nr_objects, object_room;
+	struct hg_held *range;		/* the same, widened to the new driver's units of mapping, and merged */
+	size_t nr_ranges;
 	struct event *event;
 	size_t nr_events, event_room;
 	unsigned int nr_failed;		/* calls of the old driver, while it was taken apart */
@@ -98,49 +96,66 @@ static enum hg_status check_state(void)
 static enum hg_status add_range(const struct hg_region *r, void *arg)
 {
 	struct migration *m = arg;
-	struct range *grown;
-	uint64_t unit;
+	struct hg_held *grown;
 
 	if (r->kind != HG_REGION_DEVICE && r->kind != HG_REGION_GLOBAL)
 		return HG_OK;
-	grown = grow(m->range, m->nr_ranges, &m->range_room, sizeof(*grown));
+	grown = grow(m->object, m->nr_objects, &m->object_room, sizeof(*grown));
 	if (!grown)
 		return HG_ERR_NOMEM;
-	m->range = grown;
-	unit = m->engine->map_unit(m->target, r->addr);
-	m->range[m->nr_ranges++] = (struct range){ r->addr & -unit, (r->addr + r->size + unit - 1) & -unit };
+	m->object = grown;
+	m->object[m->nr_objects++] = (struct hg_held){ r->addr, r->addr + r->size };
 	return HG_OK;
 }
 
 static int by_start(const void *a, const void *b)
 {
-	const struct range *x = a, *y = b;
+	const struct hg_held *x = a, *y = b;
 
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static void merge_ranges(struct migration *m)
+static enum hg_status widen(struct migration *m)
 {
-	size_t nr = 0;
+	if (!m->nr_objects)
+		return HG_OK;
+	m->range = calloc(m->nr_objects, sizeof(*m->range));
+	if (!m->range)
+		return HG_ERR_NOMEM;
+	qsort(m->object, m->nr_objects, sizeof(*m->object), by_start);
+	for (size_t i = 0; i < m->nr_objects; i++) {
+		uint64_t unit = m->engine->map_unit(m->target, m->object[i].start);
+		struct hg_held r = { m->object[i].start & -unit, (m->object[i].end + unit - 1) & -unit };
+		struct hg_held *last = m->nr_ranges ? &m->range[m->nr_ranges - 1] : NULL;
 
-	if (!m->nr_ranges)
-		return;
-	qsort(m->range, m->nr_ranges, sizeof(*m->range), by_start);
-	for (size_t i = 1; i < m->nr_ranges; i++) {
-		if (m->range[i].start > m->range[nr].end)
-			m->range[++nr] = m->range[i];
-		else if (m->range[i].end > m->range[nr].end)
-			m->range[nr].end = m->range[i].end;
+		if (!last || r.start > last->end)
+			m->range[m->nr_ranges++] = r;
+		else if (r.end > last->end)
+			last->end = r.end;
 	}
-	m->nr_ranges = nr + 1;
+	return HG_OK;
 }
 
-/* Never the driver's device memory, whatever it does: a file of the program's, its heap, a stack. */
-static bool is_programs(const struct hg_map *map)
+/* Where the driver has put device memory, the mapping is the driver's. */
+static bool holds_object(const struct migration *m, const struct hg_map *map)
 {
-	if (!map->path[0])
-		return false;
-	return strncmp(map->path, "/dev/nvidia", 11) != 0 && strncmp(map->path, "/dev/zero", 9) != 0 &&
+	size_t lo = 0, hi = m->nr_objects;
+
+	while (lo < hi) {	/* the first that ends behind the mapping's start */
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (m->object[mid].end <= map->start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < m->nr_objects && m->object[lo].start < map->end;
+}
+
+/* Of a file, the heap, a stack: nothing that a driver reserves. */
+static bool is_named(const struct hg_map *map)
+{
+	return map->path[0] && strncmp(map->path, "/dev/nvidia", 11) != 0 && strncmp(map->path, "/dev/zero", 9) != 0 &&
 	       strncmp(map->path, "[anon", 5) != 0;
 }
 
@@ -148,7 +163,7 @@ static int find_obstacle(const struct hg_map *map, void *arg)
 {
 	const struct migration *m = arg;
 
-	if (!is_programs(map))
+	if (!is_named(map) || holds_object(m, map))
 		return 0;
 	for (size_t i = 0; i < m->nr_ranges; i++)
 		if (map->start < m->range[i].end && m->range[i].start < map->end) {
@@ -164,9 +179,10 @@ static enum hg_status look_at_ranges(struct migration *m)
 {
 	enum hg_status st = hg_native_regions(add_range, m);
 
+	if (st == HG_OK)
+		st = widen(m);
 	if (st != HG_OK)
 		return st;
-	merge_ranges(m);
 	switch (hg_maps_each(find_obstacle, m)) {
 	case 0:
 		return HG_OK;
@@ -385,44 +401,67 @@ static void take_apart(struct migration *m)
 /* ---- the addresses ---- */
 
 struct leftover {
-	const struct range *range;
+	const struct migration *m;
+	uint64_t from, to;		/* looked at */
 	uint64_t start, end;		/* found */
-	int prot;
 };
 
 static int find_leftover(const struct hg_map *map, void *arg)
 {
 	struct leftover *l = arg;
 
-	if (map->start >= l->range->end || l->range->start >= map->end)
+	if (map->start >= l->to || l->from >= map->end)
 		return 0;
-	l->start = map->start > l->range->start ? map->start : l->range->start;
-	l->end = map->end < l->range->end ? map->end : l->range->end;
-	l->prot = map->prot;
-	return is_programs(map) ? 2 : 1;
+	l->start = map->start > l->from ? map->start : l->from;
+	l->end = map->end < l->to ? map->end : l->to;
+	if (map->prot == PROT_NONE && !is_named(map))
+		return 1;
+	return l->m->nr_failed && holds_object(l->m, map) ? 1 : 2;
+}
+
+static bool map_nothing(uint64_t start, uint64_t end, int how)
+{
+	void *p = mmap((void *)(uintptr_t)start, end - start, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how, -1, 0);
+
+	if (p == (void *)(uintptr_t)start)
+		return true;
+	if (p != MAP_FAILED)	/* a kernel before 4.17 takes the address for a hint */
+		munmap(p, end - start);
+	return false;
 }
 
 /*
- * A driver may keep addresses that it has reserved, without access; nobody asks it for memory any more. What is there
- * with access is what it did not give back, if it failed to; else it is of another thread, which was quicker.
+ * Takes the addresses of a range as soon as the driver has given them back, before another thread's mmap does. A driver may
+ * keep addresses that it has reserved, without access; nobody asks it for memory any more. What is there with access is
+ * what it did not give back, if it failed to; else it is of another thread, which was quicker.
  */
-static enum hg_status clear_range(const struct migration *m, const struct range *range)
+static enum hg_status hold_range(const struct migration *m, const struct hg_held *range)
 {
-	struct leftover l = { .range = range };
-	int found;
+	struct leftover l = { .m = m, .from = range->start, .to = range->end };
+	int found = 0;
 
-	for (found = hg_maps_each(find_leftover, &l); found; found = hg_maps_each(find_leftover, &l)) {
-		if (found != 1 || (l.prot != PROT_NONE && !m->nr_failed)) {
-			pr_err("the addresses 0x%" PRIx64 "-0x%" PRIx64 " of device memory were taken by another thread of the program "
-			       "while they were free", l.start, l.end);
-			return HG_ERR_NOSPC;
-		}
-		if (munmap((void *)(uintptr_t)l.start, l.end - l.start)) {
-			pr_err("cannot free the addresses 0x%" PRIx64 "-0x%" PRIx64, l.start, l.end);
-			return HG_ERR_NOSPC;
-		}
+	if (map_nothing(range->start, range->end, MAP_FIXED_NOREPLACE))
+		return HG_OK;
+	while (l.from < l.to) {
+		uint64_t gap_end = l.to;
+
+		found = hg_maps_each(find_leftover, &l);
+		if (found < 0 || found == 2)
+			break;
+		if (found)
+			gap_end = l.start;
+		if (gap_end > l.from && !map_nothing(l.from, gap_end, MAP_FIXED_NOREPLACE))
+			break;
+		if (found && !map_nothing(l.start, l.end, MAP_FIXED))
+			break;
+		l.from = found ? l.end : l.to;
 	}
-	return HG_OK;
+	if (l.from >= l.to)
+		return HG_OK;
+	pr_err("the addresses 0x%" PRIx64 "-0x%" PRIx64 " of device memory cannot be had: %s", range->start, range->end,
+	       found == 2 ? "another thread of the program took them while they were free" : "the system refuses them");
+	return HG_ERR_NOSPC;
 }
 
 /* ---- the new driver ---- */
@@ -441,9 +480,9 @@ static enum hg_status rebuild(struct migration *m)
 	enum hg_status st = HG_OK;
 
 	for (size_t i = 0; i < m->nr_ranges && st == HG_OK; i++)
-		st = clear_range(m, &m->range[i]);
+		st = hold_range(m, &m->range[i]);
 	if (st == HG_OK)
-		st = m->engine->restore_run(m->restore);
+		st = m->engine->restore_run(m->restore, m->range, m->nr_ranges);
 	for (size_t i = 0; i < m->nr_events && st == HG_OK; i++)
 		if (m->event[i].recorded)
 			st = m->engine->event_age(m->event[i].handle, m->event[i].age_ns);
@@ -496,6 +535,7 @@ out:
 	}
 	if (m.log)
 		hg_log_close(m.log);
+	free(m.object);
 	free(m.range);
 	free(m.event);
 	return st;
