@@ -1123,7 +1123,7 @@ Test(recorder, log_is_read_by_its_own_process_while_the_writer_goes_on)
 static enum hg_status own_conflicts(struct hg_recorder *r, void *line)
 {
 	struct hg_snapshot_writer *s;
-	struct hg_log *log, *second;
+	struct hg_log *log = NULL, *second;
 	int *failed = line;
 
 	if (hg_recorder_log(r, &log))
@@ -1131,6 +1131,7 @@ static enum hg_status own_conflicts(struct hg_recorder *r, void *line)
 	else if (hg_recorder_log(r, &second) != HG_ERR_REFUSED || hg_snapshot_begin(r, &s) != HG_ERR_REFUSED)
 		*failed = __LINE__;
 	hg_log_close(log);
+	log = NULL;
 	if (!*failed && hg_recorder_log(r, &log))
 		*failed = __LINE__;
 	hg_log_close(log);
@@ -1165,7 +1166,7 @@ static enum hg_status own_full_map(struct hg_recorder *r, void *line)
 	if (r->mdb->env_set_mapsize(r->env, r->map_size))
 		*failed = __LINE__;
 	pthread_mutex_unlock(&r->txn_lock);
-	if (!*failed && hg_recorder_log(r, &log)) {
+	if (*failed || hg_recorder_log(r, &log)) {
 		*failed = __LINE__;
 		return HG_OK;
 	}
