@@ -421,31 +421,81 @@ out_release:
 	return st;
 }
 
-static enum hg_status places_release(struct hg_replay *r, const struct hg_place *place, size_t nr)
+struct places {
+	struct hg_place *place;
+	size_t nr;
+	struct hg_place *recorded;	/* owns the names */
+};
+
+static void places_free(struct places *p)
+{
+	free(p->place);
+	free(p->recorded);
+}
+
+static bool has_place(const struct places *p, const char *name)
+{
+	for (size_t i = 0; i < p->nr; i++)
+		if (p->place[i].name && !strcmp(p->place[i].name, name))
+			return true;
+	return false;
+}
+
+/*
+ * Where a module's variables lay: as its record says and, of a snapshot's module, as the snapshot does. Variables that the
+ * driver before could not be asked for got their places when the process came from it to this one.
+ */
+static enum hg_status places_of(struct hg_replay *r, const struct hg_rec_view *v, struct places *out)
+{
+	const struct hg_snapshot *s = r->phase == RP_TAIL ? NULL : r->snapshot;
+	struct places p = { 0 };
+	enum hg_status st;
+
+	st = rp_places(v, &p.recorded, &p.nr);
+	if (st)
+		return st;
+	p.place = calloc(p.nr + (s ? s->nr_regions : 0) + 1, sizeof(*p.place));
+	if (!p.place) {
+		free(p.recorded);
+		return HG_ERR_NOMEM;
+	}
+	if (p.nr)
+		memcpy(p.place, p.recorded, p.nr * sizeof(*p.place));
+	for (size_t i = 0; s && i < s->nr_regions; i++) {
+		const struct hg_region *region = &s->regions[i];
+
+		if (region->kind == HG_REGION_GLOBAL && region->object == v->rec->seq && region->name &&
+		    !has_place(&p, region->name))
+			p.place[p.nr++] = (struct hg_place){ region->name, region->addr, region->size };
+	}
+	*out = p;
+	return HG_OK;
+}
+
+static enum hg_status places_release(struct hg_replay *r, const struct places *p)
 {
 	enum hg_status st = HG_OK;
 
-	for (size_t i = 0; i < nr && !st; i++)
-		st = hg_reserve_release(&r->reserve, place[i].addr, place[i].size ? place[i].size : 1,
-					hg_driver_map_unit(r->opt.target, place[i].addr));
+	for (size_t i = 0; i < p->nr && !st; i++)
+		st = hg_reserve_release(&r->reserve, p->place[i].addr, p->place[i].size ? p->place[i].size : 1,
+					hg_driver_map_unit(r->opt.target, p->place[i].addr));
 	return st;
 }
 
 enum hg_status rp_module_vars(struct hg_replay *r, const struct hg_rec_view *v)
 {
-	struct hg_place *place;
+	struct places places;
 	uint64_t handle;
 	enum hg_status st;
-	size_t nr;
 
 	/* a library's module has no variables of its own */
 	if (v->nr_args < 2 || v->arg[1].kind != HG_KIND_IMAGE || !hg_idmap_get(&r->ids, v->rec->seq, &handle))
 		return HG_OK;
-	st = rp_places(v, &place, &nr);
+	st = places_of(r, v, &places);
 	if (st)
 		return st;
-	st = places_release(r, place, nr);
-	free(place);
+	st = places_release(r, &places);
+	places_free(&places);
 	return st ? st : hg_driver_vars_now((const void *)(uintptr_t)handle);
 }
 
@@ -476,8 +526,8 @@ static enum hg_status call_alloc(struct hg_replay *r, const struct hg_rec_view *
 /* Modules: by content, the variables where they were. */
 static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view *v)
 {
-	struct hg_place *place = NULL;
-	size_t size, nr = 0;
+	struct places places = { 0 };
+	size_t size;
 	const void *image;
 	uint64_t handle = 0;
 	enum hg_status st;
@@ -490,9 +540,9 @@ static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view 
 	}
 	st = hg_log_image(r->log, v->blob[1], &image, &size);
 	if (!st)
-		st = rp_places(v, &place, &nr);
+		st = places_of(r, v, &places);
 	if (!st && r->phase != RP_OBJECTS)
-		st = places_release(r, place, nr);
+		st = places_release(r, &places);
 	if (st)
 		goto out_places;
 	/* an image in the log need not be aligned, nor have the NUL that ends a text */
@@ -503,7 +553,7 @@ static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view 
 	}
 	memcpy(aligned, image, size);
 	memset((unsigned char *)aligned + size, 0, 16);
-	hg_driver_place(place, nr);
+	hg_driver_place(places.place, places.nr);
 	if (v->arg[0].kind == HG_KIND_LIBRARY)
 		result = CU(cuLibraryLoadData)((CUlibrary *)&handle, aligned, NULL, NULL, 0, NULL, NULL, 0);
 	else
@@ -513,7 +563,7 @@ static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view 
 	if (!result)
 		st = created(r, v, 0, handle);
 out_places:
-	free(place);
+	places_free(&places);
 	return st;
 }
 

@@ -654,7 +654,7 @@ enum hg_status hg_driver_quiesce(uint32_t timeout_ms)
 
 void *hg_driver_primary_ctx(int device)
 {
-	return device >= 0 && device < drv.nr_devices ? drv_handle(&drv.primary[device]->obj) : NULL;
+	return device >= 0 && device < drv.nr_devices && drv.primary[device] ? drv_handle(&drv.primary[device]->obj) : NULL;
 }
 
 enum hg_status hg_driver_read(void *dst, hg_dptr src, size_t size)

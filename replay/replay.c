@@ -102,6 +102,19 @@ static enum hg_status reserve_object(const struct hg_object *o, void *arg)
 	return reserve_record(arg, &o->created);
 }
 
+/* Variables may lie where no record says: see dispatch.c. */
+static enum hg_status reserve_regions(struct hg_replay *r)
+{
+	const struct hg_snapshot *s = r->snapshot;
+	enum hg_status st = HG_OK;
+
+	for (size_t i = 0; i < s->nr_regions && !st; i++)
+		if (s->regions[i].kind == HG_REGION_GLOBAL)
+			st = hg_reserve_add(&r->reserve, s->regions[i].addr, s->regions[i].size ? s->regions[i].size : 1,
+					    hg_driver_map_unit(r->opt.target, s->regions[i].addr));
+	return st;
+}
+
 static enum hg_status reserve_call(const struct hg_rec_view *v, void *arg)
 {
 	return reserve_record(arg, v);
@@ -199,6 +212,8 @@ enum hg_status hg_replay_open(struct hg_log *log, const struct hg_replay_options
 	r->tail_total = info.last_seq >= first ? (last_seq(r) < info.last_seq ? last_seq(r) : info.last_seq) - first + 1 : 0;
 	if (r->snapshot)
 		st = hg_log_objects(log, r->snapshot->seq, reserve_object, r);
+	if (!st && r->snapshot)
+		st = reserve_regions(r);
 	if (!st && last_seq(r) >= first)
 		st = hg_log_calls(log, first, last_seq(r), reserve_call, r);
 	if (!st)
@@ -315,6 +330,9 @@ enum hg_status rp_rebuild_objects(struct hg_replay *r)
 {
 	enum hg_status st = hg_log_objects(r->log, r->snapshot->seq, hold_object, r);
 
+	for (size_t i = 0; i < r->snapshot->nr_regions && !st; i++)
+		if (r->snapshot->regions[i].kind == HG_REGION_GLOBAL)
+			st = hg_driver_hold(r->snapshot->regions[i].addr, r->snapshot->regions[i].size);
 	if (st)
 		return st;
 	r->phase = RP_OBJECTS;

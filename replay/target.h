@@ -131,6 +131,10 @@ extern const struct hg_target_ops hg_target_cpu;
 /* Every target built in; ends with NULL. */
 extern const struct hg_target_ops *const hg_targets[];
 const struct hg_target_ops *hg_target_by_name(const char *name);	/* NULL: none */
+
+/* The names of hg_targets, in that order; ends with NULL. In a file of its own (target_names.c) that needs no target. */
+extern const char *const hg_target_names[];
+bool hg_target_is_named(const char *name);
 bool hg_target_is_planned(const char *name);	/* a name that users may know and this version does not have */
 
 #endif

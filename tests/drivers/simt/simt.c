@@ -42,7 +42,8 @@ struct item {
 	struct block *block;
 	struct item *next;	/* in the queue */
 	struct meet *meet;
-	uint32_t site;		/* where it waits in simt_active */
+	const uint32_t *path;	/* where it waits in simt_active */
+	uint32_t path_nr;
 	bool counted, pred;	/* at a barrier: it counts; its operand */
 	uint64_t result;
 };
@@ -80,6 +81,7 @@ struct block {
 /* What a thread needs to run grids; kept for the next one. */
 struct worker {
 	struct block *blocks;	/* spare */
+	struct simt_fault fault;
 	struct worker *next;
 };
 
@@ -223,24 +225,33 @@ static void make_ready(struct item *it)
 
 /* ---- lanes at one place ---- */
 
-/* Those at the lowest site go on; true if any do. */
+static int path_compare(const struct item *a, const struct item *b)
+{
+	for (uint32_t i = 0; i < a->path_nr && i < b->path_nr; i++)
+		if (a->path[i] != b->path[i])
+			return a->path[i] < b->path[i] ? -1 : 1;
+	return a->path_nr < b->path_nr ? -1 : a->path_nr > b->path_nr;
+}
+
+/* Those at the first place go on; true if any do. */
 static bool release_active(struct block *b, uint32_t w)
 {
 	struct warp *warp = &b->warp[w];
 	struct item *items = b->item + (size_t)w * b->env.lanes;
-	uint32_t site = UINT32_MAX;
+	const struct item *first = NULL;
 	uint64_t together = 0;
 
 	if (!warp->active)
 		return false;
 	for (uint64_t left = warp->active; left; left &= left - 1) {
 		const struct item *it = &items[__builtin_ctzll(left)];
+		int c = first ? path_compare(it, first) : -1;
 
-		if (it->site < site) {
-			site = it->site;
+		if (c < 0) {
+			first = it;
 			together = 0;
 		}
-		if (it->site == site)
+		if (c <= 0)
 			together |= left & -left;
 	}
 	warp->active &= ~together;
@@ -272,7 +283,7 @@ static void block_item(struct item *it)
 	switch_away(b->run);
 }
 
-uint64_t simt_active(struct simt_item *self, uint32_t site)
+uint64_t simt_active(struct simt_item *self, const uint32_t *path, uint32_t nr)
 {
 	struct item *it = item_of(self);
 	struct warp *w = &it->block->warp[self->warp];
@@ -280,7 +291,8 @@ uint64_t simt_active(struct simt_item *self, uint32_t site)
 
 	if (w->alive == me)
 		return me;
-	it->site = site;
+	it->path = path;
+	it->path_nr = nr;
 	w->active |= me;
 	block_item(it);
 	return it->result;
@@ -830,22 +842,20 @@ enum hg_status simt_run(struct simt_module *m, const struct simt_launch *l, char
 	st = check_launch(&r);
 	if (st)
 		return st;
-	st = simt_fault_arm();
-	if (st)
-		return st;
 	r.w = worker_get();
-	if (!r.w) {
-		st = HG_ERR_NOMEM;
+	if (!r.w)
+		return HG_ERR_NOMEM;
+	st = simt_fault_arm(&r.w->fault);
+	if (st)
 		goto out;
-	}
 	r.waits = r.k->waits;
 	r.nr_blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2];
 	r.workspace.size = sizeof(r.workspace);
 	st = schedule(&r);
 	while (r.resident)
 		block_put(&r, r.resident);
-	worker_put(r.w);
+	simt_fault_disarm(&r.w->fault);
 out:
-	simt_fault_disarm();
+	worker_put(r.w);
 	return st;
 }

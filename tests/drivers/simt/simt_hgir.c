@@ -10,6 +10,7 @@
 
 #define V LLVMValueRef
 #define WARP 32		/* hgIR's */
+#define MAX_PATH 64
 
 struct em {
 	const struct ir_func *fn;
@@ -20,7 +21,10 @@ struct em {
 	V *reg;				/* allocas */
 	LLVMBasicBlockRef *bb;
 	uint32_t *marks;		/* things that may be waited for, in blocks before this one */
-	uint32_t block, site;
+	uint32_t *loop_end;		/* of a block that begins a loop: the one behind its last; else 0 */
+	V *rounds;			/* alloca: how often the loop that begins there went round; NULL: nobody asks */
+	V path;				/* alloca, for simt_active */
+	uint32_t block, insn;
 	const struct ir_insn *in;
 	bool waits;			/* the code may switch */
 	char why[256];			/* why it cannot be done, or "" */
@@ -1195,6 +1199,24 @@ static void barrier(struct em *e)
 	set(e, 0, nr_true);
 }
 
+/* Calls it with the path to this instruction. */
+static V active(struct em *e)
+{
+	V path[MAX_PATH];
+	uint32_t nr = 0;
+
+	for (uint32_t b = 0; b <= e->block && nr < MAX_PATH - 2; b++)
+		if (e->rounds[b] && e->loop_end[b] > e->block) {
+			path[nr++] = i32k(e, b);
+			path[nr++] = LLVMBuildLoad2(e->b, int_t(e, 32), e->rounds[b], "");
+		}
+	path[nr++] = i32k(e, e->block);
+	path[nr++] = i32k(e, e->insn);
+	for (uint32_t i = 0; i < nr; i++)
+		LLVMBuildStore(e->b, path[i], at(e, e->path, i * 4));
+	return call(e, "simt_active", int_t(e, 64), 3, e->self, e->path, i32k(e, nr));
+}
+
 static void trap(struct em *e, const char *what)
 {
 	call(e, "simt_trap", NULL, 2, e->self, LLVMBuildGlobalStringPtr(e->b, what, ""));
@@ -1224,9 +1246,7 @@ static bool other_op(struct em *e)
 	case IR_match: match(e); return true;
 	case IR_redux: redux(e); return true;
 	case IR_warpsync: call(e, "simt_warpsync", NULL, 2, e->self, src(e, 0, 32)); return true;
-	case IR_activemask:
-		set(e, 0, resize(e, call(e, "simt_active", int_t(e, 64), 2, e->self, i32k(e, e->site++)), 32, false));
-		return true;
+	case IR_activemask: set(e, 0, resize(e, active(e), 32, false)); return true;
 	case IR_bar_sync: case IR_bar_arrive: case IR_bar_red: barrier(e); return true;
 	case IR_nanosleep: call(e, "simt_sleep", NULL, 2, e->self, src(e, 0, 32)); return true;
 	case IR_trap:
@@ -1298,18 +1318,29 @@ static bool may_switch(const struct ir_insn *in)
 	return ir_op_desc[in->op].flags & (IR_F_SYNC | IR_F_BARRIER) || in->op == IR_bar_arrive || in->op == IR_activemask;
 }
 
-/* The way to a block: back to the head of a loop that may wait, past the others' turn. */
+/* The way to a block: counts the rounds of a loop, and lets others have their turn in one that may wait for them. */
 static LLVMBasicBlockRef way(struct em *e, uint32_t to)
 {
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b), bb, yield;
+	bool back = to <= e->block, waits = back && e->marks[e->block + 1] != e->marks[to];
 	V p, left;
 
-	if (to > e->block || e->marks[e->block + 1] == e->marks[to])
+	if (!waits && !e->rounds[to])
 		return e->bb[to];
-	e->waits = true;
 	bb = new_bb(e);
-	yield = new_bb(e);
 	LLVMPositionBuilderAtEnd(e->b, bb);
+	if (e->rounds[to]) {
+		V n = LLVMBuildLoad2(e->b, int_t(e, 32), e->rounds[to], "");
+
+		LLVMBuildStore(e->b, back ? LLVMBuildAdd(e->b, n, i32k(e, 1), "") : i32k(e, 0), e->rounds[to]);
+	}
+	if (!waits) {
+		LLVMBuildBr(e->b, e->bb[to]);
+		LLVMPositionBuilderAtEnd(e->b, here);
+		return bb;
+	}
+	e->waits = true;
+	yield = new_bb(e);
 	p = at(e, e->self, offsetof(struct simt_item, patience));
 	left = LLVMBuildSub(e->b, LLVMBuildLoad2(e->b, int_t(e, 32), p, ""), i32k(e, 1), "");
 	LLVMBuildStore(e->b, left, p);
@@ -1369,6 +1400,7 @@ static void block(struct em *e, uint32_t b)
 	LLVMPositionBuilderAtEnd(e->b, e->bb[b]);
 	for (uint32_t i = 0; i < e->fn->block[b].nr_insns && !e->why[0]; i++) {
 		e->in = &e->fn->block[b].insn[i];
+		e->insn = i;
 		e->waits |= may_switch(e->in);
 		if (ir_op_desc[e->in->op].flags & IR_F_TERM)
 			terminator(e);
@@ -1379,11 +1411,45 @@ static void block(struct em *e, uint32_t b)
 	}
 }
 
+/* Blocks of a loop stand together, its header first. */
+static void find_loops(struct em *e)
+{
+	const struct ir_func *fn = e->fn;
+
+	for (uint32_t b = 0; b < fn->nr_blocks; b++) {
+		const struct ir_insn *t = &fn->block[b].insn[fn->block[b].nr_insns - 1];
+
+		for (unsigned int i = 0; i < ir_nr_targets(t); i++)
+			if (ir_target(t, i) <= b)
+				e->loop_end[ir_target(t, i)] = b + 1;
+	}
+}
+
+/* Counters for the loops around each activemask. */
+static void count_rounds(struct em *e)
+{
+	const struct ir_func *fn = e->fn;
+
+	for (uint32_t b = 0; b < fn->nr_blocks; b++)
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
+			if (fn->block[b].insn[i].op != IR_activemask)
+				continue;
+			if (!e->path)
+				e->path = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 32), MAX_PATH), "");
+			for (uint32_t h = 0; h <= b; h++)
+				if (!e->rounds[h] && e->loop_end[h] > b) {
+					e->rounds[h] = LLVMBuildAlloca(e->b, int_t(e, 32), "");
+					LLVMBuildStore(e->b, i32k(e, 0), e->rounds[h]);
+				}
+		}
+}
+
 static void body(struct em *e)
 {
 	const struct ir_func *fn = e->fn;
 	LLVMBasicBlockRef entry = new_bb(e);
 
+	find_loops(e);
 	for (uint32_t b = 0; b < fn->nr_blocks; b++) {
 		e->bb[b] = new_bb(e);
 		e->marks[b + 1] = e->marks[b];
@@ -1397,6 +1463,7 @@ static void body(struct em *e)
 		e->reg[r] = LLVMBuildAlloca(e->b, t, "");
 		LLVMBuildStore(e->b, LLVMConstNull(t), e->reg[r]);
 	}
+	count_rounds(e);
 	LLVMBuildBr(e->b, e->bb[0]);
 	for (uint32_t b = 0; b < fn->nr_blocks && !e->why[0]; b++)
 		block(e, b);
@@ -1406,15 +1473,22 @@ static void body(struct em *e)
 static enum hg_status kernel(struct em *e)
 {
 	LLVMTypeRef arg = ptr_t(e);
-	unsigned int nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
+	/* a kernel that stores at 0 is to fail there, not to be undefined */
+	static const char *const attribute[] = { "nounwind", "null_pointer_is_valid" };
 
 	e->reg = calloc(e->fn->nr_regs + 1, sizeof(*e->reg));
 	e->bb = calloc(e->fn->nr_blocks + 1, sizeof(*e->bb));
 	e->marks = calloc(e->fn->nr_blocks + 2, sizeof(*e->marks));
-	if (!e->reg || !e->bb || !e->marks)
+	e->loop_end = calloc(e->fn->nr_blocks + 1, sizeof(*e->loop_end));
+	e->rounds = calloc(e->fn->nr_blocks + 1, sizeof(*e->rounds));
+	if (!e->reg || !e->bb || !e->marks || !e->loop_end || !e->rounds)
 		return HG_ERR_NOMEM;
 	e->f = LLVMAddFunction(e->m, e->fn->name, LLVMFunctionType(LLVMVoidTypeInContext(e->c), &arg, 1, 0));
-	LLVMAddAttributeAtIndex(e->f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->c, nounwind, 0));
+	for (int i = 0; i < 2; i++) {
+		unsigned int kind = LLVMGetEnumAttributeKindForName(attribute[i], strlen(attribute[i]));
+
+		LLVMAddAttributeAtIndex(e->f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->c, kind, 0));
+	}
 	e->self = LLVMGetParam(e->f, 0);
 	body(e);
 	return HG_OK;
@@ -1438,6 +1512,8 @@ static enum hg_status add(struct simt_module *to, const struct ir_func *fn)
 	free(e.reg);
 	free(e.bb);
 	free(e.marks);
+	free(e.loop_end);
+	free(e.rounds);
 	if (!st && !e.why[0]) {
 		desc.waits = e.waits;
 		return simt_module_add(to, e.c, e.m, &desc, 1);

@@ -53,9 +53,12 @@ typedef void (*simt_entry)(struct simt_item *self);
 uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, uint64_t values[SIMT_MAX_LANES]);
 /*
  * The lanes that are at this place together. As lanes run one after the other, it waits until the warp's others have
- * come too, exited, or wait elsewhere; then the lanes at the lowest `site` go on together.
+ * come too, exited, or wait elsewhere; then those at the first place go on together. path[nr] says where and when a
+ * place is, and is compared as words are in a dictionary: for each loop around it, from the outermost, a number that grows
+ * along the program and how often it went round; then such a number of the place itself. One number
+ * alone is right, and may put lanes together that are in different rounds.
  */
-uint64_t simt_active(struct simt_item *self, uint32_t site);
+uint64_t simt_active(struct simt_item *self, const uint32_t *path, uint32_t nr);
 
 /*
  * Barriers of a block, ids 0 to 15. count: work-items it waits for, a whole warp counting as its width; 0: all

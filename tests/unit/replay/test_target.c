@@ -37,6 +37,20 @@ Test(target, every_target_fills_in_every_operation)
 	}
 }
 
+Test(target, names_are_those_of_the_targets)
+{
+	size_t n = 0;
+
+	for (; hg_targets[n]; n++) {
+		cr_expect_str_eq(hg_target_names[n], hg_targets[n]->name);
+		cr_expect(hg_target_is_named(hg_targets[n]->name));
+		cr_expect_not(hg_target_is_planned(hg_targets[n]->name));
+	}
+	cr_expect_null(hg_target_names[n]);
+	cr_expect_not(hg_target_is_named("rocm"));
+	cr_expect_not(hg_target_is_named(""));
+}
+
 Test(target, is_found_by_its_name_and_by_no_other)
 {
 	cr_assert_eq(hg_target_by_name("cpu"), &hg_target_cpu);

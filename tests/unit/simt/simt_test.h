@@ -52,6 +52,34 @@ static inline void run_both(const char *ptx, const struct kernel_run *r)
 	free(cpu);
 }
 
+/* Puts the module's variables at `at`, as a driver does; returns their size. */
+static inline size_t place_vars(const struct hg_module *m, unsigned char *at, uint64_t *var_addr)
+{
+	size_t nr = hg_module_nr_vars(m), used = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		const struct hg_var_info *v = hg_module_var(m, i);
+
+		used = (used + v->align - 1) / v->align * v->align;
+		var_addr[i] = (uintptr_t)at + used;
+		used += v->size;
+	}
+	for (size_t i = 0; i < nr; i++) {
+		const struct hg_var_info *v = hg_module_var(m, i);
+		unsigned char *to = (unsigned char *)(uintptr_t)var_addr[i];
+
+		memset(to, 0, v->size);
+		if (v->init)
+			memcpy(to, v->init, v->size);
+		for (size_t r = 0; r < v->nr_relocs; r++) {
+			uint64_t a = var_addr[v->relocs[r].var] + (uint64_t)v->relocs[r].addend;
+
+			memcpy(to + v->relocs[r].offset, &a, 8);
+		}
+	}
+	return used;
+}
+
 /* Loads a file of tests/ptx; *k is the kernel whose name contains `name`. */
 static inline struct hg_module *load_file(const char *file, const char *name, size_t *k)
 {
