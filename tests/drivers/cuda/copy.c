@@ -75,6 +75,10 @@ static CUresult copy(struct fake_stream *s, struct fake_copy c, char dst_kind, c
 		r = place((uint64_t)(uintptr_t)c.src, extent(&c, c.src_pitch, c.src_slice), src_kind, &src);
 	if (r != CUDA_SUCCESS)
 		return r;
+	if (fake_config.null_launch && !async) {
+		fake_copy_run(&c);
+		return CUDA_SUCCESS;
+	}
 	if (async && src == FAKE_PAGEABLE && dst != FAKE_PAGEABLE) {
 		c.staging = copy_of(&c);
 		if (!c.staging)
