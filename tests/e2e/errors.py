@@ -45,8 +45,7 @@ class Held:
         return self.program.stderr()
 
     def close(self):
-        self.program.kill()
-        self.program.errors.close()
+        self.program.close()
         if self.counters:
             self.counters.page.close()
 
