@@ -95,10 +95,8 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 
 # Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
 # take images in with the product's front end, and run kernels with an executor of their own (simt).
-simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
 front_obj := $(addprefix $(O)/translate/,fatbin.o cubin.o index.o module.o ptx_lex.o ptx_parse.o ptx_words.o lower.o lower_insn.o \
 	lower_order.o ir.o ir_parse.o ir_print.o ir_verify.o)
-$(O)/tests/drivers/%.o: cflags += $(llvm_cflags)
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
 fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
@@ -125,6 +123,11 @@ $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_
 	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay simt,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
 $(foreach r,$(rooms) simt,$(eval $(call unit_rule,$(r))))
+# The doubles are tested as well; this one as a program sees it, through dlopen.
+$(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c)) | $(O)/drivers/cuda/libcuda.so.1
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
+unit_rooms += fakecuda
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
@@ -215,7 +218,7 @@ $(O)/bench_%: $(O)/tests/bench/bench_%.o $(replay_obj) $(translate_obj) $(logdb_
 .PHONY: bench bench-run
 bench: deps ## measure, each number as a ratio or ns with its spread
 	$(Q)+$(MAKE) --no-print-directory bench-run
-bench-run: all $(benches) $(apps)
+bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.

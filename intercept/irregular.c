@@ -766,16 +766,30 @@ static const void *extra_block(void **extra, size_t *size)
 	return block;
 }
 
+/* Sizes that most parameters have take no call of memcpy. */
+static inline void copy_param(unsigned char *dst, const void *src, uint32_t size)
+{
+	if (size == 8)
+		memcpy(dst, src, 8);
+	else if (size == 4)
+		memcpy(dst, src, 4);
+	else
+		memcpy(dst, src, size);
+}
+
 /* No lock, no allocation, no system call from here on. */
 static void copy_params(unsigned char *dst, const struct hg_kernel_info *k, const struct launch *l)
 {
+	static const uint64_t zero;
 	size_t size;
 	const void *block;
 
-	memset(dst, 0, (k->param_bytes + 7u) & ~7u);
+	/* what lies between parameters is the same in every record of the kernel */
+	for (uint32_t at = 0; at < k->param_bytes; at += 8)
+		memcpy(dst + at, &zero, 8);
 	if (l->params) {
 		for (uint32_t i = 0; i < k->nr_params; i++)
-			memcpy(dst + k->params[i].offset, l->params[i], k->params[i].size);
+			copy_param(dst + k->params[i].offset, l->params[i], k->params[i].size);
 		return;
 	}
 	block = extra_block(l->extra, &size);

@@ -33,8 +33,8 @@ struct hg_entry *hg_ledger_find(enum hg_kind kind, uint64_t handle);
 bool hg_ledger_add(const struct hg_entry *e);
 /* Removes; false when it was not there. */
 bool hg_ledger_take(enum hg_kind kind, uint64_t handle, struct hg_entry *out);
-/* Removes everything that has this parent, and what has those as parents. */
-void hg_ledger_drop_children(uint64_t id);
+/* Removes everything that has this parent, and what has those as parents. Costs nothing where there can be none. */
+void hg_ledger_drop_children(const struct hg_entry *parent);
 
 /* Stops at, and returns, the first result that is not 0. Changes wait meanwhile. */
 int hg_ledger_each(int (*each)(const struct hg_entry *e, void *arg), void *arg);

@@ -38,8 +38,10 @@ struct migration {
 	struct hg_native_ctxs ctxs;
 	int nr_devices;
 	uint64_t primary[MAX_DEVICES], pool[MAX_DEVICES];
-	struct range *range;		/* of device memory, in the new driver's units of mapping, ascending, apart */
-	size_t nr_ranges, range_room;
+	struct range *object;		/* of device memory, ascending, apart */
+	size_t nr_objects, object_room;
+	struct range *range;		/* the same, widened to the new driver's units of mapping, and merged */
+	size_t nr_ranges;
 	struct event *event;
 	size_t nr_events, event_room;
 	unsigned int nr_failed;		/* calls of the old driver, while it was taken apart */
@@ -99,16 +101,14 @@ static enum hg_status add_range(const struct hg_region *r, void *arg)
 {
 	struct migration *m = arg;
 	struct range *grown;
-	uint64_t unit;
 
 	if (r->kind != HG_REGION_DEVICE && r->kind != HG_REGION_GLOBAL)
 		return HG_OK;
-	grown = grow(m->range, m->nr_ranges, &m->range_room, sizeof(*grown));
+	grown = grow(m->object, m->nr_objects, &m->object_room, sizeof(*grown));
 	if (!grown)
 		return HG_ERR_NOMEM;
-	m->range = grown;
-	unit = m->engine->map_unit(m->target, r->addr);
-	m->range[m->nr_ranges++] = (struct range){ r->addr & -unit, (r->addr + r->size + unit - 1) & -unit };
+	m->object = grown;
+	m->object[m->nr_objects++] = (struct range){ r->addr, r->addr + r->size };
 	return HG_OK;
 }
 
@@ -119,28 +119,47 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static void merge_ranges(struct migration *m)
+static enum hg_status widen(struct migration *m)
 {
-	size_t nr = 0;
+	if (!m->nr_objects)
+		return HG_OK;
+	m->range = calloc(m->nr_objects, sizeof(*m->range));
+	if (!m->range)
+		return HG_ERR_NOMEM;
+	qsort(m->object, m->nr_objects, sizeof(*m->object), by_start);
+	for (size_t i = 0; i < m->nr_objects; i++) {
+		uint64_t unit = m->engine->map_unit(m->target, m->object[i].start);
+		struct range r = { m->object[i].start & -unit, (m->object[i].end + unit - 1) & -unit };
+		struct range *last = m->nr_ranges ? &m->range[m->nr_ranges - 1] : NULL;
 
-	if (!m->nr_ranges)
-		return;
-	qsort(m->range, m->nr_ranges, sizeof(*m->range), by_start);
-	for (size_t i = 1; i < m->nr_ranges; i++) {
-		if (m->range[i].start > m->range[nr].end)
-			m->range[++nr] = m->range[i];
-		else if (m->range[i].end > m->range[nr].end)
-			m->range[nr].end = m->range[i].end;
+		if (!last || r.start > last->end)
+			m->range[m->nr_ranges++] = r;
+		else if (r.end > last->end)
+			last->end = r.end;
 	}
-	m->nr_ranges = nr + 1;
+	return HG_OK;
 }
 
-/* Never the driver's device memory, whatever it does: a file of the program's, its heap, a stack. */
-static bool is_programs(const struct hg_map *map)
+/* Where the driver has put device memory, the mapping is the driver's. */
+static bool holds_object(const struct migration *m, const struct hg_map *map)
 {
-	if (!map->path[0])
-		return false;
-	return strncmp(map->path, "/dev/nvidia", 11) != 0 && strncmp(map->path, "/dev/zero", 9) != 0 &&
+	size_t lo = 0, hi = m->nr_objects;
+
+	while (lo < hi) {	/* the first that ends behind the mapping's start */
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (m->object[mid].end <= map->start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < m->nr_objects && m->object[lo].start < map->end;
+}
+
+/* Of a file, the heap, a stack: nothing that a driver reserves. */
+static bool is_named(const struct hg_map *map)
+{
+	return map->path[0] && strncmp(map->path, "/dev/nvidia", 11) != 0 && strncmp(map->path, "/dev/zero", 9) != 0 &&
 	       strncmp(map->path, "[anon", 5) != 0;
 }
 
@@ -148,7 +167,7 @@ static int find_obstacle(const struct hg_map *map, void *arg)
 {
 	const struct migration *m = arg;
 
-	if (!is_programs(map))
+	if (!is_named(map) || holds_object(m, map))
 		return 0;
 	for (size_t i = 0; i < m->nr_ranges; i++)
 		if (map->start < m->range[i].end && m->range[i].start < map->end) {
@@ -164,9 +183,10 @@ static enum hg_status look_at_ranges(struct migration *m)
 {
 	enum hg_status st = hg_native_regions(add_range, m);
 
+	if (st == HG_OK)
+		st = widen(m);
 	if (st != HG_OK)
 		return st;
-	merge_ranges(m);
 	switch (hg_maps_each(find_obstacle, m)) {
 	case 0:
 		return HG_OK;
@@ -385,9 +405,9 @@ static void take_apart(struct migration *m)
 /* ---- the addresses ---- */
 
 struct leftover {
+	const struct migration *m;
 	const struct range *range;
 	uint64_t start, end;		/* found */
-	int prot;
 };
 
 static int find_leftover(const struct hg_map *map, void *arg)
@@ -398,8 +418,9 @@ static int find_leftover(const struct hg_map *map, void *arg)
 		return 0;
 	l->start = map->start > l->range->start ? map->start : l->range->start;
 	l->end = map->end < l->range->end ? map->end : l->range->end;
-	l->prot = map->prot;
-	return is_programs(map) ? 2 : 1;
+	if (map->prot == PROT_NONE && !is_named(map))
+		return 1;
+	return l->m->nr_failed && holds_object(l->m, map) ? 1 : 2;
 }
 
 /*
@@ -408,11 +429,11 @@ static int find_leftover(const struct hg_map *map, void *arg)
  */
 static enum hg_status clear_range(const struct migration *m, const struct range *range)
 {
-	struct leftover l = { .range = range };
+	struct leftover l = { .m = m, .range = range };
 	int found;
 
 	for (found = hg_maps_each(find_leftover, &l); found; found = hg_maps_each(find_leftover, &l)) {
-		if (found != 1 || (l.prot != PROT_NONE && !m->nr_failed)) {
+		if (found != 1) {
 			pr_err("the addresses 0x%" PRIx64 "-0x%" PRIx64 " of device memory were taken by another thread of the program "
 			       "while they were free", l.start, l.end);
 			return HG_ERR_NOSPC;
@@ -496,6 +517,7 @@ out:
 	}
 	if (m.log)
 		hg_log_close(m.log);
+	free(m.object);
 	free(m.range);
 	free(m.event);
 	return st;

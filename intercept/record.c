@@ -369,17 +369,40 @@ static uint64_t memory_size(const struct hg_shape *s, const uint64_t *out)
 	return pitch && nr_in == 2 ? pitch * rows : size;
 }
 
-const struct hg_kernel_info *hg_record_kernel(struct hg_entry *e, const char *name, const void *code)
+/* In an entry of the ledger: the native, or the portable, executor was asked and does not know. */
+static const struct hg_kernel_info unknown_kernel[2];
+
+static bool is_unknown(const struct hg_kernel_info *k)
 {
-	const struct hg_kernel_info *k = __atomic_load_n(&e->kernel, __ATOMIC_ACQUIRE);
+	return k == &unknown_kernel[0] || k == &unknown_kernel[1];
+}
+
+static __attribute__((noinline)) const struct hg_kernel_info *ask_kernel(struct hg_entry *e, const char *name, const void *code)
+{
+	const struct hg_kernel_info *known = __atomic_load_n(&e->kernel, __ATOMIC_ACQUIRE), *k = NULL;
+	const struct hg_kernel_info *unknown = &unknown_kernel[hg_shim_executor() != &hg_executor_native];
 	struct hg_function f = {
 		.handle = (const void *)(uintptr_t)e->handle, .name = name, .code = code,
 		.is_kernel = e->made_by == HG_ID_cuLibraryGetKernel || e->made_by == HG_ID_cuLibraryEnumerateKernels,
 	};
+	enum hg_status st;
 
-	if (!k && hg_shim_executor()->kernel_info(&f, &k) == HG_OK)
+	/* not again at each launch: it takes long */
+	if (known == unknown)
+		return NULL;
+	st = hg_shim_executor()->kernel_info(&f, &k);
+	if (st == HG_OK)
 		__atomic_store_n(&e->kernel, k, __ATOMIC_RELEASE);
-	return k;
+	else if (st != HG_ERR_NOMEM)
+		__atomic_store_n(&e->kernel, unknown, __ATOMIC_RELEASE);
+	return st == HG_OK ? k : NULL;
+}
+
+const struct hg_kernel_info *hg_record_kernel(struct hg_entry *e, const char *name, const void *code)
+{
+	const struct hg_kernel_info *k = __atomic_load_n(&e->kernel, __ATOMIC_ACQUIRE);
+
+	return __builtin_expect(k && !is_unknown(k), 1) ? k : ask_kernel(e, name, code);
 }
 
 /* While its name and its module are at hand, and so that its first launch has nothing to ask for. */
@@ -397,8 +420,11 @@ static void learn_kernel(const struct hg_shape *s, const uint64_t *word, struct 
 		else if (s->arg[i].dir == HG_DIR_IN && hg_kind_is_object(s->arg[i].kind))
 			code = (const void *)(uintptr_t)word[i];
 	}
-	if (of)		/* the function of a kernel */
+	if (of) {	/* the function of a kernel */
 		e->kernel = __atomic_load_n(&of->kernel, __ATOMIC_ACQUIRE);
+		if (is_unknown(e->kernel))
+			e->kernel = NULL;
+	}
 	(void)hg_record_kernel(e, name, code);
 }
 
@@ -517,7 +543,7 @@ void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const ui
 	if (destroys) {
 		seq = rec->seq;
 		if (rec->taken.id && r == CUDA_SUCCESS)
-			hg_ledger_drop_children(rec->taken.id);
+			hg_ledger_drop_children(&rec->taken);
 		else if (rec->taken.id)
 			(void)hg_ledger_add(&rec->taken);
 		ctx = hg_record_ctx(f);
@@ -533,7 +559,8 @@ void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const ui
 	write_record(s->desc, seq, ctx, stack, out, s->nr_args, &parts, flags, r);
 	if (destroys)
 		f->thread->unfinished = 0;
-	hg_writer_release(&places);
+	if (places.data)
+		hg_writer_release(&places);
 }
 
 void hg_record_after(struct hg_recording *rec, struct hg_frame *f, const uint64_t *word, CUresult r)

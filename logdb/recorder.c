@@ -313,6 +313,16 @@ static void *reserve(struct hg_recorder *r, size_t size, unsigned int timeout_ms
 	return lane.data + at;
 }
 
+/* The writer wakes by itself in time for what it has seen (see nap_ms); this is for a sudden burst. */
+static __attribute__((noinline)) void wake_if_late(struct hg_recorder *r)
+{
+	uint64_t tail = atomic_load_explicit(&r->ring->tail[lane.index].tail, memory_order_acquire);
+
+	lane.limit = tail + r->lane_bytes;
+	if (lane.head - tail > r->lane_bytes / 2 && atomic_load_explicit(&r->writer_sleeps, memory_order_relaxed))
+		wake_writer(r);
+}
+
 /* Makes what was reserved visible to the writer. */
 static void publish(struct hg_recorder *r)
 {
@@ -322,10 +332,9 @@ static void publish(struct hg_recorder *r)
 	atomic_store_explicit(&lane.data_slot->head, lane.head, memory_order_release);
 	if (unlikely(lane.shared))
 		pthread_mutex_unlock(&r->shared_lock);
-	/* a quarter of the lane is full: the writer should not sleep on */
-	if (unlikely((was ^ lane.head) & ~(lane.mask >> 2)) &&
-	    atomic_load_explicit(&r->writer_sleeps, memory_order_relaxed))
-		wake_writer(r);
+	/* another quarter of the lane is full: looked at rarely, for it is the writer's line */
+	if (unlikely((was ^ lane.head) & ~(lane.mask >> 2)))
+		wake_if_late(r);
 }
 
 static void fill_header(struct hg_rec *rec, size_t size, unsigned int call, unsigned int nr_words, uint64_t seq)
@@ -949,12 +958,24 @@ static void started(struct hg_recorder *r, enum hg_status st)
 #define RETRY_MS 100
 #define RETRIES 20
 
+/* For how long no lane gets more than a quarter full, if it fills as fast as it did in the time before this pass. */
+static unsigned int nap_ms(const struct hg_recorder *r, uint64_t ns)
+{
+	uint64_t filled = hg_store_filled(r), ms = IDLE_MS_MIN;
+
+	if (filled)
+		ms = ns / 1000000 * (r->lane_bytes / 4) / filled;
+	return ms < 1 ? 1 : ms < IDLE_MS_MIN ? (unsigned int)ms : IDLE_MS_MIN;
+}
+
 static void write_loop(struct hg_recorder *r)
 {
 	unsigned int idle_ms = IDLE_MS_MIN, failures = 0;
+	uint64_t last = hg_now_ns();
 
 	for (;;) {
 		bool stopping = atomic_load(&r->stop), moved = false;
+		uint64_t now = hg_now_ns();
 		enum hg_status st;
 
 		if (!hg_recorder_fds_are_whole(r)) {
@@ -988,12 +1009,14 @@ static void write_loop(struct hg_recorder *r)
 		if (!atomic_load(&r->on))
 			return;
 		if (moved && !st) {
-			idle_ms = IDLE_MS_MIN;
+			idle_ms = nap_ms(r, now - last);
+			last = now;
 			if (hg_store_is_behind(r))
 				continue;
 		} else if (idle_ms < IDLE_MS_MAX) {
 			idle_ms *= 2;
 		}
+		last = now;
 		/* who sees 1 wakes us; who stored a record before may have seen 0, and waits for the timeout */
 		atomic_store(&r->writer_sleeps, 1);
 		if (!atomic_load(&r->stop) && !atomic_load(&r->waiters))

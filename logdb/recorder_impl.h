@@ -108,6 +108,8 @@ void hg_store_close(struct hg_recorder *r);
 enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved) HG_MUST_CHECK;
 /* More came than a pass takes, or a lane is filling up: do not sleep. */
 bool hg_store_is_behind(const struct hg_recorder *r);
+/* Bytes that the last pass found in the fullest lane. */
+size_t hg_store_filled(const struct hg_recorder *r);
 /* With txn_lock held: a snapshot that contains everything so far makes earlier gaps harmless. */
 void hg_store_gap_closed(struct hg_recorder *r);
 /* Drops what the last snapshot made unnecessary. */

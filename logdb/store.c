@@ -71,6 +71,7 @@ struct hg_store {
 	uint64_t tail_bytes;		/* of records since the last snapshot */
 	uint64_t gap_seq;
 	uint64_t last_stored;		/* seq of the last record put into a block */
+	size_t filled;			/* of the fullest lane, when the pass began */
 	bool map_full, tail_capped, gap_stored, is_behind, wrote;
 };
 
@@ -763,6 +764,8 @@ static enum hg_status pass(struct hg_recorder *r, uint64_t *upto)
 		/* behind the horizon: see ring.h */
 		s->source[i].head = atomic_load_explicit(&r->ring->slot[i].head, memory_order_acquire);
 		s->source[i].next = s->source[i].pos;
+		if (s->source[i].head - s->source[i].pos > s->filled)
+			s->filled = s->source[i].head - s->source[i].pos;
 	}
 	s->nr_sorted = 0;
 	if (s->source[shared].head != s->source[shared].pos || s->source[shared].held_size) {
@@ -806,6 +809,7 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 		s->pass_records = 0;
 		s->pass_dropped = 0;
 		s->pass_bytes = 0;
+		s->filled = 0;
 		s->block_bytes = 0;
 		s->block_records = 0;
 		s->nr_schema_now = 0;
@@ -860,6 +864,11 @@ out:
 bool hg_store_is_behind(const struct hg_recorder *r)
 {
 	return r->store->is_behind;
+}
+
+size_t hg_store_filled(const struct hg_recorder *r)
+{
+	return r->store->filled;
 }
 
 void hg_store_gap_closed(struct hg_recorder *r)

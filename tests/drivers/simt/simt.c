@@ -81,6 +81,7 @@ struct block {
 /* What a thread needs to run grids; kept for the next one. */
 struct worker {
 	struct block *blocks;	/* spare */
+	struct simt_fault fault;
 	struct worker *next;
 };
 
@@ -841,22 +842,20 @@ enum hg_status simt_run(struct simt_module *m, const struct simt_launch *l, char
 	st = check_launch(&r);
 	if (st)
 		return st;
-	st = simt_fault_arm();
-	if (st)
-		return st;
 	r.w = worker_get();
-	if (!r.w) {
-		st = HG_ERR_NOMEM;
+	if (!r.w)
+		return HG_ERR_NOMEM;
+	st = simt_fault_arm(&r.w->fault);
+	if (st)
 		goto out;
-	}
 	r.waits = r.k->waits;
 	r.nr_blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2];
 	r.workspace.size = sizeof(r.workspace);
 	st = schedule(&r);
 	while (r.resident)
 		block_put(&r, r.resident);
-	worker_put(r.w);
+	simt_fault_disarm(&r.w->fault);
 out:
-	simt_fault_disarm();
+	worker_put(r.w);
 	return st;
 }

@@ -10,10 +10,10 @@
 
 static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
 #define NR_SIGNALS (sizeof(signals) / sizeof(signals[0]))
+#define STACK (64u << 10)
 
 /* initial-exec: the handler may run in a thread that never touched this. */
 static __thread __attribute__((tls_model("initial-exec"))) void *running;
-static __thread __attribute__((tls_model("initial-exec"))) bool has_stack;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned int users;
@@ -59,33 +59,17 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	uc->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)0x400;	/* the direction of string instructions */
 }
 
-/* A fibre that overflows its stack has none left for the handler. One for each thread that ever ran a grid. */
-static enum hg_status need_stack(void)
-{
-	stack_t now, mine = { .ss_size = 64 << 10 };
-
-	if (has_stack)
-		return HG_OK;
-	if (!sigaltstack(NULL, &now) && !(now.ss_flags & SS_DISABLE)) {
-		has_stack = true;
-		return HG_OK;
-	}
-	mine.ss_sp = malloc(mine.ss_size);
-	if (!mine.ss_sp)
-		return HG_ERR_NOMEM;
-	has_stack = sigaltstack(&mine, NULL) == 0;
-	if (!has_stack)
-		free(mine.ss_sp);
-	return has_stack ? HG_OK : HG_ERR_NOMEM;
-}
-
-enum hg_status simt_fault_arm(void)
+enum hg_status simt_fault_arm(struct simt_fault *f)
 {
 	struct sigaction act = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-	enum hg_status st = need_stack();
+	stack_t mine = { .ss_size = STACK };
 
-	if (st)
-		return st;
+	if (!f->stack)
+		f->stack = malloc(STACK);
+	if (!f->stack)
+		return HG_ERR_NOMEM;
+	mine.ss_sp = f->stack;
+	f->replaced = sigaltstack(&mine, &f->before) == 0;
 	sigemptyset(&act.sa_mask);
 	pthread_mutex_lock(&lock);
 	if (users++ == 0)
@@ -101,7 +85,7 @@ enum hg_status simt_fault_arm(void)
 	return HG_OK;
 }
 
-void simt_fault_disarm(void)
+void simt_fault_disarm(struct simt_fault *f)
 {
 	pthread_mutex_lock(&lock);
 	if (--users == 0)
@@ -113,6 +97,8 @@ void simt_fault_disarm(void)
 				sigaction(signals[i], &before[i], NULL);
 		}
 	pthread_mutex_unlock(&lock);
+	if (f->replaced)
+		sigaltstack(&f->before, NULL);
 }
 
 void simt_fault_enter(void *run)

@@ -3,6 +3,7 @@
 #define TESTS_DRIVERS_SIMT_FAULT_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/status.h"
@@ -11,8 +12,13 @@
  * Handlers of SIGSEGV, SIGBUS, SIGFPE and SIGILL stand only while some grid of the process is between arm and disarm. A
  * signal of a thread that is not between enter and leave goes to the handler that stood there before.
  */
-enum hg_status simt_fault_arm(void) HG_MUST_CHECK;
-void simt_fault_disarm(void);
+struct simt_fault {
+	void *stack;		/* for handlers: a fibre that overflows its own has none left. Allocated at first use, kept */
+	stack_t before;
+	bool replaced;		/* this thread's stack for handlers was `before` */
+};
+enum hg_status simt_fault_arm(struct simt_fault *f) HG_MUST_CHECK;
+void simt_fault_disarm(struct simt_fault *f);	/* on the same thread */
 
 /* This thread runs kernel code of `run` from here on. */
 void simt_fault_enter(void *run);

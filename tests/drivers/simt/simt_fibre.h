@@ -31,7 +31,7 @@ struct simt_stacks {
 	char **chunk;		/* SIMT_CHUNK of them each */
 	size_t nr_chunks;
 };
-#define SIMT_STACK (64u << 10)
+#define SIMT_STACK (128u << 10)
 #define SIMT_CHUNK 64
 
 enum hg_status simt_stacks_need(struct simt_stacks *s, size_t nr) HG_MUST_CHECK;

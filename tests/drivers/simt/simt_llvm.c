@@ -177,6 +177,15 @@ static enum hg_status link_unit(struct simt_module *m, struct unit *u, LLVMMemor
 	return HG_OK;
 }
 
+/* A large frame must not step over the page below its stack. */
+static void probe_stacks(LLVMContextRef c, LLVMModuleRef code)
+{
+	for (LLVMValueRef f = LLVMGetFirstFunction(code); f; f = LLVMGetNextFunction(f))
+		if (!LLVMIsDeclaration(f))
+			LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
+						LLVMCreateStringAttribute(c, "probe-stack", 11, "inline-asm", 10));
+}
+
 static enum hg_status compile(struct simt_module *m, struct unit *u)
 {
 	LLVMTargetMachineRef tm = LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
@@ -189,6 +198,7 @@ static enum hg_status compile(struct simt_module *m, struct unit *u)
 	LLVMSetModuleDataLayout(u->code, layout);
 	LLVMDisposeTargetData(layout);
 	LLVMSetTarget(u->code, host.triple);
+	probe_stacks(u->context, u->code);
 	st = HG_ERR_UNSUPPORTED;
 	if (LLVMVerifyModule(u->code, LLVMReturnStatusAction, &text))
 		pr_err("simt: kernel '%s' is not valid LLVM IR: %.300s", m->kernel[u->first].k.name, text);
