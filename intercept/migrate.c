@@ -214,9 +214,13 @@ static enum hg_status look_at_devices(struct migration *m)
 		CUmemoryPool pool = NULL;
 
 		m->primary[d] = HG_WORD(hg_native_primary_ctx(d));
+		r = hg_nv.cuDeviceGetDefaultMemPool ? hg_nv.cuDeviceGetDefaultMemPool(&pool, d) : CUDA_ERROR_NOT_SUPPORTED;
 		/* a driver without pools has none to be named */
-		if (hg_nv.cuDeviceGetDefaultMemPool && hg_nv.cuDeviceGetDefaultMemPool(&pool, d) == CUDA_SUCCESS)
-			m->pool[d] = HG_WORD(pool);
+		if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_SUPPORTED) {
+			HG_NV_SAY(cuDeviceGetDefaultMemPool, r);
+			return HG_ERR_FAULT;
+		}
+		m->pool[d] = HG_WORD(pool);
 	}
 	return HG_OK;
 }
