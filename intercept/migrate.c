@@ -19,10 +19,6 @@
 
 #define MAX_DEVICES 16
 
-struct range {
-	uint64_t start, end;
-};
-
 struct event {
 	const void *handle;
 	uint64_t ctx;			/* id */
@@ -38,9 +34,9 @@ struct migration {
 	struct hg_native_ctxs ctxs;
 	int nr_devices;
 	uint64_t primary[MAX_DEVICES], pool[MAX_DEVICES];
-	struct range *object;		/* of device memory, ascending, apart */
+	struct hg_held *object;		/* of device memory, ascending, apart */
 	size_t nr_objects, object_room;
-	struct range *range;		/* the same, widened to the new driver's units of mapping, and merged */
+	struct hg_held *range;		/* the same, widened to the new driver's units of mapping, and merged */
 	size_t nr_ranges;
 	struct event *event;
 	size_t nr_events, event_room;
@@ -100,7 +96,7 @@ static enum hg_status check_state(void)
 static enum hg_status add_range(const struct hg_region *r, void *arg)
 {
 	struct migration *m = arg;
-	struct range *grown;
+	struct hg_held *grown;
 
 	if (r->kind != HG_REGION_DEVICE && r->kind != HG_REGION_GLOBAL)
 		return HG_OK;
@@ -108,13 +104,13 @@ static enum hg_status add_range(const struct hg_region *r, void *arg)
 	if (!grown)
 		return HG_ERR_NOMEM;
 	m->object = grown;
-	m->object[m->nr_objects++] = (struct range){ r->addr, r->addr + r->size };
+	m->object[m->nr_objects++] = (struct hg_held){ r->addr, r->addr + r->size };
 	return HG_OK;
 }
 
 static int by_start(const void *a, const void *b)
 {
-	const struct range *x = a, *y = b;
+	const struct hg_held *x = a, *y = b;
 
 	return x->start < y->start ? -1 : x->start > y->start;
 }
@@ -129,8 +125,8 @@ static enum hg_status widen(struct migration *m)
 	qsort(m->object, m->nr_objects, sizeof(*m->object), by_start);
 	for (size_t i = 0; i < m->nr_objects; i++) {
 		uint64_t unit = m->engine->map_unit(m->target, m->object[i].start);
-		struct range r = { m->object[i].start & -unit, (m->object[i].end + unit - 1) & -unit };
-		struct range *last = m->nr_ranges ? &m->range[m->nr_ranges - 1] : NULL;
+		struct hg_held r = { m->object[i].start & -unit, (m->object[i].end + unit - 1) & -unit };
+		struct hg_held *last = m->nr_ranges ? &m->range[m->nr_ranges - 1] : NULL;
 
 		if (!last || r.start > last->end)
 			m->range[m->nr_ranges++] = r;
@@ -410,7 +406,7 @@ static void take_apart(struct migration *m)
 
 struct leftover {
 	const struct migration *m;
-	const struct range *range;
+	uint64_t from, to;		/* looked at */
 	uint64_t start, end;		/* found */
 };
 
@@ -418,36 +414,58 @@ static int find_leftover(const struct hg_map *map, void *arg)
 {
 	struct leftover *l = arg;
 
-	if (map->start >= l->range->end || l->range->start >= map->end)
+	if (map->start >= l->to || l->from >= map->end)
 		return 0;
-	l->start = map->start > l->range->start ? map->start : l->range->start;
-	l->end = map->end < l->range->end ? map->end : l->range->end;
+	l->start = map->start > l->from ? map->start : l->from;
+	l->end = map->end < l->to ? map->end : l->to;
 	if (map->prot == PROT_NONE && !is_named(map))
 		return 1;
 	return l->m->nr_failed && holds_object(l->m, map) ? 1 : 2;
 }
 
-/*
- * A driver may keep addresses that it has reserved, without access; nobody asks it for memory any more. What is there
- * with access is what it did not give back, if it failed to; else it is of another thread, which was quicker.
- */
-static enum hg_status clear_range(const struct migration *m, const struct range *range)
+static bool map_nothing(uint64_t start, uint64_t end, int how)
 {
-	struct leftover l = { .m = m, .range = range };
-	int found;
+	void *p = mmap((void *)(uintptr_t)start, end - start, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how, -1, 0);
 
-	for (found = hg_maps_each(find_leftover, &l); found; found = hg_maps_each(find_leftover, &l)) {
-		if (found != 1) {
-			pr_err("the addresses 0x%" PRIx64 "-0x%" PRIx64 " of device memory were taken by another thread of the program "
-			       "while they were free", l.start, l.end);
-			return HG_ERR_NOSPC;
-		}
-		if (munmap((void *)(uintptr_t)l.start, l.end - l.start)) {
-			pr_err("cannot free the addresses 0x%" PRIx64 "-0x%" PRIx64, l.start, l.end);
-			return HG_ERR_NOSPC;
-		}
+	if (p == (void *)(uintptr_t)start)
+		return true;
+	if (p != MAP_FAILED)	/* a kernel before 4.17 takes the address for a hint */
+		munmap(p, end - start);
+	return false;
+}
+
+/*
+ * Takes the addresses of a range as soon as the driver has given them back, before another thread's mmap does. A driver may
+ * keep addresses that it has reserved, without access; nobody asks it for memory any more. What is there with access is
+ * what it did not give back, if it failed to; else it is of another thread, which was quicker.
+ */
+static enum hg_status hold_range(const struct migration *m, const struct hg_held *range)
+{
+	struct leftover l = { .m = m, .from = range->start, .to = range->end };
+	int found = 0;
+
+	if (map_nothing(range->start, range->end, MAP_FIXED_NOREPLACE))
+		return HG_OK;
+	while (l.from < l.to) {
+		uint64_t gap_end = l.to;
+
+		found = hg_maps_each(find_leftover, &l);
+		if (found < 0 || found == 2)
+			break;
+		if (found)
+			gap_end = l.start;
+		if (gap_end > l.from && !map_nothing(l.from, gap_end, MAP_FIXED_NOREPLACE))
+			break;
+		if (found && !map_nothing(l.start, l.end, MAP_FIXED))
+			break;
+		l.from = found ? l.end : l.to;
 	}
-	return HG_OK;
+	if (l.from >= l.to)
+		return HG_OK;
+	pr_err("the addresses 0x%" PRIx64 "-0x%" PRIx64 " of device memory cannot be had: %s", range->start, range->end,
+	       found == 2 ? "another thread of the program took them while they were free" : "the system refuses them");
+	return HG_ERR_NOSPC;
 }
 
 /* ---- the new driver ---- */
@@ -466,9 +484,9 @@ static enum hg_status rebuild(struct migration *m)
 	enum hg_status st = HG_OK;
 
 	for (size_t i = 0; i < m->nr_ranges && st == HG_OK; i++)
-		st = clear_range(m, &m->range[i]);
+		st = hold_range(m, &m->range[i]);
 	if (st == HG_OK)
-		st = m->engine->restore_run(m->restore);
+		st = m->engine->restore_run(m->restore, m->range, m->nr_ranges);
 	for (size_t i = 0; i < m->nr_events && st == HG_OK; i++)
 		if (m->event[i].recorded)
 			st = m->engine->event_age(m->event[i].handle, m->event[i].age_ns);

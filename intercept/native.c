@@ -65,8 +65,10 @@ static enum hg_status native_load(const char *target)
 		return HG_ERR_UNAVAILABLE;
 	}
 	st = hg_native_mem_init();
-	if (st != HG_OK)
+	if (st != HG_OK) {
+		driver = NULL;
 		return st;
+	}
 	pr_info("in front of the driver '%s'", driver_path);
 	return HG_OK;
 }

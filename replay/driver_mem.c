@@ -10,6 +10,7 @@
 #include "common/fault.h"
 #include "common/msg.h"
 #include "replay/driver_priv.h"
+#include "replay/restore.h"
 
 #define ALIGNMENT 512u
 #define LARGE (UINT64_C(1) << 20)		/* from here on an allocation has mappings of its own */
@@ -137,6 +138,7 @@ void drv_mem_fini(void)
 	hg_ivmap_each(&drv.runs, run_unmap, NULL);
 	hg_ivmap_release(&drv.runs);
 	hg_ivmap_release(&drv.held);
+	hg_ivmap_release(&drv.reserved);
 	hg_arena_fini(&drv.device_arena);
 	hg_arena_fini(&drv.host_arena);
 	drv.used_bytes = 0;
@@ -198,9 +200,10 @@ static enum hg_status runs_take(uint64_t addr, uint64_t size, bool *fresh)
 	uint64_t unit = unit_of(addr), at = unit_down(addr, unit), end = unit_up(addr + size, unit);
 	uint64_t mapped[64][2];
 	unsigned int nr_mapped = 0;
+	struct hg_iv run, reserve;
 	enum hg_status st = HG_OK;
-	struct hg_iv run;
 	hg_dptr got;
+	bool held;
 
 	*fresh = true;
 	while (at < end) {
@@ -216,7 +219,8 @@ static enum hg_status runs_take(uint64_t addr, uint64_t size, bool *fresh)
 			st = HG_ERR_NOSPC;
 			goto err_unmap;
 		}
-		st = drv.ops->map(drv.target, at, gap_end - at, &got);
+		held = hg_ivmap_find(&drv.reserved, at, &reserve) && gap_end <= reserve.start + reserve.size;
+		st = drv.ops->map(drv.target, at, gap_end - at, held, &got);
 		if (st)
 			goto err_unmap;
 		mapped[nr_mapped][0] = at;
@@ -325,6 +329,18 @@ void hg_driver_hold_end(void)
 	hg_ivmap_each(&drv.held, held_arena_give, NULL);
 	hg_ivmap_release(&drv.held);
 	pthread_mutex_unlock(&drv.mem_lock);
+}
+
+enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr)
+{
+	enum hg_status st = HG_OK;
+
+	pthread_mutex_lock(&drv.mem_lock);
+	hg_ivmap_release(&drv.reserved);
+	for (size_t i = 0; i < nr && !st; i++)
+		st = hg_ivmap_put(&drv.reserved, range[i].start, range[i].end - range[i].start, 0);
+	pthread_mutex_unlock(&drv.mem_lock);
+	return st;
 }
 
 /* Takes addresses that the arena may or may not hold. */

@@ -197,6 +197,7 @@ struct drv {
 	struct hg_ivmap allocs;		/* addresses -> struct drv_alloc * */
 	struct hg_ivmap runs;		/* mapped address ranges -> number of allocations in them */
 	struct hg_ivmap held;		/* addresses of the device arena that are kept for what is made later */
+	struct hg_ivmap reserved;	/* mapped without access by someone else, to be replaced by what is placed there */
 	struct hg_arena device_arena, host_arena;
 	uint64_t used_bytes;
 	bool vars_later;		/* see hg_driver_vars_later */

@@ -37,7 +37,7 @@ struct hg_engine {
 	const struct hg_index_kernel *(*image_index_kernel)(const struct hg_image_index *index, const char *name);
 	/* replay/restore.h */
 	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
-	enum hg_status (*restore_run)(struct hg_restore *r);
+	enum hg_status (*restore_run)(struct hg_restore *r, const struct hg_held *held, size_t nr_held);
 	void (*restore_close)(struct hg_restore *r);
 	/* Addresses that memory at this one comes with on a target, a power of two: what lies there as well is in the way. */
 	uint64_t (*map_unit)(const char *target, uint64_t addr);

@@ -270,12 +270,16 @@ err_close:
 	return st;
 }
 
-enum hg_status hg_restore_run(struct hg_restore *r)
+enum hg_status hg_restore_run(struct hg_restore *r, const struct hg_held *held, size_t nr_held)
 {
-	enum hg_status st = rp_rebuild_memory(r->replay);
+	enum hg_status st = hg_driver_reserved(held, nr_held);
 
 	if (!st)
+		st = rp_rebuild_memory(r->replay);
+	if (!st)
 		st = rp_upload(r->replay);
+	if (!st)
+		st = hg_driver_reserved(NULL, 0);
 	/* the driver is the process's own now; threads come as they are, not as they were recorded */
 	hg_driver_act_end();
 	hg_driver_name_kept();

@@ -63,9 +63,10 @@ struct hg_target_ops {
 	uint64_t (*map_unit)(void);
 	/*
 	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. The portable driver sub-allocates,
-	 * and it unmaps whole what it mapped.
+	 * and it unmaps whole what it mapped. held: the range is mapped in the process, without access, to keep it; the
+	 * target replaces that mapping, in one step where it can.
 	 */
-	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out);
+	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
 	/* Makes [ptr, ptr+size) of host memory usable by kernels at the same address; and undoes it. */
 	enum hg_status (*host_register)(struct hg_target *t, void *ptr, size_t size);

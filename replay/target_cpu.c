@@ -111,7 +111,7 @@ static uint64_t cpu_map_unit(void)
 	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static enum hg_status cpu_map(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out)
+static enum hg_status cpu_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out)
 {
 	void *p;
 
@@ -119,7 +119,7 @@ static enum hg_status cpu_map(struct hg_target *t, hg_dptr wanted, size_t size, 
 	if (!wanted || !size || (wanted | size) % cpu_map_unit())
 		return HG_ERR_INVALID;
 	p = mmap((void *)wanted, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (held ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1, 0);
 	if (p == MAP_FAILED)
 		return errno == EEXIST ? HG_ERR_NOSPC : HG_ERR_NOMEM;
 	if (p != (void *)wanted) {	/* a kernel before 4.17 takes the address for a hint */

@@ -204,7 +204,7 @@ static enum hg_status make_move(struct hg_recorder *r, void *arg)
 	if (!m->open && m->between)
 		m->between();
 	if (!m->open && !m->only_open)
-		m->run = hg_restore_run(restore);
+		m->run = hg_restore_run(restore, NULL, 0);
 	if (!m->open)
 		hg_restore_close(restore);
 	hg_log_close(opt.log);
