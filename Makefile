@@ -88,9 +88,26 @@ $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_obj) $(replay_obj) $(translate_obj) 
 	$(Q)$(CC) -o $@ $^ $(ldflags) $(tool_libs) -ljansson
 $(O)/hgshim-replay $(O)/hgshim-ptx: tool_libs = $(engine_libs)
 # These two need no engine.
+$(O)/hgshim-ckpt: $(O)/replay/target_names.o
 $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
+
+# Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
+# take images in with the product's front end, and run kernels with an executor of their own (simt).
+front_obj := $(addprefix $(O)/translate/,fatbin.o cubin.o index.o module.o ptx_lex.o ptx_parse.o ptx_words.o lower.o lower_insn.o \
+	lower_order.o ir.o ir_parse.o ir_print.o ir_verify.o)
+
+# The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
+fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
+$(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(common_obj) $(O)/intercept/handshake.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
+		$(engine_libs)
+test_drivers := $(O)/drivers/cuda/libcuda.so.1
+.PHONY: test-drivers
+test-drivers: $(test_drivers)
 
 # Unit tests: one Criterion program for each room, from tests/unit/<room>/*.c.
 unit_rooms := $(foreach r,$(rooms) simt,$(if $(wildcard tests/unit/$(r)/*.c),$(r)))
@@ -106,6 +123,11 @@ $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_
 	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay simt,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
 $(foreach r,$(rooms) simt,$(eval $(call unit_rule,$(r))))
+# The doubles are tested as well; this one as a program sees it, through dlopen.
+$(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c)) | $(O)/drivers/cuda/libcuda.so.1
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
+unit_rooms += fakecuda
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
@@ -130,6 +152,23 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 .PHONY: apps
 apps: $(apps)
 
+# Programs of single tests, built in the same way.
+e2e_apps := $(addprefix $(O)/e2e-apps/,keeper lasting stranger)
+$(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 -I. -o $@ $(filter %.cu,$^)
+$(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
+$(O)/e2e-apps/stranger: e2e_libs = -lcuda -lm
+
+# What `make check-gpu` asks the driver. Linked to nothing of CUDA.
+$(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags)
+
 # What the tests need to know of this build.
 test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
 
@@ -152,7 +191,7 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps)
+test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
 
 # ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
@@ -179,7 +218,7 @@ $(O)/bench_%: $(O)/tests/bench/bench_%.o $(replay_obj) $(translate_obj) $(logdb_
 .PHONY: bench bench-run
 bench: deps ## measure, each number as a ratio or ns with its spread
 	$(Q)+$(MAKE) --no-print-directory bench-run
-bench-run: all $(benches) $(apps)
+bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.

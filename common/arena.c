@@ -12,6 +12,26 @@ struct arena_piece {
 	uint64_t priority;
 };
 
+enum hg_status hg_arena_env(uint64_t *base, bool *is_set)
+{
+	const char *text = getenv("HGSHIM_ARENA");
+	unsigned long long wanted = 0;
+	char *end;
+
+	if (text && *text) {
+		wanted = strtoull(text, &end, 0);
+		if (*end || (wanted > 1 && (wanted % HG_ARENA_GRANULE || wanted > (UINT64_C(1) << 47) - 2 * HG_ARENA_SIZE))) {
+			pr_err("HGSHIM_ARENA is '%s', neither 1 nor an address: a multiple of 0x%llx with 0x%llx bytes behind it",
+			       text, (unsigned long long)HG_ARENA_GRANULE, (unsigned long long)(2 * HG_ARENA_SIZE));
+			return HG_ERR_INVALID;
+		}
+	}
+	*base = wanted > 1 ? wanted : HG_ARENA_BASE;
+	if (is_set)
+		*is_set = wanted;
+	return HG_OK;
+}
+
 static uint64_t largest(const struct arena_piece *p)
 {
 	return p ? p->largest : 0;

@@ -7,6 +7,17 @@
 
 #include "common/status.h"
 
+/* Where device memory lies when nothing else is said: the same on every target, so that pointers stay right. */
+#define HG_ARENA_GRANULE (UINT64_C(2) << 20)
+#define HG_ARENA_BASE UINT64_C(0x200000000000)	/* default; HGSHIM_ARENA */
+#define HG_ARENA_SIZE (UINT64_C(1) << 44)	/* of addresses, for device and for host memory each */
+
+/*
+ * What HGSHIM_ARENA says: *base gets the address, or HG_ARENA_BASE when it gives none; *is_set (may be NULL): not missing,
+ * empty, or 0. HG_ERR_INVALID, said: no address that HG_ARENA_SIZE bytes of device and of host memory fit behind.
+ */
+enum hg_status hg_arena_env(uint64_t *base, bool *is_set) HG_MUST_CHECK;
+
 /* Free pieces of one address range, lowest first. Not thread-safe. Zero-initialised has no addresses. */
 struct hg_arena {
 	struct arena_piece *root;

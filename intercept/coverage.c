@@ -90,6 +90,11 @@ void hg_coverage_add(struct hg_coverage *c, const char *kind, const char *fmt, .
 	text(&c->uncovered, "}");
 }
 
+static void add_uncovered(const char *kind, const char *what, void *arg)
+{
+	hg_coverage_add(arg, kind, "%s", what);
+}
+
 void hg_coverage_scan(struct hg_coverage *c)
 {
 	uint64_t unknown = hg_record_nr_unknown();
@@ -102,6 +107,7 @@ void hg_coverage_scan(struct hg_coverage *c)
 		hg_coverage_add(c, "handle", "%" PRIu64 " calls used a handle that hgshim has not seen made", unknown);
 	if (hg_ledger_is_incomplete())
 		hg_coverage_add(c, "memory", "objects were not kept track of: there was no memory");
+	hg_shim_executor()->uncovered(add_uncovered, c);
 }
 
 static enum hg_status write_refused(const char *kernel, const char *why, void *arg)

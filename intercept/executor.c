@@ -21,14 +21,15 @@ enum hg_status hg_executor_choose(const struct hg_executor **out, const char **t
 
 	if (!want || !*want)
 		want = "auto";
-	if (!strcmp(want, "cpu") || (!strcmp(want, "auto") && !has_nvidia_driver())) {
+	if (!strcmp(want, "cuda") || (!strcmp(want, "auto") && has_nvidia_driver())) {
+		*out = &hg_executor_native;
+		*target = "cuda";
+		return HG_OK;
+	}
+	if (!strcmp(want, "cpu") || !strcmp(want, "auto")) {
 		*out = &hg_executor_portable;
 		*target = "cpu";
 		return HG_OK;
-	}
-	if (!strcmp(want, "auto") || !strcmp(want, "cuda")) {
-		pr_err("cannot use target 'cuda': this version does not record on top of NVIDIA's driver; HGSHIM_TARGET=cpu works");
-		return HG_ERR_UNAVAILABLE;
 	}
 	if (!strcmp(want, "rocm") || !strcmp(want, "level-zero")) {
 		pr_err("cannot use target '%s': this version runs programs on 'cpu' only; HGSHIM_TARGET=cpu works", want);

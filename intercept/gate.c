@@ -106,6 +106,7 @@ struct hg_thread *hg_thread_self(void)
 	t->exempt = 0;
 	t->unfinished = 0;
 	t->ctx_known = 0;
+	t->ctx_depth = 0;
 	if (has_key)
 		pthread_setspecific(thread_key, t);
 	hg_tls = t;
@@ -133,11 +134,35 @@ bool hg_gate_enter_rare(struct hg_thread **out, bool *nested)
 	 * A nested call must not wait at a closed gate: the closing side waits for the outer one, or for
 	 * the callback, to end.
 	 */
-	*nested = t->exempt || atomic_load_explicit(&t->inside, memory_order_relaxed);
+	*nested = t->exempt & ~HG_THREAD_MOVED || atomic_load_explicit(&t->inside, memory_order_relaxed);
 	if (*nested)
 		return true;
 	atomic_store_explicit(&t->inside, 1, memory_order_relaxed);
 	return hg_gate_wait(t);
+}
+
+static void (*adopt_thread)(struct hg_thread *t);
+
+struct hg_thread *hg_gate_each(bool (*check)(const struct hg_thread *t))
+{
+	for (struct block *b = atomic_load(&blocks); b; b = b->next)
+		for (size_t i = 0; i < NR_PER_BLOCK; i++)
+			if (atomic_load(&b->thread[i].used) && !check(&b->thread[i]))
+				return &b->thread[i];
+	return NULL;
+}
+
+static bool mark_moved(const struct hg_thread *t)
+{
+	/* its thread is not inside, nor in a callback: nobody else writes this */
+	((struct hg_thread *)(uintptr_t)t)->exempt |= HG_THREAD_MOVED;
+	return true;
+}
+
+void hg_gate_moved(void (*adopt)(struct hg_thread *t))
+{
+	adopt_thread = adopt;
+	(void)hg_gate_each(mark_moved);
 }
 
 /* With t->inside set. */
@@ -148,8 +173,13 @@ bool hg_gate_wait(struct hg_thread *t)
 
 		atomic_thread_fence(memory_order_seq_cst);
 		word = atomic_load_explicit(&hg_gate.word, memory_order_acquire);
-		if (word_lets_in(word))
+		if (word_lets_in(word)) {
+			if (__builtin_expect(t->exempt & HG_THREAD_MOVED, 0)) {
+				t->exempt &= ~HG_THREAD_MOVED;
+				adopt_thread(t);
+			}
 			return true;
+		}
 		atomic_store_explicit(&t->inside, 0, memory_order_release);
 		if (word != HG_GATE_CLOSED)
 			return false;

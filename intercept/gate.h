@@ -23,16 +23,23 @@ enum hg_gate_word {
 	HG_GATE_ENDED,		/* the process is exiting */
 };
 
+#define HG_THREAD_CTXS 11
+
 /* What hgshim keeps for a thread that calls CUDA. Never unmapped; used again after the thread ended. */
 struct hg_thread {
 	_Atomic uint32_t inside;	/* 1 while the thread is past the gate */
-	uint32_t exempt;		/* > 0 in a callback of the driver: its calls pass a closed gate */
+	uint32_t exempt;		/* callbacks of the driver that it is in: its calls pass a closed gate; and HG_THREAD_MOVED */
 	uint32_t unfinished;		/* a sequence number is taken and its record not written yet */
 	uint32_t ctx_known;		/* ctx below is the current context */
 	uint64_t ctx;			/* id of the current context, 0 none */
 	_Atomic uint32_t used;
-	uint32_t reserved;
-} __attribute__((aligned(128)));	/* two lines: the neighbour is prefetched */
+	/* Its stack of contexts by handle, bottom first, for another driver; deeper than fits: depth is greater. */
+	uint32_t ctx_depth;
+	uint64_t ctx_stack[HG_THREAD_CTXS];
+} __attribute__((aligned(128)));	/* whole pairs of lines: the neighbour is prefetched */
+
+/* In `exempt`: the driver has changed since the thread's last call, and does not know the thread's contexts yet. */
+#define HG_THREAD_MOVED (UINT32_C(1) << 31)
 
 struct hg_gate_page {
 	_Atomic uint32_t word;
@@ -62,6 +69,12 @@ void hg_gate_end(void);
 bool hg_gate_is_idle(uint32_t timeout_ms);
 /* In a forked child. */
 void hg_gate_forked(void);
+/*
+ * With the gate closed: every thread that called CUDA so far runs `adopt` on itself before its next call. Stops at, and
+ * returns, the first thread for which `check` is false (NULL: none is).
+ */
+struct hg_thread *hg_gate_each(bool (*check)(const struct hg_thread *t));
+void hg_gate_moved(void (*adopt)(struct hg_thread *t));
 
 /* The calling thread's state, made if it has none; NULL: no memory (with a message, once). */
 struct hg_thread *hg_thread_self(void);

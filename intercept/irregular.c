@@ -32,6 +32,13 @@ static atomic_int *retained_of(CUdevice dev)
 	return dev >= 0 && dev < MAX_DEVICES ? &retained[dev] : NULL;
 }
 
+int hg_record_retained(CUdevice dev)
+{
+	atomic_int *count = retained_of(dev);
+
+	return count ? atomic_load(count) : 0;
+}
+
 CUresult cuCtxCreate_v3(CUcontext *pctx, CUexecAffinityParam *paramsArray, int numParams, unsigned int flags, CUdevice dev)
 {
 	const uint64_t word[] = { HG_WORD(pctx), flags, HG_WORD(dev) };
@@ -74,6 +81,8 @@ CUresult cuCtxDestroy_v2(CUcontext ctx)
 	hg_local_context_gone(ctx);
 	hg_record_before(&rec, &f, HG_ID_cuCtxDestroy_v2, word);
 	r = f.real->cuCtxDestroy_v2(ctx);
+	if (r == CUDA_SUCCESS)
+		hg_shim_executor()->ctx_gone(ctx);
 	hg_record_after(&rec, &f, word, r);
 	hg_frame_leave(&f);
 	return r;
@@ -130,6 +139,8 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
 	r = f.real->cuDevicePrimaryCtxRelease_v2(dev);
 	if (r == CUDA_SUCCESS && count)
 		atomic_fetch_sub(count, 1);
+	if (r == CUDA_SUCCESS && ctx)
+		hg_shim_executor()->ctx_gone(ctx);
 	hg_record_after(&rec, &f, word, r);
 	hg_frame_leave(&f);
 	return r;
@@ -149,6 +160,8 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
 	word[0] = HG_WORD(ctx);
 	hg_record_before(&rec, &f, HG_ID_cuDevicePrimaryCtxReset_v2, word);
 	r = f.real->cuDevicePrimaryCtxReset_v2(dev);
+	if (r == CUDA_SUCCESS && ctx)
+		hg_shim_executor()->ctx_gone(ctx);
 	hg_record_after(&rec, &f, word, r);
 	hg_frame_leave(&f);
 	return r;
@@ -268,23 +281,33 @@ static void *read_file(const char *path, size_t *size)
 	return data;
 }
 
-/* Records a load. `handle` points to the module or library. path: where the image comes from, NULL: `image`. */
-static void record_load(struct hg_recording *rec, struct hg_frame *f, const uint64_t *word, CUresult r,
-			const void *image, const char *path, void *const *handle)
-{
-	struct hg_record_more more = { .image = image };
-	void *file = NULL;
+/* An image on its way to the driver: in memory, or in a file that is read as long as it is needed. */
+struct load {
+	const void *image;
+	size_t size;		/* 0: not known */
+	void *file;
+};
 
-	if (!rec->shape)
-		return;
-	if (r == CUDA_SUCCESS && path) {
-		file = read_file(path, &more.image_size);
-		more.image = file;
-	}
-	if (r == CUDA_SUCCESS)
+static void load_begin(struct load *l, const void *image, const char *path)
+{
+	*l = (struct load){ .image = image };
+	if (path)
+		l->image = l->file = read_file(path, &l->size);
+}
+
+/* Records it. `handle` points to the module or library. */
+static void load_end(struct load *l, struct hg_recording *rec, struct hg_frame *f, const uint64_t *word, CUresult r,
+		     void *const *handle)
+{
+	struct hg_record_more more = { .image = l->image, .image_size = l->size };
+
+	if (rec->shape && r == CUDA_SUCCESS) {
 		more.vars = *handle;
-	hg_record_after_more(rec, f, word, r, &more);
-	free(file);
+		hg_shim_executor()->code_loaded(rec->shape->arg[0].kind, *handle, l->image, l->size);
+	}
+	if (rec->shape)
+		hg_record_after_more(rec, f, word, r, &more);
+	free(l->file);
 }
 
 #define LOAD(sym, out, image_, path, args)                                                         \
@@ -292,12 +315,17 @@ static void record_load(struct hg_recording *rec, struct hg_frame *f, const uint
 		const uint64_t word[] = { HG_WORD(out), 0 };                                       \
 		struct hg_recording rec;                                                           \
 		struct hg_frame f;                                                                 \
+		struct load l;                                                                     \
 		CUresult r;                                                                        \
                                                                                                    \
 		ENTER(f, sym);                                                                     \
+		load_begin(&l, image_, path);                                                      \
 		hg_record_before(&rec, &f, HG_ID_##sym, word);                                     \
-		r = f.real->sym args;                                                              \
-		record_load(&rec, &f, word, r, image_, path, (void *const *)(out));                \
+		if (!l.image || hg_shim_executor()->code_allowed(l.image, l.size))                 \
+			r = f.real->sym args;                                                      \
+		else                                                                               \
+			r = CUDA_ERROR_NO_BINARY_FOR_GPU;                                          \
+		load_end(&l, &rec, &f, word, r, (void *const *)(out));                             \
 		hg_frame_leave(&f);                                                                \
 		return r;                                                                          \
 	} while (0)
@@ -721,16 +749,6 @@ struct launch {
 	void **params, **extra;
 };
 
-/* Asked for once per function: the executor keeps it as long as the module. */
-static const struct hg_kernel_info *kernel_of(struct hg_entry *e)
-{
-	const struct hg_kernel_info *k = __atomic_load_n(&e->kernel, __ATOMIC_ACQUIRE);
-
-	if (!k && hg_shim_executor()->kernel_info((const void *)(uintptr_t)e->handle, &k) == HG_OK)
-		__atomic_store_n(&e->kernel, k, __ATOMIC_RELEASE);
-	return k;
-}
-
 /* The parameter block of a launch given with `extra`, or NULL. */
 static const void *extra_block(void **extra, size_t *size)
 {
@@ -748,16 +766,30 @@ static const void *extra_block(void **extra, size_t *size)
 	return block;
 }
 
+/* Sizes that most parameters have take no call of memcpy. */
+static inline void copy_param(unsigned char *dst, const void *src, uint32_t size)
+{
+	if (size == 8)
+		memcpy(dst, src, 8);
+	else if (size == 4)
+		memcpy(dst, src, 4);
+	else
+		memcpy(dst, src, size);
+}
+
 /* No lock, no allocation, no system call from here on. */
 static void copy_params(unsigned char *dst, const struct hg_kernel_info *k, const struct launch *l)
 {
+	static const uint64_t zero;
 	size_t size;
 	const void *block;
 
-	memset(dst, 0, (k->param_bytes + 7u) & ~7u);
+	/* what lies between parameters is the same in every record of the kernel */
+	for (uint32_t at = 0; at < k->param_bytes; at += 8)
+		memcpy(dst + at, &zero, 8);
 	if (l->params) {
 		for (uint32_t i = 0; i < k->nr_params; i++)
-			memcpy(dst + k->params[i].offset, l->params[i], k->params[i].size);
+			copy_param(dst + k->params[i].offset, l->params[i], k->params[i].size);
 		return;
 	}
 	block = extra_block(l->extra, &size);
@@ -779,7 +811,7 @@ static void record_launch(struct hg_frame *f, enum hg_call_id id, const struct l
 		return;
 	e = hg_ledger_find(HG_KIND_FUNCTION, HG_WORD(l->function));
 	if (e && r == CUDA_SUCCESS)
-		k = kernel_of(e);
+		k = hg_record_kernel(e, NULL, NULL);
 	else if (!e && r == CUDA_SUCCESS)
 		hg_record_unknown();
 	ctx = hg_record_ctx(f);

@@ -140,21 +140,23 @@ static int collect(const struct hg_entry *e, void *arg)
 	return b->nr == sizeof(b->child) / sizeof(b->child[0]);
 }
 
-void hg_ledger_drop_children(uint64_t id)
+void hg_ledger_drop_children(const struct hg_entry *parent)
 {
 	struct batch b;
 
-	if (!id)
+	/* the others are nobody's parents: no walk over all objects for each free */
+	if (!parent->id || (parent->kind != HG_KIND_CTX && parent->kind != HG_KIND_MODULE && parent->kind != HG_KIND_LIBRARY &&
+			    parent->kind != HG_KIND_FUNCTION))
 		return;
 	do {
-		b.parent = id;
+		b.parent = parent->id;
 		b.nr = 0;
 		(void)hg_ledger_each(collect, &b);
 		for (size_t i = 0; i < b.nr; i++) {
 			struct hg_entry gone;
 
 			if (hg_ledger_take(b.child[i].kind, b.child[i].handle, &gone))
-				hg_ledger_drop_children(gone.id);
+				hg_ledger_drop_children(&gone);
 		}
 	} while (b.nr);
 }

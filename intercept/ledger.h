@@ -21,6 +21,7 @@ struct hg_entry {
 	uint64_t size;			/* of memory */
 	enum hg_kind kind;		/* an object's, HG_KIND_DPTR or HG_KIND_HPTR */
 	uint32_t retained;		/* contexts: times the primary one was retained */
+	uint32_t made_by;		/* enum hg_call_id of the call that made it */
 	const struct hg_kernel_info *kernel;	/* functions: once asked for */
 	struct hg_entry *next_free;
 };
@@ -32,8 +33,8 @@ struct hg_entry *hg_ledger_find(enum hg_kind kind, uint64_t handle);
 bool hg_ledger_add(const struct hg_entry *e);
 /* Removes; false when it was not there. */
 bool hg_ledger_take(enum hg_kind kind, uint64_t handle, struct hg_entry *out);
-/* Removes everything that has this parent, and what has those as parents. */
-void hg_ledger_drop_children(uint64_t id);
+/* Removes everything that has this parent, and what has those as parents. Costs nothing where there can be none. */
+void hg_ledger_drop_children(const struct hg_entry *parent);
 
 /* Stops at, and returns, the first result that is not 0. Changes wait meanwhile. */
 int hg_ledger_each(int (*each)(const struct hg_entry *e, void *arg), void *arg);

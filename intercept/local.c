@@ -31,7 +31,8 @@ static CUresult current(CUcontext *ctx)
 {
 	if (*ctx)
 		return CUDA_SUCCESS;
-	if (!hg_real[0].cuCtxGetCurrent || hg_real[0].cuCtxGetCurrent(ctx) != CUDA_SUCCESS || !*ctx)
+	/* through the gate: it may be another driver's by now, and this thread not yet have its contexts there */
+	if (cuCtxGetCurrent(ctx) != CUDA_SUCCESS || !*ctx)
 		return CUDA_ERROR_INVALID_CONTEXT;
 	return CUDA_SUCCESS;
 }

@@ -18,8 +18,10 @@
  * management (cuMemAddressReserve, cuMemCreate, cuMemMap) in one range of addresses of our choosing (1: the default
  * base, HG_ARENA_BASE; else the base itself), granule by granule, small allocations sharing one.
  *
+ * What is wrong with a call (no current context, size 0, a bad flag) the driver itself is left to say: such a call is passed on.
+ *
  * All functions may be called from any thread. Nothing here records or passes the gate: these functions stand in the
- * place of the driver's own.
+ * place of the driver's own. No lock is held while the driver is called.
  */
 
 /* Once, when hg_nv is filled and before cuInit. HG_ERR_INVALID: HGSHIM_ARENA is no address, said. */
@@ -30,6 +32,14 @@ bool hg_native_mem_has_arena(void);
 
 /* Who owns the host memory that begins there: hgshim (true) or the driver. */
 bool hg_native_mem_owns_host(uint64_t addr);
+/* Likewise for device memory: in the arena, or the driver's. */
+bool hg_native_mem_owns_device(uint64_t addr);
+
+/*
+ * A context was destroyed, or a primary one reset: what was allocated in it is gone. Right after that call of the
+ * driver, and before the handle can come again.
+ */
+void hg_native_mem_ctx_gone(CUcontext ctx);
 
 /*
  * For the switch to another driver, gate closed, queues empty, a context current: gives every device range of the arena

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +13,10 @@
 #include "common/msg.h"
 #include "intercept/driver_open.h"
 #include "intercept/executor.h"
+#include "intercept/tables.h"
 
-static const struct hg_engine *engine;
+static _Atomic(const struct hg_engine *) opened;
+static const struct hg_engine *engine;	/* once the executor is loaded */
 static const char *engine_target;
 
 /*
@@ -65,15 +69,13 @@ static enum hg_status engine_path(char path[PATH_MAX])
 	return HG_OK;
 }
 
-static enum hg_status portable_load(const char *target)
+static enum hg_status open_engine(const struct hg_engine **out)
 {
 	const struct hg_engine *(*entry)(void);
 	char path[PATH_MAX];
 	enum hg_status st;
 	void *handle;
 
-	if (engine)
-		return HG_OK;
 	st = engine_path(path);
 	if (st != HG_OK)
 		return st;
@@ -93,8 +95,35 @@ static enum hg_status portable_load(const char *target)
 		       HG_ENGINE_ABI);
 		return HG_ERR_VERSION;
 	}
+	*out = entry();
+	return HG_OK;
+}
+
+const struct hg_engine *hg_engine(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	const struct hg_engine *e = atomic_load_explicit(&opened, memory_order_acquire);
+	static bool failed;
+
+	if (e)
+		return e;
+	pthread_mutex_lock(&lock);
+	e = atomic_load_explicit(&opened, memory_order_relaxed);
+	if (!e && !failed) {
+		failed = open_engine(&e) != HG_OK;
+		if (!failed)
+			atomic_store_explicit(&opened, e, memory_order_release);
+	}
+	pthread_mutex_unlock(&lock);
+	return e;
+}
+
+static enum hg_status portable_load(const char *target)
+{
+	engine = hg_engine();
+	if (!engine)
+		return HG_ERR_UNAVAILABLE;
 	engine_target = target;
-	engine = entry();
 	return HG_OK;
 }
 
@@ -123,9 +152,43 @@ static enum hg_status portable_image_flatten(const void *image, size_t size, voi
 	return engine->image_flatten(image, size, out, out_size);
 }
 
-static enum hg_status portable_kernel_info(const void *function, const struct hg_kernel_info **out)
+static enum hg_status portable_kernel_info(const struct hg_function *f, const struct hg_kernel_info **out)
 {
-	return engine->kernel_info(function, out);
+	return engine->kernel_info(f->handle, out);
+}
+
+/* The portable driver knows itself what is loaded. */
+static bool portable_code_allowed(const void *image, size_t size)
+{
+	(void)image;
+	(void)size;
+	return true;
+}
+
+static void portable_code_loaded(enum hg_kind kind, const void *handle, const void *image, size_t size)
+{
+	(void)kind;
+	(void)handle;
+	(void)image;
+	(void)size;
+}
+
+static void portable_code_going(enum hg_kind kind, const void *handle)
+{
+	(void)kind;
+	(void)handle;
+}
+
+static void portable_code_gone(enum hg_kind kind, const void *handle, bool gone)
+{
+	(void)kind;
+	(void)handle;
+	(void)gone;
+}
+
+static void portable_ctx_gone(CUcontext ctx)
+{
+	(void)ctx;
 }
 
 static enum hg_status portable_quiesce(uint32_t timeout_ms)
@@ -138,9 +201,13 @@ static enum hg_status portable_regions(enum hg_status (*each)(const struct hg_re
 	return engine->regions(each, arg);
 }
 
-static enum hg_status portable_read(void *dst, hg_dptr src, size_t size)
+static enum hg_status portable_read(const struct hg_region *r, void *dst, uint64_t offset, size_t size)
 {
-	return engine->read(dst, src, size);
+	return engine->read(dst, r->addr + offset, size);
+}
+
+static void portable_read_end(void)
+{
 }
 
 static enum hg_status portable_refused(enum hg_status (*each)(const char *kernel, const char *why, void *arg), void *arg)
@@ -148,17 +215,33 @@ static enum hg_status portable_refused(enum hg_status (*each)(const char *kernel
 	return engine->refused(each, arg);
 }
 
+/* What the portable driver does not have, it refuses. */
+static void portable_uncovered(void (*each)(const char *kind, const char *what, void *arg), void *arg)
+{
+	(void)each;
+	(void)arg;
+}
+
 const struct hg_executor hg_executor_portable = {
 	.name = "portable",
 	.load = portable_load,
 	.open = portable_open,
 	.proc = portable_proc,
+	.procaddr = hg_procaddr_by_table,
+	.table = hg_table_get,
 	.primary_ctx = portable_primary_ctx,
+	.code_allowed = portable_code_allowed,
+	.code_loaded = portable_code_loaded,
+	.code_going = portable_code_going,
+	.code_gone = portable_code_gone,
+	.ctx_gone = portable_ctx_gone,
 	.module_vars = portable_module_vars,
 	.image_flatten = portable_image_flatten,
 	.kernel_info = portable_kernel_info,
 	.quiesce = portable_quiesce,
 	.regions = portable_regions,
 	.read = portable_read,
+	.read_end = portable_read_end,
 	.refused = portable_refused,
+	.uncovered = portable_uncovered,
 };

@@ -1,8 +1,7 @@
 /* procaddr.c - cuGetProcAddress: which of a call's versions a program means. */
 #include <string.h>
 
-#include "intercept/executor.h"
-#include "intercept/symbols.h"
+#include "intercept/shim.h"
 
 void *hg_procaddr_find(const char *base, int version, bool per_thread, CUdriverProcAddressQueryResult *status)
 {
@@ -28,22 +27,40 @@ void *hg_procaddr_find(const char *base, int version, bool per_thread, CUdriverP
 	return best[0] ? best[0]->entry : NULL;
 }
 
-CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags,
-			     CUdriverProcAddressQueryResult *symbolStatus)
+CUresult hg_procaddr_by_table(const char *base, void **pfn, int version, cuuint64_t flags,
+			      CUdriverProcAddressQueryResult *status)
 {
 	const cuuint64_t known = CU_GET_PROC_ADDRESS_LEGACY_STREAM | CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
-	CUdriverProcAddressQueryResult status;
 	int driver;
 	CUresult r;
 
-	if (!symbol || !pfn || flags & ~known || flags == known)
+	if (flags & ~known || flags == known)
 		return CUDA_ERROR_INVALID_VALUE;
 	r = cuDriverGetVersion(&driver);
 	if (r != CUDA_SUCCESS)
 		return r;
-	if (cudaVersion > driver)
+	if (version > driver)
 		return CUDA_ERROR_INVALID_VALUE;
-	*pfn = hg_procaddr_find(symbol, cudaVersion, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, &status);
+	*pfn = hg_procaddr_find(base, version, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, status);
+	return CUDA_SUCCESS;
+}
+
+CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags,
+			     CUdriverProcAddressQueryResult *symbolStatus)
+{
+	CUdriverProcAddressQueryResult status = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+	void *found = NULL;
+	CUresult r;
+
+	if (!symbol || !pfn)
+		return CUDA_ERROR_INVALID_VALUE;
+	r = hg_shim_load();
+	if (r != CUDA_SUCCESS)
+		return r;
+	r = hg_shim_executor()->procaddr(symbol, &found, cudaVersion, flags, &status);
+	if (r != CUDA_SUCCESS)
+		return r;
+	*pfn = found;
 	if (symbolStatus)
 		*symbolStatus = status;
 	return CUDA_SUCCESS;

@@ -285,6 +285,8 @@ void hg_record_before_slow(struct hg_recording *rec, struct hg_frame *f, const u
 
 	rec->taken.id = 0;
 	(void)hg_ledger_take(rec->shape->arg[i].kind, word[i], &rec->taken);
+	if (rec->shape->desc->op == HG_OP_MODULE_END)
+		hg_shim_executor()->code_going(rec->shape->arg[i].kind, (const void *)(uintptr_t)word[i]);
 	f->thread->unfinished = 1;
 	rec->seq = hg_recorder_seq(hg_shim_recorder);
 }
@@ -367,12 +369,71 @@ static uint64_t memory_size(const struct hg_shape *s, const uint64_t *out)
 	return pitch && nr_in == 2 ? pitch * rows : size;
 }
 
+/* In an entry of the ledger: the native, or the portable, executor was asked and does not know. */
+static const struct hg_kernel_info unknown_kernel[2];
+
+static bool is_unknown(const struct hg_kernel_info *k)
+{
+	return k == &unknown_kernel[0] || k == &unknown_kernel[1];
+}
+
+static __attribute__((noinline)) const struct hg_kernel_info *ask_kernel(struct hg_entry *e, const char *name, const void *code)
+{
+	const struct hg_kernel_info *known = __atomic_load_n(&e->kernel, __ATOMIC_ACQUIRE), *k = NULL;
+	const struct hg_kernel_info *unknown = &unknown_kernel[hg_shim_executor() != &hg_executor_native];
+	struct hg_function f = {
+		.handle = (const void *)(uintptr_t)e->handle, .name = name, .code = code,
+		.is_kernel = e->made_by == HG_ID_cuLibraryGetKernel || e->made_by == HG_ID_cuLibraryEnumerateKernels,
+	};
+	enum hg_status st;
+
+	/* not again at each launch: it takes long */
+	if (known == unknown)
+		return NULL;
+	st = hg_shim_executor()->kernel_info(&f, &k);
+	if (st == HG_OK)
+		__atomic_store_n(&e->kernel, k, __ATOMIC_RELEASE);
+	else if (st != HG_ERR_NOMEM)
+		__atomic_store_n(&e->kernel, unknown, __ATOMIC_RELEASE);
+	return st == HG_OK ? k : NULL;
+}
+
+const struct hg_kernel_info *hg_record_kernel(struct hg_entry *e, const char *name, const void *code)
+{
+	const struct hg_kernel_info *k = __atomic_load_n(&e->kernel, __ATOMIC_ACQUIRE);
+
+	return __builtin_expect(k && !is_unknown(k), 1) ? k : ask_kernel(e, name, code);
+}
+
+/* While its name and its module are at hand, and so that its first launch has nothing to ask for. */
+static void learn_kernel(const struct hg_shape *s, const uint64_t *word, struct hg_entry *e)
+{
+	const struct hg_entry *of = NULL;
+	const char *name = NULL;
+	const void *code = NULL;
+
+	for (int i = 0; i < s->nr_args; i++) {
+		if (s->arg[i].kind == HG_KIND_CSTR)
+			name = (const char *)(uintptr_t)word[i];
+		else if (s->arg[i].dir == HG_DIR_IN && s->arg[i].kind == HG_KIND_FUNCTION)
+			of = hg_ledger_find(HG_KIND_FUNCTION, word[i]);
+		else if (s->arg[i].dir == HG_DIR_IN && hg_kind_is_object(s->arg[i].kind))
+			code = (const void *)(uintptr_t)word[i];
+	}
+	if (of) {	/* the function of a kernel */
+		e->kernel = __atomic_load_n(&of->kernel, __ATOMIC_ACQUIRE);
+		if (is_unknown(e->kernel))
+			e->kernel = NULL;
+	}
+	(void)hg_record_kernel(e, name, code);
+}
+
 /* Puts the object that a successful call made into the ledger; true when its handle named one already. */
-static bool created(const struct hg_shape *s, const uint64_t *out, uint64_t seq, uint64_t ctx)
+static bool created(const struct hg_shape *s, const uint64_t *word, const uint64_t *out, uint64_t seq, uint64_t ctx)
 {
 	enum hg_kind kind = s->arg[s->creates].kind;
 	uint64_t handle = out[s->creates];
-	struct hg_entry e = { .id = seq, .handle = handle, .kind = kind, .retained = 1 }, *known;
+	struct hg_entry e = { .id = seq, .handle = handle, .kind = kind, .retained = 1, .made_by = s->desc->id }, *known;
 
 	if (!handle)
 		return false;
@@ -386,6 +447,8 @@ static bool created(const struct hg_shape *s, const uint64_t *out, uint64_t seq,
 		e.size = memory_size(s, out);
 	}
 	e.parent = parent_of(s, out, ctx);
+	if (kind == HG_KIND_FUNCTION)
+		learn_kernel(s, word, &e);
 	(void)hg_ledger_add(&e);
 	return false;
 }
@@ -403,10 +466,53 @@ static void add_places(struct hg_writer *w, const void *module_or_library)
 	free(place);
 }
 
-static void changes_ctx(struct hg_frame *f, enum hg_op op)
+/* Keeps the thread's stack of contexts as the driver does. */
+static void track_stack(struct hg_thread *t, const struct hg_call_desc *desc, const uint64_t *word)
 {
-	if (op == HG_OP_CTX || op == HG_OP_CTX_CURRENT || op == HG_OP_CTX_END)
-		hg_record_ctx_changed(f, op == HG_OP_CTX_END);
+	uint64_t *top = t->ctx_depth && t->ctx_depth <= HG_THREAD_CTXS ? &t->ctx_stack[t->ctx_depth - 1] : NULL;
+	uint64_t ctx = 0;
+
+	switch (desc->op) {
+	case HG_OP_CTX:
+		if (desc->id == HG_ID_cuDevicePrimaryCtxRetain)
+			return;
+		ctx = out_word(HG_KIND_CTX, word[0]);
+		break;
+	case HG_OP_CTX_END:
+		if (desc->id == HG_ID_cuCtxDestroy_v2 && top && *top == word[0])
+			t->ctx_depth--;
+		return;
+	default:
+		if (desc->id == HG_ID_cuCtxPopCurrent_v2) {
+			if (t->ctx_depth)
+				t->ctx_depth--;
+			return;
+		}
+		ctx = word[0];
+		if (desc->id == HG_ID_cuCtxSetCurrent && t->ctx_depth) {
+			if (!ctx)
+				t->ctx_depth--;
+			else if (top)
+				*top = ctx;
+			return;
+		}
+		if (!ctx)
+			return;
+	}
+	if (t->ctx_depth < HG_THREAD_CTXS)
+		t->ctx_stack[t->ctx_depth] = ctx;
+	t->ctx_depth++;
+}
+
+static void changes_ctx(struct hg_frame *f, const struct hg_call_desc *desc, const uint64_t *word, CUresult r)
+{
+	enum hg_op op = desc->op;
+
+	if (op != HG_OP_CTX && op != HG_OP_CTX_CURRENT && op != HG_OP_CTX_END)
+		return;
+	hg_record_ctx_changed(f, op == HG_OP_CTX_END);
+	if (r == CUDA_SUCCESS)
+		track_stack(f->thread, desc, word);
 }
 
 void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const uint64_t *word, CUresult r,
@@ -419,7 +525,10 @@ void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const ui
 	bool destroys = s->destroys >= 0;
 	uint32_t stack, flags = 0;
 
-	changes_ctx(f, s->desc->op);
+	changes_ctx(f, s->desc, word, r);
+	if (s->desc->op == HG_OP_MODULE_END)
+		hg_shim_executor()->code_gone(s->arg[s->destroys].kind, (const void *)(uintptr_t)word[s->destroys],
+					      r == CUDA_SUCCESS);
 	if (!s->wanted)
 		return;
 	/* the number of a destroying call is taken: nothing may go through the lane any more */
@@ -434,7 +543,7 @@ void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const ui
 	if (destroys) {
 		seq = rec->seq;
 		if (rec->taken.id && r == CUDA_SUCCESS)
-			hg_ledger_drop_children(rec->taken.id);
+			hg_ledger_drop_children(&rec->taken);
 		else if (rec->taken.id)
 			(void)hg_ledger_add(&rec->taken);
 		ctx = hg_record_ctx(f);
@@ -442,7 +551,7 @@ void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const ui
 		/* a created context may be the current one, and must be in the ledger to be found */
 		seq = hg_recorder_seq(hg_shim_recorder);
 		ctx = s->creates >= 0 && s->arg[s->creates].kind == HG_KIND_CTX ? 0 : hg_record_ctx(f);
-		if (r == CUDA_SUCCESS && s->creates >= 0 && created(s, out, seq, ctx))
+		if (r == CUDA_SUCCESS && s->creates >= 0 && created(s, word, out, seq, ctx))
 			flags |= HG_REC_KNOWN;
 		if (!ctx)
 			ctx = hg_record_ctx(f);
@@ -450,7 +559,8 @@ void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const ui
 	write_record(s->desc, seq, ctx, stack, out, s->nr_args, &parts, flags, r);
 	if (destroys)
 		f->thread->unfinished = 0;
-	hg_writer_release(&places);
+	if (places.data)
+		hg_writer_release(&places);
 }
 
 void hg_record_after(struct hg_recording *rec, struct hg_frame *f, const uint64_t *word, CUresult r)

@@ -59,6 +59,12 @@ void hg_record_after(struct hg_recording *rec, struct hg_frame *f, const uint64_
 void hg_record_after_more(struct hg_recording *rec, struct hg_frame *f, const uint64_t *word, CUresult r,
 			  const struct hg_record_more *more);
 
+/*
+ * The parameters of a function in the ledger, asked for once and kept. name, code: its name, and its module or library,
+ * NULL where they are not at hand. NULL: the executor does not know them.
+ */
+const struct hg_kernel_info *hg_record_kernel(struct hg_entry *e, const char *name, const void *code);
+
 /* Id of the calling thread's current context. */
 uint64_t hg_record_ctx(struct hg_frame *f);
 /* After a call that may have changed it, in this thread or (ended) in any. */
@@ -66,6 +72,9 @@ void hg_record_ctx_changed(struct hg_frame *f, bool ended);
 
 /* The word for a stream argument: NULL becomes 2 for a caller whose default stream is its own. */
 uint64_t hg_record_stream(struct hg_frame *f, CUstream stream);
+
+/* How often the device's primary context is retained. */
+int hg_record_retained(CUdevice dev);
 
 /* Handles that succeeded in a call and were not in the ledger: what they name is not covered. */
 uint64_t hg_record_nr_unknown(void);

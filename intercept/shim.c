@@ -102,6 +102,7 @@ static void start_recording(void)
 		goto off;
 	cfg.dir = dir;
 	cfg.executor = target;
+	cfg.driver = hg_native_driver_path();
 	cfg.checkpoint = hg_checkpoint;
 	hg_record_init(&cfg);
 	if (hg_recorder_start(&cfg, &hg_shim_recorder) == HG_OK)

@@ -9,6 +9,7 @@
 #include "intercept/coverage.h"
 #include "intercept/gate.h"
 #include "intercept/ledger.h"
+#include "intercept/migrate.h"
 #include "intercept/shim.h"
 
 static uint64_t now_ns(void)
@@ -30,6 +31,7 @@ static uint32_t left_ms(uint64_t end_ns)
 struct copying {
 	struct hg_recorder *recorder;
 	struct hg_snapshot_writer *writer;
+	const struct hg_region *region;	/* being read */
 	struct hg_coverage *coverage;
 	uint64_t done, total;
 };
@@ -72,7 +74,7 @@ static enum hg_status count_region(const struct hg_region *r, void *arg)
 static enum hg_status read_chunk(void *dst, uint64_t addr, size_t size, void *arg)
 {
 	struct copying *c = arg;
-	enum hg_status st = hg_shim_executor()->read(dst, addr, size);
+	enum hg_status st = hg_shim_executor()->read(c->region, dst, addr - c->region->addr, size);
 
 	c->done += size;
 	hg_recorder_progress(c->recorder, HG_CONTROL_COPYING, c->done, c->total);
@@ -85,16 +87,17 @@ static enum hg_status copy_region(const struct hg_region *r, void *arg)
 	struct hg_region mine = *r;
 
 	mine.object = object_of(r);
+	c->region = r;
 	return hg_snapshot_region(c->writer, &mine, read_chunk, c);
 }
 
 /* With the gate closed and all queues empty. */
-static enum hg_status take(struct hg_recorder *recorder, bool allow_partial)
+static enum hg_status take(struct hg_recorder *recorder, bool allow_partial, uint64_t *number)
 {
 	struct hg_coverage coverage = { 0 };
 	struct copying c = { .recorder = recorder, .coverage = &coverage };
 	struct hg_writer manifest = { 0 };
-	uint64_t number, bytes, bytes_written;
+	uint64_t bytes, bytes_written;
 	enum hg_status st;
 	bool partial;
 
@@ -122,12 +125,13 @@ static enum hg_status take(struct hg_recorder *recorder, bool allow_partial)
 	if (st != HG_OK)
 		goto out;
 	st = hg_shim_executor()->regions(copy_region, &c);
+	hg_shim_executor()->read_end();
 	if (st != HG_OK) {
 		hg_snapshot_abandon(c.writer);
 		goto out;
 	}
 	hg_recorder_progress(recorder, HG_CONTROL_COMMITTING, c.done, c.total);
-	st = hg_snapshot_commit(c.writer, (const char *)manifest.data, partial, &number, &bytes, &bytes_written);
+	st = hg_snapshot_commit(c.writer, (const char *)manifest.data, partial, number, &bytes, &bytes_written);
 out:
 	hg_writer_release(&manifest);
 	hg_coverage_release(&coverage);
@@ -156,18 +160,32 @@ static bool is_fault(CUresult r)
 	}
 }
 
+static CUresult sync_ctx(CUcontext ctx)
+{
+	CUresult r;
+
+	if (hg_real[0].cuCtxSynchronize_v2)
+		return hg_real[0].cuCtxSynchronize_v2(ctx);
+	/* before CUDA 13 */
+	if (!hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 || !hg_real[0].cuCtxSynchronize)
+		return CUDA_SUCCESS;
+	r = hg_real[0].cuCtxPushCurrent_v2(ctx);
+	if (r != CUDA_SUCCESS)
+		return r;
+	r = hg_real[0].cuCtxSynchronize();
+	(void)hg_real[0].cuCtxPopCurrent_v2(NULL);
+	return r;
+}
+
 /* A context that lost a kernel says so in every call. */
 static int find_fault(const struct hg_entry *e, void *arg)
 {
-	CUresult *fault = arg, r;
+	CUresult *fault = arg;
 
-	if (e->kind != HG_KIND_CTX || !hg_real[0].cuCtxSynchronize_v2)
+	if (e->kind != HG_KIND_CTX)
 		return 0;
-	r = hg_real[0].cuCtxSynchronize_v2((CUcontext)(uintptr_t)e->handle);
-	if (!is_fault(r))
-		return 0;
-	*fault = r;
-	return 1;
+	*fault = sync_ctx((CUcontext)(uintptr_t)e->handle);
+	return *fault != CUDA_SUCCESS;
 }
 
 static enum hg_status refuse_faulted(struct hg_recorder *recorder)
@@ -179,7 +197,11 @@ static enum hg_status refuse_faulted(struct hg_recorder *recorder)
 		return HG_OK;
 	if (hg_real[0].cuGetErrorString)
 		(void)hg_real[0].cuGetErrorString(fault, &text);
-	hg_recorder_explain(recorder, "a kernel of the program failed (%s): its context has no state that could be kept", text);
+	if (is_fault(fault))
+		hg_recorder_explain(recorder, "a kernel of the program failed (cuCtxSynchronize_v2: %s): its context has no state that could be kept",
+				    text);
+	else
+		hg_recorder_explain(recorder, "cuCtxSynchronize_v2 failed (%s): it is not known whether the kernels are done", text);
 	return HG_ERR_REFUSED;
 }
 
@@ -204,7 +226,10 @@ static enum hg_status quiesce(struct hg_recorder *recorder, uint64_t end)
 enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 {
 	struct hg_recorder *recorder = hg_shim_recorder;
+	bool migrate = request->flags & HG_CONTROL_MIGRATE;
 	uint32_t timeout_ms = request->timeout_ms;
+	char target[sizeof(request->target)];
+	uint64_t number;
 	uint64_t start = now_ns(), end = start + (uint64_t)timeout_ms * 1000000u;
 	enum hg_status st;
 
@@ -214,6 +239,14 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	if (!hg_recorder_is_on(recorder)) {
 		hg_recorder_explain(recorder, "recording was turned off");
 		return HG_ERR_UNAVAILABLE;
+	}
+	/* once: the page is another process's to write to */
+	memcpy(target, request->target, sizeof(target));
+	target[sizeof(target) - 1] = 0;
+	if (migrate) {
+		st = hg_migrate_check(target);
+		if (st != HG_OK)
+			return st;
 	}
 	hg_recorder_progress(recorder, HG_CONTROL_QUIESCING, 0, 0);
 	if (!hg_gate_close(timeout_ms)) {
@@ -226,8 +259,11 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 		if (st != HG_OK)
 			hg_recorder_explain(recorder, "the log could not be written: %s", hg_status_text(st));
 	}
+	/* what is not in the snapshot would be lost on the way */
 	if (st == HG_OK)
-		st = take(recorder, request->flags & HG_CONTROL_ALLOW_PARTIAL);
+		st = take(recorder, !migrate && request->flags & HG_CONTROL_ALLOW_PARTIAL, &number);
+	if (st == HG_OK && migrate)
+		st = hg_migrate(target, number);
 	hg_gate_open();
 	hg_recorder_stalled(recorder, now_ns() - start);
 	return st;

@@ -26,7 +26,12 @@ STATELESS(cuGetErrorString, (CUresult error, const char **pStr), (error, pStr))
 
 CUresult cuGetExportTable(const void **ppExportTable, const CUuuid *pExportTableId)
 {
+	CUresult r;
+
 	if (!ppExportTable || !pExportTableId)
 		return CUDA_ERROR_INVALID_VALUE;
-	return hg_table_get(pExportTableId->bytes, ppExportTable);
+	r = hg_shim_load();
+	if (r != CUDA_SUCCESS)
+		return r;
+	return hg_shim_executor()->table(pExportTableId->bytes, ppExportTable);
 }

@@ -49,6 +49,8 @@ void hg_real_fill(void *(*proc)(const char *symbol));
  * cuGetProcAddress: the newest symbol of that name that is not newer than `version`. NULL when there is none;
  * *status then says why.
  */
+CUresult hg_procaddr_by_table(const char *base, void **pfn, int version, cuuint64_t flags,
+			      CUdriverProcAddressQueryResult *status);	/* as hg_executor.procaddr */
 void *hg_procaddr_find(const char *base, int version, bool per_thread, CUdriverProcAddressQueryResult *status);
 
 #endif

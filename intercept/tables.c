@@ -30,13 +30,15 @@ static CUresult nothing(void)
 CUresult hg_primary_context(CUcontext *out, CUdevice dev)
 {
 	const struct hg_executor *e = hg_shim_executor();
+	struct hg_frame f;
 	CUcontext ctx;
 
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (!e || atomic_load(&hg_gate.word) == HG_GATE_NONE)
+	if (!e || !hg_frame_enter(&f))
 		return CUDA_ERROR_NOT_INITIALIZED;
-	ctx = e->primary_ctx(dev);
+	ctx = hg_shim_executor()->primary_ctx(dev);
+	hg_frame_leave(&f);
 	if (!ctx)
 		return CUDA_ERROR_INVALID_DEVICE;
 	*out = ctx;
@@ -132,6 +134,8 @@ static void *check_table[4] = { SIZE(check_table), (void *)nothing, (void *)chec
 
 static CUresult checksum(uint32_t version, uint64_t unix_seconds, uint64_t out[2]);
 static void *checksum_table[3] = { SIZE(checksum_table), (void *)checksum, (void *)nothing };
+/* Where the application has these two: ours, or the driver's that it began with. */
+static const void *runtime_address = runtime_table, *checksum_address = checksum_table;
 
 static int attribute(CUdevice dev, CUdevice_attribute what)
 {
@@ -167,8 +171,8 @@ static CUresult checksum(uint32_t version, uint64_t unix_seconds, uint64_t out[2
 		.version = version,
 		.pid = (uint32_t)getpid(),
 		.thread = (uint32_t)pthread_self(),
-		.runtime_table = (uintptr_t)runtime_table,
-		.checksum_table = (uintptr_t)checksum_table,
+		.runtime_table = (uintptr_t)runtime_address,
+		.checksum_table = (uintptr_t)checksum_address,
 		.checksum_function = (uintptr_t)checksum,
 		.unix_seconds = unix_seconds,
 	};
@@ -219,32 +223,87 @@ out:
 	pthread_mutex_unlock(&lock);
 }
 
+const unsigned char hg_table_runtime[16] = {
+	0x6b, 0xd5, 0xfb, 0x6c, 0x5b, 0xf4, 0xe7, 0x4a, 0x89, 0x87, 0xd9, 0x39, 0x12, 0xfd, 0x9d, 0xf9,
+};
+const unsigned char hg_table_local[16] = {
+	0xc6, 0x93, 0x33, 0x6e, 0x11, 0x21, 0xdf, 0x11, 0xa8, 0xc3, 0x68, 0xf3, 0x55, 0xd8, 0x95, 0x93,
+};
+const unsigned char hg_table_checksum[16] = {
+	0xd4, 0x08, 0x20, 0x55, 0xbd, 0xe6, 0x70, 0x4b, 0x8d, 0x34, 0xba, 0x12, 0x3c, 0x66, 0xe1, 0xf2,
+};
+static const unsigned char tools_id[16] = {
+	0xa0, 0x94, 0x79, 0x8c, 0x2e, 0x74, 0x2e, 0x74, 0x93, 0xf2, 0x08, 0x00, 0x20, 0x0c, 0x0a, 0x66,
+};
+static const unsigned char tools_local_id[16] = {
+	0x42, 0xd8, 0x5a, 0x81, 0x23, 0xf6, 0xcb, 0x47, 0x82, 0x98, 0xf6, 0xe7, 0x8a, 0x3a, 0xec, 0xdc,
+};
+static const unsigned char check_id[16] = {
+	0x26, 0x3e, 0x88, 0x60, 0x7c, 0xd2, 0x61, 0x43, 0x92, 0xf6, 0xbb, 0xd5, 0x00, 0x6d, 0xfa, 0x7e,
+};
+/* asked for first, before cuInit; "not found" is an answer that the runtime takes */
+static const unsigned char first_id[16] = {
+	0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e, 0xb9, 0xe2, 0xfb, 0x46, 0x9e, 0x7c, 0x0d, 0xd9,
+};
+
+static const struct {
+	const unsigned char *id;
+	void **table;
+	size_t nr_slots;
+} known[] = {
+#define KNOWN(id, table) { id, table, sizeof(table) / sizeof((table)[0]) }
+	KNOWN(hg_table_runtime, runtime_table),
+	KNOWN(tools_id, tools_table),
+	KNOWN(tools_local_id, tools_local_table),
+	KNOWN(hg_table_local, local_table),
+	KNOWN(check_id, check_table),
+	KNOWN(hg_table_checksum, checksum_table),
+#undef KNOWN
+};
+
+void **hg_table_ours(const unsigned char uuid[16], size_t *nr_slots)
+{
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (!memcmp(known[i].id, uuid, 16)) {
+			*nr_slots = known[i].nr_slots;
+			return known[i].table;
+		}
+	return NULL;
+}
+
+bool hg_table_is_known(const unsigned char uuid[16])
+{
+	size_t nr;
+
+	return hg_table_ours(uuid, &nr);
+}
+
+void hg_table_addresses(const void *runtime, const void *checksum_)
+{
+	if (runtime)
+		runtime_address = runtime;
+	if (checksum_)
+		checksum_address = checksum_;
+}
+
 CUresult hg_table_get(const char uuid[16], const void **out)
 {
-	static const struct { unsigned char id[16]; void **table; } known[] = {
-		{ { 0x6b, 0xd5, 0xfb, 0x6c, 0x5b, 0xf4, 0xe7, 0x4a, 0x89, 0x87, 0xd9, 0x39, 0x12, 0xfd, 0x9d, 0xf9 },
-		  runtime_table },
-		{ { 0xa0, 0x94, 0x79, 0x8c, 0x2e, 0x74, 0x2e, 0x74, 0x93, 0xf2, 0x08, 0x00, 0x20, 0x0c, 0x0a, 0x66 },
-		  tools_table },
-		{ { 0x42, 0xd8, 0x5a, 0x81, 0x23, 0xf6, 0xcb, 0x47, 0x82, 0x98, 0xf6, 0xe7, 0x8a, 0x3a, 0xec, 0xdc },
-		  tools_local_table },
-		{ { 0xc6, 0x93, 0x33, 0x6e, 0x11, 0x21, 0xdf, 0x11, 0xa8, 0xc3, 0x68, 0xf3, 0x55, 0xd8, 0x95, 0x93 },
-		  local_table },
-		{ { 0x26, 0x3e, 0x88, 0x60, 0x7c, 0xd2, 0x61, 0x43, 0x92, 0xf6, 0xbb, 0xd5, 0x00, 0x6d, 0xfa, 0x7e },
-		  check_table },
-		{ { 0xd4, 0x08, 0x20, 0x55, 0xbd, 0xe6, 0x70, 0x4b, 0x8d, 0x34, 0xba, 0x12, 0x3c, 0x66, 0xe1, 0xf2 },
-		  checksum_table },
-		/* asked for first, before cuInit; "not found" is an answer that the runtime takes */
-		{ { 0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e, 0xb9, 0xe2, 0xfb, 0x46, 0x9e, 0x7c, 0x0d, 0xd9 },
-		  NULL },
-	};
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	size_t nr;
+	void **table;
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (memcmp(known[i].id, uuid, 16) != 0)
-			continue;
-		*out = known[i].table;
-		return known[i].table ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+	if (!memcmp(uuid, first_id, 16)) {
+		*out = NULL;
+		return CUDA_ERROR_NOT_FOUND;
+	}
+	if (!memcmp(uuid, hg_table_runtime, 16) || !memcmp(uuid, hg_table_checksum, 16)) {
+		*out = memcmp(uuid, hg_table_runtime, 16) ? checksum_address : runtime_address;
+		return CUDA_SUCCESS;
+	}
+	table = hg_table_ours((const unsigned char *)uuid, &nr);
+	if (table) {
+		*out = table;
+		return CUDA_SUCCESS;
 	}
 	tell_unknown((const unsigned char *)uuid);
 	pthread_once(&once, make_unknown_table);

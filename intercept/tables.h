@@ -2,6 +2,9 @@
 #ifndef HG_INTERCEPT_TABLES_H
 #define HG_INTERCEPT_TABLES_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "intercept/cuda_abi.h"
 
 /*
@@ -9,6 +12,17 @@
  * nothing and return CUDA_ERROR_NOT_SUPPORTED, and a message.
  */
 CUresult hg_table_get(const char uuid[16], const void **out);
+
+/* Tables with a part of their own: what the runtime alone may do, context-local storage, the checksum. */
+extern const unsigned char hg_table_runtime[16], hg_table_local[16], hg_table_checksum[16];
+/* hgshim's own slots of a table that is described; NULL: it is not. */
+void **hg_table_ours(const unsigned char uuid[16], size_t *nr_slots);
+bool hg_table_is_known(const unsigned char uuid[16]);
+/*
+ * Where the application has the runtime's table and the checksum's, if not at ours: in a driver that the process has left,
+ * with our functions in them. The checksum covers these addresses. NULL: no change.
+ */
+void hg_table_addresses(const void *runtime, const void *checksum);
 
 /*
  * Storage that a library keeps with a context, by key. Destructors run when the context goes:

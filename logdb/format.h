@@ -13,12 +13,15 @@
 #define HG_META_VERSION "version"	/* HG_LOG_VERSION; the first key written */
 #define HG_META_PID "pid"
 #define HG_META_PROGRAM "program"	/* string */
-#define HG_META_EXECUTOR "executor"	/* string */
+#define HG_META_EXECUTOR "executor"	/* string: at the start */
+#define HG_META_EXECUTOR_NOW "executor-now"	/* string: since the process changed its driver the last time */
+#define HG_META_EXECUTOR_SEQ "executor-seq"	/* number of the first record after that */
 #define HG_META_STARTED "started"	/* unix time, ns */
 #define HG_META_CALLS "calls"		/* enum hg_calls_mode */
 #define HG_META_HORIZON "horizon"	/* every record with a smaller seq is stored */
 #define HG_META_RECORDS "records"	/* number of records ever stored */
 #define HG_META_DROPPED "dropped"	/* number of records dropped */
+#define HG_META_LATE "late-gaps"	/* dropped records whose gap could not be stored in its place */
 #define HG_META_GAP_SEQ "gap-seq"	/* records are missing from the tail at or before this; 0 none */
 #define HG_META_GAP_WHY "gap-why"	/* string */
 #define HG_META_HOLES_TO "holes-to"	/* below this, calls may have been dropped on purpose */

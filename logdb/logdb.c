@@ -261,10 +261,12 @@ static enum hg_status load_all(struct hg_log *log)
 	}
 	log->horizon = meta_u64(log, HG_META_HORIZON, HG_ID_FIRST);
 	log->holes_to = meta_u64(log, HG_META_HOLES_TO, 0);
+	log->nr_late = meta_u64(log, HG_META_LATE, 0);
 	log->gap_seq = meta_u64(log, HG_META_GAP_SEQ, 0);
 	log->mode = meta_u64(log, HG_META_CALLS, HG_CALLS_TAIL);
 	log->program = meta_str(log, HG_META_PROGRAM);
 	log->executor = meta_str(log, HG_META_EXECUTOR);
+	log->executor_now = meta_str(log, HG_META_EXECUTOR_NOW);
 	log->gap_why = meta_str(log, HG_META_GAP_WHY);
 	log->off_why = meta_str(log, HG_META_OFF_WHY);
 
@@ -321,6 +323,44 @@ err:
 	return st;
 }
 
+enum hg_status hg_log_share(const struct hg_mdb *mdb, MDB_env *env, const MDB_dbi *dbi, const char *dir, int dirfd,
+			    void (*end)(void *arg), void *arg, struct hg_log **out)
+{
+	struct hg_log *log = calloc(1, sizeof(*log));
+	enum hg_status st;
+
+	if (!log) {
+		end(arg);
+		return HG_ERR_NOMEM;
+	}
+	log->mdb = mdb;
+	log->env = env;
+	log->end = end;
+	log->end_arg = arg;
+	log->pack_fd = -1;
+	log->live = true;
+	memcpy(log->dbi, dbi, sizeof(log->dbi));
+	snprintf(log->dir, sizeof(log->dir), "%s", dir);
+	/* where the writer's own are, out of the application's way */
+	log->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, dirfd);
+	if (log->dirfd < 0) {
+		pr_err("cannot open the log '%s': %s", dir, strerror(errno));
+		st = HG_ERR_IO;
+		goto err;
+	}
+	st = hg_from_mdb(mdb->txn_begin(env, NULL, MDB_RDONLY, &log->txn), "read the log");
+	if (!st)
+		st = load_all(log);
+	if (st)
+		goto err;
+	*out = log;
+	return HG_OK;
+
+err:
+	hg_log_close(log);
+	return st;
+}
+
 static void snap_free(struct hg_log_snap *s)
 {
 	free(s->manifest);
@@ -336,7 +376,9 @@ void hg_log_close(struct hg_log *log)
 		return;
 	if (log->txn)
 		log->mdb->txn_abort(log->txn);
-	if (log->env)
+	if (log->end)
+		log->end(log->end_arg);
+	else if (log->env)
 		log->mdb->env_close(log->env);
 	for (unsigned int i = 0; i < HG_CALL_ID_LIMIT; i++)
 		row_free(log->row[i]);
@@ -359,6 +401,7 @@ void hg_log_close(struct hg_log *log)
 	free(log->ring);
 	free(log->program);
 	free(log->executor);
+	free(log->executor_now);
 	free(log->gap_why);
 	free(log->off_why);
 	free(log->chunk);
@@ -455,6 +498,8 @@ void hg_log_info(struct hg_log *log, struct hg_log_info *out)
 	out->live = log->live;
 	out->program = log->program ? log->program : "";
 	out->executor = log->executor ? log->executor : "";
+	out->executor_now = log->executor_now ? log->executor_now : out->executor;
+	out->executor_seq = log->executor_now ? meta_u64(log, HG_META_EXECUTOR_SEQ, 0) : 0;
 	out->started_unix_ns = meta_u64(log, HG_META_STARTED, 0);
 	out->nr_recovered = log->nr_recovered;
 	out->nr_records = meta_u64(log, HG_META_RECORDS, 0) + log->nr_recovered;

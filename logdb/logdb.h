@@ -35,7 +35,9 @@ struct hg_log_info {
 	bool snapshots_only;		/* a gap or a cap: the tail is not complete */
 	const char *snapshots_only_why;	/* NULL when !snapshots_only */
 	const char *program;		/* path of the executable */
-	const char *executor;
+	const char *executor;		/* at the start */
+	const char *executor_now;	/* since record executor_seq, if that is not 0; else the same */
+	uint64_t executor_seq;
 	uint64_t started_unix_ns;
 	uint64_t nr_records, first_seq, last_seq, nr_recovered, nr_dropped;
 	uint64_t nr_objects_live, nr_snapshots, nr_images;

@@ -35,6 +35,8 @@ struct hg_log {
 	MDB_env *env;
 	MDB_txn *txn;
 	MDB_dbi dbi[HG_DB_COUNT];
+	void (*end)(void *arg);		/* of a log that is read in its writer's environment; NULL: `env` is our own */
+	void *end_arg;
 
 	/* rows as this log has them; NULL: this build's own row is the same, or nobody knows it */
 	struct hg_call_row *row[HG_CALL_ID_LIMIT];
@@ -50,9 +52,9 @@ struct hg_log {
 	uint64_t nr_lost, nr_ring_dropped;
 	bool ring_damaged, ring_gap;
 
-	uint64_t horizon, holes_to, gap_seq, mode;
+	uint64_t horizon, holes_to, gap_seq, mode, nr_late;
 	bool objects_loaded;
-	char *program, *executor, *gap_why, *off_why;
+	char *program, *executor, *executor_now, *gap_why, *off_why;
 	struct hg_log_snap *snaps;
 	struct hg_log_image_copy *images;
 
@@ -65,6 +67,12 @@ struct hg_log {
 	size_t block_capacity;
 };
 
+/*
+ * The log that `env` is the environment of, as its newest transaction has it; dir is copied, dirfd stays the
+ * caller's. `end` is called once the transaction is over, on failure as well.
+ */
+enum hg_status hg_log_share(const struct hg_mdb *mdb, MDB_env *env, const MDB_dbi *dbi, const char *dir, int dirfd,
+			    void (*end)(void *arg), void *arg, struct hg_log **out) HG_MUST_CHECK;
 /* The row that decodes a record of this log, or NULL. */
 const struct hg_call_row *hg_log_row(const struct hg_log *log, unsigned int call);
 enum hg_status hg_log_get(struct hg_log *log, enum hg_log_db db, const void *key, size_t size, MDB_val *out) HG_MUST_CHECK;

@@ -59,7 +59,11 @@ enum hg_status hg_from_mdb(int rc, const char *doing)
 	case ENOMEM:
 		return HG_ERR_NOMEM;
 	}
-	pr_err("cannot %s: %s", doing, table.strerror(rc));
+	/* a library with its own copy of this file may read a log that another one opened */
+	if (table.strerror)
+		pr_err("cannot %s: %s", doing, table.strerror(rc));
+	else
+		pr_err("cannot %s: %s", doing, rc > 0 ? strerror(rc) : "LMDB refuses");
 	switch (rc) {
 	case MDB_CORRUPTED:
 	case MDB_PAGE_NOTFOUND:

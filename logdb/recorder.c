@@ -21,6 +21,7 @@
 
 #include "common/fault.h"
 #include "common/msg.h"
+#include "logdb/logdb_impl.h"
 #include "logdb/recorder_impl.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -312,6 +313,16 @@ static void *reserve(struct hg_recorder *r, size_t size, unsigned int timeout_ms
 	return lane.data + at;
 }
 
+/* The writer wakes by itself in time for what it has seen (see nap_ms); this is for a sudden burst. */
+static __attribute__((noinline)) void wake_if_late(struct hg_recorder *r)
+{
+	uint64_t tail = atomic_load_explicit(&r->ring->tail[lane.index].tail, memory_order_acquire);
+
+	lane.limit = tail + r->lane_bytes;
+	if (lane.head - tail > r->lane_bytes / 2 && atomic_load_explicit(&r->writer_sleeps, memory_order_relaxed))
+		wake_writer(r);
+}
+
 /* Makes what was reserved visible to the writer. */
 static void publish(struct hg_recorder *r)
 {
@@ -321,10 +332,9 @@ static void publish(struct hg_recorder *r)
 	atomic_store_explicit(&lane.data_slot->head, lane.head, memory_order_release);
 	if (unlikely(lane.shared))
 		pthread_mutex_unlock(&r->shared_lock);
-	/* a quarter of the lane is full: the writer should not sleep on */
-	if (unlikely((was ^ lane.head) & ~(lane.mask >> 2)) &&
-	    atomic_load_explicit(&r->writer_sleeps, memory_order_relaxed))
-		wake_writer(r);
+	/* another quarter of the lane is full: looked at rarely, for it is the writer's line */
+	if (unlikely((was ^ lane.head) & ~(lane.mask >> 2)))
+		wake_if_late(r);
 }
 
 static void fill_header(struct hg_rec *rec, size_t size, unsigned int call, unsigned int nr_words, uint64_t seq)
@@ -632,6 +642,54 @@ void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* The process's own log */
+
+static void read_end(void *recorder)
+{
+	struct hg_recorder *r = recorder;
+
+	atomic_store(&r->is_read, false);
+	pthread_mutex_unlock(&r->snapshot_lock);
+}
+
+enum hg_status hg_recorder_log(struct hg_recorder *r, struct hg_log **out)
+{
+	if (atomic_load(&r->is_read)) {
+		pr_err("the log is being read already");
+		return HG_ERR_REFUSED;
+	}
+	/* held until the log is closed: LMDB must not be closed meanwhile */
+	pthread_mutex_lock(&r->snapshot_lock);
+	if (!r->env) {
+		pthread_mutex_unlock(&r->snapshot_lock);
+		pr_err("recording is off: %s", r->off_why);
+		return HG_ERR_UNAVAILABLE;
+	}
+	/* the writer may just be about to move the map */
+	pthread_mutex_lock(&r->txn_lock);
+	atomic_store(&r->is_read, true);
+	pthread_mutex_unlock(&r->txn_lock);
+	return hg_log_share(r->mdb, r->env, r->dbi, r->dir, r->dirfd, read_end, r, out);
+}
+
+void hg_recorder_executor(struct hg_recorder *r, const char *name)
+{
+	bool is_read = atomic_load(&r->is_read);
+	enum hg_status st = HG_OK;
+
+	snprintf(r->executor, sizeof(r->executor), "%s", name);
+	memcpy(r->control->executor, r->executor, sizeof(r->control->executor));
+	/* this thread's own, then */
+	if (!is_read)
+		pthread_mutex_lock(&r->snapshot_lock);
+	if (r->env)
+		st = hg_store_executor(r, r->executor);
+	if (!is_read)
+		pthread_mutex_unlock(&r->snapshot_lock);
+	if (st)
+		pr_warn("the log does not say that target '%s' answers from now on: %s", name, hg_status_text(st));
+}
+
 /* Start */
 
 static bool is_network_fs(int fd)
@@ -848,6 +906,8 @@ static enum hg_status open_files(struct hg_recorder *r)
 	r->control->version = HG_CONTROL_VERSION;
 	r->control->pid = (uint32_t)getpid();
 	memcpy(r->control->executor, r->executor, sizeof(r->control->executor));
+	if (r->cfg.driver)
+		snprintf(r->control->driver, sizeof(r->control->driver), "%s", r->cfg.driver);
 	/*
 	 * Held while the process lives: how a reader knows that the log is live. The descriptor stays
 	 * open, since closing any descriptor of the file gives the lock up.
@@ -898,12 +958,24 @@ static void started(struct hg_recorder *r, enum hg_status st)
 #define RETRY_MS 100
 #define RETRIES 20
 
+/* For how long no lane gets more than a quarter full, if it fills as fast as it did in the time before this pass. */
+static unsigned int nap_ms(const struct hg_recorder *r, uint64_t ns)
+{
+	uint64_t filled = hg_store_filled(r), ms = IDLE_MS_MIN;
+
+	if (filled)
+		ms = ns / 1000000 * (r->lane_bytes / 4) / filled;
+	return ms < 1 ? 1 : ms < IDLE_MS_MIN ? (unsigned int)ms : IDLE_MS_MIN;
+}
+
 static void write_loop(struct hg_recorder *r)
 {
 	unsigned int idle_ms = IDLE_MS_MIN, failures = 0;
+	uint64_t last = hg_now_ns();
 
 	for (;;) {
 		bool stopping = atomic_load(&r->stop), moved = false;
+		uint64_t now = hg_now_ns();
 		enum hg_status st;
 
 		if (!hg_recorder_fds_are_whole(r)) {
@@ -915,7 +987,9 @@ static void write_loop(struct hg_recorder *r)
 		}
 		st = hg_store_pass(r, &moved);
 		if (st) {
-			failures++;
+			/* a full map cannot grow while the process reads its own log */
+			if (st != HG_ERR_NOSPC || !atomic_load(&r->is_read))
+				failures++;
 			if (failures > RETRIES || stopping || (st != HG_ERR_NOSPC && st != HG_ERR_NOMEM)) {
 				r->muted = false;
 				hg_recorder_off(r, "the log cannot be written: %s", hg_status_text(st));
@@ -935,12 +1009,14 @@ static void write_loop(struct hg_recorder *r)
 		if (!atomic_load(&r->on))
 			return;
 		if (moved && !st) {
-			idle_ms = IDLE_MS_MIN;
+			idle_ms = nap_ms(r, now - last);
+			last = now;
 			if (hg_store_is_behind(r))
 				continue;
 		} else if (idle_ms < IDLE_MS_MAX) {
 			idle_ms *= 2;
 		}
+		last = now;
 		/* who sees 1 wakes us; who stored a record before may have seen 0, and waits for the timeout */
 		atomic_store(&r->writer_sleeps, 1);
 		if (!atomic_load(&r->stop) && !atomic_load(&r->waiters))

@@ -31,6 +31,7 @@ struct hg_recorder_config {
 	uint64_t payload_limit;		/* bytes kept since the last snapshot; 0 = default 4 GiB */
 	uint64_t tail_limit;		/* record bytes since the last snapshot; 0 = default 8 GiB */
 	const char *executor;		/* "cpu", "cuda", … for the control page and meta */
+	const char *driver;		/* file of the driver behind hgshim, for the control page; NULL none */
 	/* Runs on the checkpoint thread for each request; its result is the request's. */
 	enum hg_status (*checkpoint)(const struct hg_control *request, void *arg);
 	void *arg;
@@ -101,11 +102,12 @@ void hg_recorder_explain(struct hg_recorder *r, const char *fmt, ...) __attribut
 /*
  * The process's own log, to be read on the checkpoint thread, in the checkpoint callback and after
  * hg_recorder_drain: in the environment that the writer has open, since LMDB must not be opened twice in a process. What is
- * written later is not seen. hg_log_close (logdb.h) ends it and leaves the environment open.
+ * written later is not seen. hg_log_close (logdb.h) ends it and leaves the environment open. Until then the writer
+ * goes on, but no snapshot can begin (HG_ERR_REFUSED), and there is only one such reader.
  */
 struct hg_log;
 enum hg_status hg_recorder_log(struct hg_recorder *r, struct hg_log **out) HG_MUST_CHECK;
-/* The target that answers from now on: for the control page and the log's meta. */
+/* The target that answers from now on: for the control page and the log's meta. On the checkpoint thread. */
 void hg_recorder_executor(struct hg_recorder *r, const char *name);
 
 /*

@@ -64,6 +64,7 @@ struct hg_recorder {
 	const struct hg_mdb *mdb;
 	struct hg_store *store;		/* the writer's own state */
 	pthread_mutex_t snapshot_lock;	/* held during a snapshot: LMDB must not be closed under it */
+	atomic_bool is_read;		/* hg_recorder_log: the map must stay where it is; set under txn_lock */
 	pthread_mutex_t txn_lock;	/* one write transaction of ours at a time; the map may be resized under it */
 	MDB_env *env;
 	MDB_dbi dbi[HG_DB_COUNT];
@@ -107,6 +108,8 @@ void hg_store_close(struct hg_recorder *r);
 enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved) HG_MUST_CHECK;
 /* More came than a pass takes, or a lane is filling up: do not sleep. */
 bool hg_store_is_behind(const struct hg_recorder *r);
+/* Bytes that the last pass found in the fullest lane. */
+size_t hg_store_filled(const struct hg_recorder *r);
 /* With txn_lock held: a snapshot that contains everything so far makes earlier gaps harmless. */
 void hg_store_gap_closed(struct hg_recorder *r);
 /* Drops what the last snapshot made unnecessary. */
@@ -117,6 +120,8 @@ enum hg_status hg_store_grow_map(struct hg_recorder *r) HG_MUST_CHECK;
 enum hg_status hg_store_reserve_map(struct hg_recorder *r, size_t bytes) HG_MUST_CHECK;
 enum hg_status hg_store_put_u64(struct hg_recorder *r, MDB_txn *txn, const char *key, uint64_t v) HG_MUST_CHECK;
 enum hg_status hg_store_put_str(struct hg_recorder *r, MDB_txn *txn, const char *key, const char *s) HG_MUST_CHECK;
+/* On the checkpoint thread: another target answers from now on. */
+enum hg_status hg_store_executor(struct hg_recorder *r, const char *name) HG_MUST_CHECK;
 /* Why recording ended, if it did not end in order. */
 void hg_store_stopped(struct hg_recorder *r);
 

@@ -378,6 +378,10 @@ enum hg_status hg_snapshot_begin(struct hg_recorder *r, struct hg_snapshot_write
 	struct hg_snapshot_writer *s;
 	enum hg_status st;
 
+	if (atomic_load(&r->is_read)) {
+		pr_err("the log is being read: no snapshot can begin");
+		return HG_ERR_REFUSED;
+	}
 	st = hg_recorder_drain(r, DRAIN_MS);
 	if (st)
 		return st;

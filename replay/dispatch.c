@@ -87,6 +87,40 @@ static bool handle_of(const struct hg_replay *r, enum hg_kind kind, uint64_t id,
 	return hg_idmap_get(&r->ids, id, handle);
 }
 
+static enum hg_handle handle_kind(const struct hg_rec_view *v, enum hg_kind kind)
+{
+	switch (kind) {
+	case HG_KIND_CTX:
+		return HG_HANDLE_CTX;
+	case HG_KIND_MODULE:
+		return HG_HANDLE_MODULE;
+	case HG_KIND_LIBRARY:
+		return HG_HANDLE_LIBRARY;
+	case HG_KIND_STREAM:
+		return HG_HANDLE_STREAM;
+	case HG_KIND_EVENT:
+		return HG_HANDLE_EVENT;
+	default:
+		return v->rec->call == HG_ID_cuLibraryGetKernel || v->rec->call == HG_ID_cuLibraryEnumerateKernels ?
+			HG_HANDLE_KERNEL : HG_HANDLE_FUNCTION;
+	}
+}
+
+/* In the process itself the application holds the recorded handle, and goes on using it. */
+static enum hg_status keep_name(struct hg_replay *r, const struct hg_rec_view *v, int i, uint64_t *handle)
+{
+	uint64_t name = v->rec->word[i];
+	enum hg_status st;
+
+	st = hg_driver_name(handle_kind(v, v->arg[i].kind), (const void *)(uintptr_t)*handle, name);
+	if (!st)
+		*handle = name;
+	if (st != HG_ERR_INVALID)
+		return st;
+	stop_at(r, v, HG_ERR_REFUSED, "its handle 0x%" PRIx64 " cannot be kept: something else is called so", name);
+	return HG_OK;
+}
+
 /*
  * Acts as the recorded thread, with the context that it had. The runtime makes the primary context current before
  * it retains it, so a thread's records may not name it yet: then it is the only context there is.
@@ -262,7 +296,7 @@ static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_vie
 
 	switch (v->desc->op) {
 	case HG_OP_ALLOC:
-		st = hg_reserve_release(&r->reserve, addr, size, HG_ARENA_GRANULE);
+		st = hg_reserve_release(&r->reserve, addr, size, hg_driver_map_unit(r->opt.target, addr));
 		if (!st)
 			hg_driver_place(&place, 1);
 		return st;
@@ -270,8 +304,11 @@ static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_vie
 		st = hg_reserve_release(&r->reserve, addr, size, r->page);
 		if (!st)
 			hg_driver_place(&place, 1);
+		hg_driver_adopt(r->in_place);
 		return st;
 	case HG_OP_HOST_REGISTER:
+		if (r->in_place)
+			return HG_OK;
 		st = hg_reserve_release(&r->reserve, addr, size, r->page);
 		return st ? st : map_registered(r, addr, size);
 	default:
@@ -283,6 +320,7 @@ static enum hg_status prepare_place(struct hg_replay *r, const struct hg_rec_vie
 static enum hg_status created(struct hg_replay *r, const struct hg_rec_view *v, int i, uint64_t got)
 {
 	const struct hg_rec *rec = v->rec;
+	enum hg_status st;
 
 	if (v->arg[i].kind == HG_KIND_DPTR || v->arg[i].kind == HG_KIND_HPTR) {
 		if (rec->word[i] && got != rec->word[i]) {
@@ -294,7 +332,42 @@ static enum hg_status created(struct hg_replay *r, const struct hg_rec_view *v, 
 	}
 	if (rec->flags & HG_REC_KNOWN)
 		return HG_OK;
+	if (r->in_place && hg_kind_is_object(v->arg[i].kind)) {
+		st = keep_name(r, v, i, &got);
+		if (st || r->stop)
+			return st;
+	}
 	return hg_idmap_put(&r->ids, rec->seq, got);
+}
+
+/* A name in a record, for messages. */
+static const char *name_in(const struct hg_rec_view *v)
+{
+	const char *name = NULL;
+
+	for (int i = 0; i < v->nr_args && !name; i++)
+		name = hg_rec_cstr(v, i);
+	return name ? name : "?";
+}
+
+/* A process that is to go on here needs every kernel that it holds, now: later there is no way back. */
+static enum hg_status check_kernel(struct hg_replay *r, const struct hg_rec_view *v, uint64_t function)
+{
+	const struct hg_kernel_info *k;
+	CUresult result;
+
+	if (!r->in_place || hg_driver_kernel_info((const void *)(uintptr_t)function, &k))
+		return HG_OK;
+	if (k->refused) {
+		pr_err("target '%s' cannot run %s", r->opt.target->name, k->refused);
+		return HG_ERR_REFUSED;
+	}
+	result = CU(cuFuncLoad)((CUfunction)(uintptr_t)function);
+	if (!result)
+		return HG_OK;
+	pr_err("kernel '%s', record %" PRIu64 ", does not compile for target '%s': %s", k->name, v->rec->seq,
+	       r->opt.target->name, error_name(result));
+	return result == CUDA_ERROR_OUT_OF_MEMORY ? HG_ERR_NOMEM : HG_ERR_REFUSED;
 }
 
 static enum hg_status call_regular(struct hg_replay *r, const struct hg_rec_view *v)
@@ -325,11 +398,19 @@ static enum hg_status call_regular(struct hg_replay *r, const struct hg_rec_view
 
 	result = fn(c.arg[0], c.arg[1], c.arg[2], c.arg[3], c.arg[4], c.arg[5], c.arg[6], c.arg[7], c.arg[8], c.arg[9],
 		    c.arg[10], c.arg[11]);
+	if (result == CUDA_ERROR_NOT_FOUND && v->desc->op == HG_OP_FUNCTION && r->phase == RP_OBJECTS) {
+		pr_err("kernel '%s' cannot run on target '%s': its image has no PTX for it", name_in(v),
+		       r->opt.target->name);
+		st = HG_ERR_REFUSED;
+		goto out_release;
+	}
 	check_result(r, v, result);
 	if (result)
 		goto out_release;
 	if (c.created >= 0)
 		st = created(r, v, c.created, c.out[c.created]);
+	if (!st && !r->stop && v->desc->op == HG_OP_FUNCTION && c.created >= 0)
+		st = check_kernel(r, v, v->rec->word[c.created]);
 	if (c.destroyed >= 0)
 		hg_idmap_remove(&r->ids, v->rec->word[c.destroyed], NULL);
 	for (int i = 0; i < v->nr_args; i++)
@@ -340,11 +421,113 @@ out_release:
 	return st;
 }
 
+struct places {
+	struct hg_place *place;
+	size_t nr;
+	struct hg_place *recorded;	/* owns the names */
+};
+
+static void places_free(struct places *p)
+{
+	free(p->place);
+	free(p->recorded);
+}
+
+static bool has_place(const struct places *p, const char *name)
+{
+	for (size_t i = 0; i < p->nr; i++)
+		if (p->place[i].name && !strcmp(p->place[i].name, name))
+			return true;
+	return false;
+}
+
+/*
+ * Where a module's variables lay: as its record says and, of a snapshot's module, as the snapshot does. Variables that the
+ * driver before could not be asked for got their places when the process came from it to this one.
+ */
+static enum hg_status places_of(struct hg_replay *r, const struct hg_rec_view *v, struct places *out)
+{
+	const struct hg_snapshot *s = r->phase == RP_TAIL ? NULL : r->snapshot;
+	struct places p = { 0 };
+	enum hg_status st;
+
+	st = rp_places(v, &p.recorded, &p.nr);
+	if (st)
+		return st;
+	p.place = calloc(p.nr + (s ? s->nr_regions : 0) + 1, sizeof(*p.place));
+	if (!p.place) {
+		free(p.recorded);
+		return HG_ERR_NOMEM;
+	}
+	if (p.nr)
+		memcpy(p.place, p.recorded, p.nr * sizeof(*p.place));
+	for (size_t i = 0; s && i < s->nr_regions; i++) {
+		const struct hg_region *region = &s->regions[i];
+
+		if (region->kind == HG_REGION_GLOBAL && region->object == v->rec->seq && region->name &&
+		    !has_place(&p, region->name))
+			p.place[p.nr++] = (struct hg_place){ region->name, region->addr, region->size };
+	}
+	*out = p;
+	return HG_OK;
+}
+
+static enum hg_status places_release(struct hg_replay *r, const struct places *p)
+{
+	enum hg_status st = HG_OK;
+
+	for (size_t i = 0; i < p->nr && !st; i++)
+		st = hg_reserve_release(&r->reserve, p->place[i].addr, p->place[i].size ? p->place[i].size : 1,
+					hg_driver_map_unit(r->opt.target, p->place[i].addr));
+	return st;
+}
+
+enum hg_status rp_module_vars(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	struct places places;
+	uint64_t handle;
+	enum hg_status st;
+
+	/* a library's module has no variables of its own */
+	if (v->nr_args < 2 || v->arg[1].kind != HG_KIND_IMAGE || !hg_idmap_get(&r->ids, v->rec->seq, &handle))
+		return HG_OK;
+	st = places_of(r, v, &places);
+	if (st)
+		return st;
+	st = places_release(r, &places);
+	places_free(&places);
+	return st ? st : hg_driver_vars_now((const void *)(uintptr_t)handle);
+}
+
+/*
+ * Device memory of the size that it had: the pitch is part of the recorded size, and may be another than this driver would
+ * choose. Of a snapshot's memory, the stream in whose order it was made may be gone.
+ */
+static enum hg_status call_alloc(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	enum hg_status st = prepare_place(r, v);
+	uint64_t size = hg_rec_memory_size(v);
+	CUdeviceptr got = 0;
+	CUresult result;
+
+	if (st)
+		return st;
+	if (v->rec->call == HG_ID_cuMemAllocAsync)
+		result = CU(cuMemAllocAsync)(&got, size, NULL);
+	else
+		result = CU(cuMemAlloc_v2)(&got, size);
+	check_result(r, v, result);
+	for (int i = 0; i < v->nr_args && !result; i++)
+		if (v->arg[i].kind == HG_KIND_DPTR)
+			return created(r, v, i, got);
+	return HG_OK;
+}
+
 /* Modules: by content, the variables where they were. */
 static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view *v)
 {
-	struct hg_place *place = NULL;
-	size_t size, nr = 0;
+	struct places places = { 0 };
+	size_t size;
 	const void *image;
 	uint64_t handle = 0;
 	enum hg_status st;
@@ -357,9 +540,9 @@ static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view 
 	}
 	st = hg_log_image(r->log, v->blob[1], &image, &size);
 	if (!st)
-		st = rp_places(v, &place, &nr);
-	for (size_t i = 0; i < nr && !st; i++)
-		st = hg_reserve_release(&r->reserve, place[i].addr, place[i].size ? place[i].size : 1, HG_ARENA_GRANULE);
+		st = places_of(r, v, &places);
+	if (!st && r->phase != RP_OBJECTS)
+		st = places_release(r, &places);
 	if (st)
 		goto out_places;
 	/* an image in the log need not be aligned, nor have the NUL that ends a text */
@@ -370,7 +553,7 @@ static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view 
 	}
 	memcpy(aligned, image, size);
 	memset((unsigned char *)aligned + size, 0, 16);
-	hg_driver_place(place, nr);
+	hg_driver_place(places.place, places.nr);
 	if (v->arg[0].kind == HG_KIND_LIBRARY)
 		result = CU(cuLibraryLoadData)((CUlibrary *)&handle, aligned, NULL, NULL, 0, NULL, NULL, 0);
 	else
@@ -380,7 +563,7 @@ static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view 
 	if (!result)
 		st = created(r, v, 0, handle);
 out_places:
-	free(place);
+	places_free(&places);
 	return st;
 }
 
@@ -525,6 +708,8 @@ static enum hg_status call_ctx(struct hg_replay *r, const struct hg_rec_view *v)
 {
 	const uint64_t *w = v->rec->word;
 	CUcontext ctx = NULL;
+	uint64_t handle;
+	enum hg_status st;
 	CUresult result;
 
 	/* a second retain: it is the release that ends the context that matters, and that is recorded */
@@ -537,8 +722,11 @@ static enum hg_status call_ctx(struct hg_replay *r, const struct hg_rec_view *v)
 	check_result(r, v, result);
 	if (result)
 		return HG_OK;
-	r->only_ctx = r->nr_ctxs++ ? 0 : (uintptr_t)ctx;
-	return created(r, v, 0, (uintptr_t)ctx);
+	st = created(r, v, 0, (uintptr_t)ctx);
+	if (st || r->stop || !hg_idmap_get(&r->ids, v->rec->seq, &handle))
+		return st;
+	r->only_ctx = r->nr_ctxs++ ? 0 : handle;
+	return HG_OK;
 }
 
 static enum hg_status call_ctx_end(struct hg_replay *r, const struct hg_rec_view *v)
@@ -616,6 +804,10 @@ enum hg_status rp_call(struct hg_replay *r, const struct hg_rec_view *v)
 	case HG_OP_MODULE:
 		if (v->nr_args > 1 && v->arg[1].kind == HG_KIND_IMAGE)
 			return call_module(r, v);
+		return call_regular(r, v);
+	case HG_OP_ALLOC:
+		if (r->phase == RP_MEMORY || v->rec->call == HG_ID_cuMemAllocPitch_v2)
+			return call_alloc(r, v);
 		return call_regular(r, v);
 	case HG_OP_FUNCTION:
 		if (v->rec->call == HG_ID_cuModuleEnumerateFunctions ||

@@ -10,6 +10,8 @@
 struct drv drv = {
 	.lock = PTHREAD_RWLOCK_INITIALIZER,
 	.handles = HG_IDMAP_INIT,
+	.given = HG_IDMAP_INIT,
+	.promised = HG_IDMAP_INIT,
 	.mem_lock = PTHREAD_MUTEX_INITIALIZER,
 	.service_lock = PTHREAD_MUTEX_INITIALIZER,
 };
@@ -38,6 +40,7 @@ void drv_obj_put(struct drv_obj *obj)
 	if (!obj || atomic_fetch_sub_explicit(&obj->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	ctx = obj->ctx;
+	free(obj->alias);
 	obj->free(obj);
 	if (ctx)
 		drv_obj_put(&ctx->obj);
@@ -45,10 +48,12 @@ void drv_obj_put(struct drv_obj *obj)
 
 CUresult drv_obj_publish(struct drv_obj *obj)
 {
-	enum hg_status st;
+	enum hg_status st = HG_ERR_NOMEM;
 
 	pthread_rwlock_wrlock(&drv.lock);
-	st = hg_idmap_put(&drv.handles, (uintptr_t)obj, (uintptr_t)obj);
+	obj->name = drv_name_new(obj);
+	if (obj->name)
+		st = hg_idmap_put(&drv.handles, drv_key(obj->name, obj->kind), (uintptr_t)obj);
 	if (!st && obj->ctx) {
 		obj->next = obj->ctx->objects;
 		obj->prev = &obj->ctx->objects;
@@ -62,13 +67,13 @@ CUresult drv_obj_publish(struct drv_obj *obj)
 
 void *drv_obj_get(const void *handle, enum drv_kind kind)
 {
+	uint64_t key = drv_key((uintptr_t)handle, kind), value;
 	struct drv_obj *obj = NULL;
-	uint64_t value;
 
-	if (!handle)
+	if (!key)
 		return NULL;
 	pthread_rwlock_rdlock(&drv.lock);
-	if (hg_idmap_get(&drv.handles, (uintptr_t)handle, &value)) {
+	if (hg_idmap_get(&drv.handles, key, &value)) {
 		obj = (struct drv_obj *)(uintptr_t)value;
 		if (obj->kind == kind)
 			drv_obj_ref(obj);
@@ -79,31 +84,58 @@ void *drv_obj_get(const void *handle, enum drv_kind kind)
 	return obj;
 }
 
+/* All its names go, and it leaves its context; false: it was not in the registry. With the lock. */
+static bool unregister(struct drv_obj *obj)
+{
+	if (!obj->name || !hg_idmap_remove(&drv.handles, drv_key(obj->name, obj->kind), NULL))
+		return false;
+	if (obj->is_named)
+		drv_name_gone(obj->name);
+	for (uint32_t i = 0; i < obj->nr_aliases; i++) {
+		hg_idmap_remove(&drv.handles, drv_key(obj->alias[i], obj->kind), NULL);
+		drv_name_gone(obj->alias[i]);
+	}
+	obj->nr_aliases = 0;
+	if (obj->prev) {
+		*obj->prev = obj->next;
+		if (obj->next)
+			obj->next->prev = obj->prev;
+		obj->prev = NULL;
+		obj->next = NULL;
+	}
+	return true;
+}
+
 void *drv_obj_retire(const void *handle, enum drv_kind kind)
 {
+	uint64_t key = drv_key((uintptr_t)handle, kind), value;
 	struct drv_obj *obj = NULL;
-	uint64_t value;
 
-	if (!handle)
+	if (!key)
 		return NULL;
 	pthread_rwlock_wrlock(&drv.lock);
-	if (hg_idmap_get(&drv.handles, (uintptr_t)handle, &value)) {
+	if (hg_idmap_get(&drv.handles, key, &value)) {
 		obj = (struct drv_obj *)(uintptr_t)value;
-		if (obj->kind != kind)
+		if (obj->kind != kind || !unregister(obj))
 			obj = NULL;
-	}
-	if (obj) {
-		hg_idmap_remove(&drv.handles, (uintptr_t)handle, NULL);
-		if (obj->prev) {
-			*obj->prev = obj->next;
-			if (obj->next)
-				obj->next->prev = obj->prev;
-			obj->prev = NULL;
-			obj->next = NULL;
-		}
 	}
 	pthread_rwlock_unlock(&drv.lock);
 	return obj;
+}
+
+bool drv_obj_withdraw(struct drv_obj *obj)
+{
+	uint64_t value;
+	bool was;
+
+	if (!obj)
+		return false;
+	pthread_rwlock_wrlock(&drv.lock);
+	/* an object that lost its name to another thread may find a younger one under it */
+	was = obj->name && hg_idmap_get(&drv.handles, drv_key(obj->name, obj->kind), &value) &&
+		value == (uintptr_t)obj && unregister(obj);
+	pthread_rwlock_unlock(&drv.lock);
+	return was;
 }
 
 /* threads */
@@ -120,7 +152,8 @@ static void thread_free(void *arg)
 	struct drv_thread *t = arg;
 
 	for (size_t i = 0; i < t->depth; i++)
-		drv_obj_put(&t->stack[i]->obj);
+		if (t->stack[i])
+			drv_obj_put(&t->stack[i]->obj);
 	for (size_t i = 0; i < t->nr_streams; i++) {
 		/* work in it goes on; the context frees it when it is done */
 		if (t->streams[i]->obj.ctx) {
@@ -191,12 +224,17 @@ static int acted_free(uint64_t key, uint64_t value, void *arg)
 	return 0;
 }
 
-void drv_threads_forget(void)
+void hg_driver_act_end(void)
 {
 	acting = NULL;
 	hg_idmap_each(&acted, acted_free, NULL);
 	hg_idmap_release(&acted);
 	acted = (struct hg_idmap)HG_IDMAP_INIT;
+}
+
+void drv_threads_forget(void)
+{
+	hg_driver_act_end();
 	if (self) {
 		if (thread_key_made)
 			pthread_setspecific(thread_key, NULL);
@@ -408,21 +446,20 @@ static void read_compute_capability(void)
 	drv.cc_minor = (unsigned int)minor;
 }
 
-static void read_nr_devices(void)
+static int nr_devices_wanted(void)
 {
 	const char *text = getenv("HGSHIM_DEVICES");
 	unsigned long nr;
 	char *end;
 
-	drv.nr_devices = 1;
 	if (!text || !*text)
-		return;
+		return 1;
 	nr = strtoul(text, &end, 10);
 	if (*end || nr > DRV_MAX_DEVICES) {
 		pr_warn("HGSHIM_DEVICES is '%s', not a number from 0 to %d; taking 1", text, DRV_MAX_DEVICES);
-		return;
+		return 1;
 	}
-	drv.nr_devices = (int)nr;
+	return (int)nr;
 }
 
 static void pool_free(struct drv_obj *obj)
@@ -463,6 +500,11 @@ static void at_exit(void)
 
 enum hg_status hg_driver_open(const struct hg_target_ops *target)
 {
+	return hg_driver_open_devices(target, nr_devices_wanted());
+}
+
+enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr_devices)
+{
 	static bool has_exit_handler;
 	enum hg_status st;
 
@@ -471,6 +513,10 @@ enum hg_status hg_driver_open(const struct hg_target_ops *target)
 	if (drv.target) {
 		pr_err("the portable driver is open already, on target '%s'", drv.ops->name);
 		return HG_ERR_INVALID;
+	}
+	if (nr_devices < 0 || nr_devices > DRV_MAX_DEVICES) {
+		pr_err("%d devices are more than the %d that the portable driver has", nr_devices, DRV_MAX_DEVICES);
+		return HG_ERR_UNSUPPORTED;
 	}
 	st = target->open(&drv.target);
 	if (st) {
@@ -481,7 +527,7 @@ enum hg_status hg_driver_open(const struct hg_target_ops *target)
 	target->info(drv.target, &drv.info);
 	drv.next_id = 1;
 	read_compute_capability();
-	read_nr_devices();
+	drv.nr_devices = nr_devices;
 	st = drv_mem_init();
 	if (st)
 		goto err_target;
@@ -512,9 +558,10 @@ static int first_library(uint64_t key, uint64_t value, void *arg)
 {
 	const struct drv_obj *obj = (const struct drv_obj *)(uintptr_t)value;
 
+	(void)key;
 	if (obj->kind != DRV_LIBRARY)
 		return 0;
-	*(uint64_t *)arg = key;
+	*(void **)arg = drv_handle(obj);
 	return 1;
 }
 
@@ -522,27 +569,35 @@ static int first_created_ctx(uint64_t key, uint64_t value, void *arg)
 {
 	const struct drv_obj *obj = (const struct drv_obj *)(uintptr_t)value;
 
+	(void)key;
 	if (obj->kind != DRV_CTX || ((const struct drv_ctx *)obj)->primary)
 		return 0;
-	*(uint64_t *)arg = key;
+	*(void **)arg = drv_handle(obj);
 	return 1;
+}
+
+/* Drops the registry's reference. */
+static void end_object(struct drv_obj *obj)
+{
+	if (drv_obj_withdraw(obj))
+		drv_obj_put(obj);
 }
 
 void hg_driver_close(void)
 {
-	uint64_t handle = 0;
+	void *handle = NULL;
 
 	if (!drv.target)
 		return;
 	atomic_store(&drv.initialised, true);
 	drv_in_host_func = false;
 	while (hg_idmap_each(&drv.handles, first_created_ctx, &handle))
-		drv_cuCtxDestroy_v2((CUcontext)(uintptr_t)handle);
+		drv_cuCtxDestroy_v2(handle);
 	for (int i = 0; i < drv.nr_devices; i++)
 		if (drv.primary[i] && drv.primary[i]->alive)
 			drv_ctx_end(drv.primary[i]);
 	while (hg_idmap_each(&drv.handles, first_library, &handle))
-		drv_cuLibraryUnload((CUlibrary)(uintptr_t)handle);
+		drv_cuLibraryUnload(handle);
 	drv_codes_reap();
 	if (drv.abandoned)	/* and so it stays open, for as long as the process lives */
 		return;
@@ -550,9 +605,9 @@ void hg_driver_close(void)
 	drv.ops->queue_destroy(drv.service);
 	drv.service = NULL;
 	for (int i = 0; i < drv.nr_devices; i++) {
-		drv_obj_put(drv_obj_retire(drv.primary[i], DRV_CTX));
+		end_object(drv.primary[i] ? &drv.primary[i]->obj : NULL);
 		drv.primary[i] = NULL;
-		drv_obj_put(drv_obj_retire(drv.default_pool[i], DRV_POOL));
+		end_object(drv.default_pool[i] ? &drv.default_pool[i]->obj : NULL);
 		drv.default_pool[i] = NULL;
 		drv.pool[i] = NULL;
 	}
@@ -599,7 +654,7 @@ enum hg_status hg_driver_quiesce(uint32_t timeout_ms)
 
 void *hg_driver_primary_ctx(int device)
 {
-	return device >= 0 && device < drv.nr_devices ? drv.primary[device] : NULL;
+	return device >= 0 && device < drv.nr_devices && drv.primary[device] ? drv_handle(&drv.primary[device]->obj) : NULL;
 }
 
 enum hg_status hg_driver_read(void *dst, hg_dptr src, size_t size)

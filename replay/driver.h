@@ -16,6 +16,8 @@
  * hands out may be called from any thread, as the CUDA driver API documents them.
  */
 enum hg_status hg_driver_open(const struct hg_target_ops *target) HG_MUST_CHECK;
+/* With so many devices, whatever HGSHIM_DEVICES says. */
+enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr_devices) HG_MUST_CHECK;
 void hg_driver_close(void);
 
 /*
@@ -33,6 +35,24 @@ void *hg_driver_proc(const char *symbol);
  * that are not named go anywhere. The places are copied. (struct hg_place: common/place.h.)
  */
 void hg_driver_place(const struct hg_place *place, size_t nr_places);
+
+/*
+ * For rebuilding, on one thread, nobody else inside.
+ *
+ * hg_driver_adopt: from now on this thread's host allocations with a place find their memory there, with its bytes;
+ * they take it over, and freeing it unmaps it.
+ * hg_driver_hold: nothing gets these addresses but what is placed at addr, until hg_driver_hold_end. Needed for addresses
+ * in the arena alone, others are free to hold.
+ * hg_driver_vars_later: modules that are loaded from now on know the addresses of their variables, but have no memory
+ * there until hg_driver_vars_now. HG_ERR_NOSPC: what is in the way has been said.
+ * hg_driver_map_unit: what is mapped at an address is a multiple of this, also in hg_reserve's sense; needs no driver.
+ */
+void hg_driver_adopt(bool on);
+enum hg_status hg_driver_hold(uint64_t addr, uint64_t size) HG_MUST_CHECK;
+void hg_driver_hold_end(void);
+void hg_driver_vars_later(bool on);
+enum hg_status hg_driver_vars_now(const void *module_or_library) HG_MUST_CHECK;
+uint64_t hg_driver_map_unit(const struct hg_target_ops *target, uint64_t addr);
 
 /*
  * The context that cuDevicePrimaryCtxRetain(device) will return, without retaining or activating it; a
@@ -58,12 +78,36 @@ size_t hg_driver_module_vars(const void *module_or_library, struct hg_place *out
 
 /* Replay acts for recorded threads: current context, per-thread stream. 0: the calling thread itself. */
 void hg_driver_act_as(uint32_t thread);
+void hg_driver_act_end(void);		/* forgets them; the calling thread acts for itself again */
+
+/*
+ * Names. A handle that the driver gives out is an object's name; by itself that is an address of this process. A process
+ * that had another driver before holds that one's handles: they become names of the objects that take their place.
+ * To be called while nobody else is inside the driver.
+ */
+enum hg_handle {
+	HG_HANDLE_CTX = 1, HG_HANDLE_STREAM, HG_HANDLE_EVENT, HG_HANDLE_MODULE, HG_HANDLE_LIBRARY,
+	HG_HANDLE_FUNCTION,	/* a CUfunction, which names the same object as the CUkernel that it comes from */
+	HG_HANDLE_KERNEL, HG_HANDLE_POOL,
+};
+
+/*
+ * Lets the object that `handle` names be called `name` as well. The first name given is the one that calls give out from
+ * now on, and takes the place of the object's own; later ones are only understood. HG_ERR_INVALID, without a message:
+ * no such object, another object of its kind has the name, or it is one that CUDA keeps for itself (up to 2).
+ */
+enum hg_status hg_driver_name(enum hg_handle kind, const void *handle, uint64_t name) HG_MUST_CHECK;
+/* No object takes this name by itself: it is going to be given. May be called before hg_driver_open. */
+enum hg_status hg_driver_name_promise(uint64_t name) HG_MUST_CHECK;
+void hg_driver_name_kept(void);		/* all promised names were given, or never will be */
 
 /* Waits until all queues are idle. New work must be kept away by the caller (the gate). */
 enum hg_status hg_driver_quiesce(uint32_t timeout_ms) HG_MUST_CHECK;
 
 /* Every region of memory that makes up the state. `object` holds the handle or address, not an id. */
 enum hg_status hg_driver_regions(enum hg_status (*each)(const struct hg_region *r, void *arg), void *arg) HG_MUST_CHECK;
+/* Is all of [addr, addr+size) in one allocation, variable or piece of host memory? */
+bool hg_driver_has(hg_dptr addr, uint64_t size);
 enum hg_status hg_driver_read(void *dst, hg_dptr src, size_t size) HG_MUST_CHECK;
 enum hg_status hg_driver_write(hg_dptr dst, const void *src, size_t size) HG_MUST_CHECK;
 

@@ -4,6 +4,7 @@
 
 #include "common/msg.h"
 #include "replay/driver_priv.h"
+#include "replay/restore.h"
 
 #define KNOWN_FLAGS CU_CTX_FLAGS_MASK
 #define END_TRIES 5000		/* half a second at least */
@@ -63,8 +64,8 @@ static int ctx_collect(uint64_t key, uint64_t value, void *arg)
 	struct drv_obj *obj = (struct drv_obj *)(uintptr_t)value;
 	struct ctx_list *list = arg;
 
-	(void)key;
-	if (obj->kind != DRV_CTX)
+	/* once, however many names it has */
+	if (obj->kind != DRV_CTX || key != drv_key(obj->name, DRV_CTX))
 		return 0;
 	if (list->nr == list->capacity) {
 		size_t capacity = list->capacity ? 2 * list->capacity : 8;
@@ -174,9 +175,8 @@ static void abandon(struct drv_ctx *ctx)
 	pr_warn("a context ends while a kernel of it is still running; what it may use is kept");
 	atomic_store(&drv.abandoned, true);
 	for (obj = object_take(ctx); obj; obj = object_take(ctx)) {
-		void *kept = drv_obj_retire(obj, obj->kind);
-
-		(void)kept;
+		/* the registry's reference is kept for ever */
+		drv_obj_withdraw(obj);
 		drv_obj_put(obj);
 	}
 	pthread_mutex_lock(&ctx->lock);
@@ -210,20 +210,20 @@ void drv_ctx_end(struct drv_ctx *ctx)
 	for (obj = object_take(ctx); obj; obj = object_take(ctx)) {
 		switch (obj->kind) {
 		case DRV_STREAM:
-			r = drv_cuStreamDestroy_v2((CUstream)obj);
+			r = drv_cuStreamDestroy_v2(drv_handle(obj));
 			break;
 		case DRV_EVENT:
-			r = drv_cuEventDestroy_v2((CUevent)obj);
+			r = drv_cuEventDestroy_v2(drv_handle(obj));
 			break;
 		case DRV_MODULE:
-			r = drv_cuModuleUnload((CUmodule)obj);
+			r = drv_cuModuleUnload(drv_handle(obj));
 			break;
 		default:
 			r = CUDA_ERROR_INVALID_HANDLE;
 		}
 		/* whatever it was, it leaves the list, or this would not end */
-		if (r)
-			drv_obj_put(drv_obj_retire(obj, obj->kind));
+		if (r && drv_obj_withdraw(obj))
+			drv_obj_put(obj);
 		drv_obj_put(obj);
 	}
 	pthread_mutex_lock(&ctx->lock);
@@ -266,7 +266,7 @@ CUresult drv_cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice dev)
 	ctx->retained++;
 	atomic_store(&ctx->alive, true);
 	pthread_rwlock_unlock(&drv.lock);
-	*out = (CUcontext)ctx;
+	*out = drv_handle(&ctx->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -359,7 +359,18 @@ CUresult drv_cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags)
 	return drv_cuDevicePrimaryCtxSetFlags_v2(dev, flags);
 }
 
-/* the stack of the calling thread */
+/* the stack of the calling thread; NULL in it: no context is current there */
+
+static CUcontext ctx_handle(const struct drv_ctx *ctx)
+{
+	return ctx ? drv_handle(&ctx->obj) : NULL;
+}
+
+static void ctx_put(struct drv_ctx *ctx)
+{
+	if (ctx)
+		drv_obj_put(&ctx->obj);
+}
 
 static CUresult stack_push(struct drv_thread *t, struct drv_ctx *ctx)
 {
@@ -379,7 +390,7 @@ static CUresult stack_push(struct drv_thread *t, struct drv_ctx *ctx)
 
 static void stack_pop(struct drv_thread *t)
 {
-	drv_obj_put(&t->stack[--t->depth]->obj);
+	ctx_put(t->stack[--t->depth]);
 }
 
 CUresult drv_cuCtxPushCurrent_v2(CUcontext handle)
@@ -417,7 +428,7 @@ CUresult drv_cuCtxPopCurrent_v2(CUcontext *out)
 	if (!t->depth)
 		return CUDA_ERROR_INVALID_CONTEXT;
 	if (out)
-		*out = (CUcontext)t->stack[t->depth - 1];
+		*out = ctx_handle(t->stack[t->depth - 1]);
 	stack_pop(t);
 	return CUDA_SUCCESS;
 }
@@ -446,7 +457,7 @@ CUresult drv_cuCtxSetCurrent(CUcontext handle)
 	if (!ctx)
 		return CUDA_ERROR_INVALID_CONTEXT;
 	if (t->depth) {
-		drv_obj_put(&t->stack[t->depth - 1]->obj);
+		ctx_put(t->stack[t->depth - 1]);
 		t->stack[t->depth - 1] = ctx;	/* takes the reference */
 		return CUDA_SUCCESS;
 	}
@@ -464,8 +475,41 @@ CUresult drv_cuCtxGetCurrent(CUcontext *out)
 		return r;
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	*out = t && t->depth ? (CUcontext)t->stack[t->depth - 1] : NULL;
+	*out = t && t->depth ? ctx_handle(t->stack[t->depth - 1]) : NULL;
 	return CUDA_SUCCESS;
+}
+
+enum hg_status hg_driver_ctx_stack(const uint64_t *ctx, size_t depth)
+{
+	struct drv_thread *t = drv_thread();
+	struct drv_ctx **stack = calloc(depth + 1, sizeof(*stack));
+	enum hg_status st = HG_ERR_NOMEM;
+
+	if (!t || !stack)
+		goto err_free;
+	for (size_t i = 0; i < depth; i++) {
+		if (!ctx[i])
+			continue;
+		stack[i] = drv_obj_get((const void *)(uintptr_t)ctx[i], DRV_CTX);
+		if (!stack[i]) {
+			st = HG_ERR_INVALID;
+			goto err_put;
+		}
+	}
+	while (t->depth)
+		stack_pop(t);
+	free(t->stack);
+	t->stack = stack;
+	t->depth = depth;
+	t->capacity = depth + 1;
+	return HG_OK;
+
+err_put:
+	for (size_t i = 0; i < depth; i++)
+		ctx_put(stack[i]);
+err_free:
+	free(stack);
+	return st;
 }
 
 /* created contexts */
@@ -488,10 +532,11 @@ CUresult drv_cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice dev)
 	ctx->flags = flags;
 	r = stack_push(t, ctx);
 	if (r) {
-		drv_obj_put(drv_obj_retire(ctx, DRV_CTX));
+		if (drv_obj_withdraw(&ctx->obj))
+			drv_obj_put(&ctx->obj);
 		return r;
 	}
-	*out = (CUcontext)ctx;
+	*out = drv_handle(&ctx->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -779,14 +824,18 @@ CUresult drv_cuCtxGetExecAffinity(CUexecAffinityParam *out, CUexecAffinityType t
 
 CUresult drv_cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
 {
-	struct drv_ctx *ctx;
+	struct drv_ctx *ctx, *other;
 	CUresult r = drv_current(&ctx);
 
 	if (r)
 		return r;
 	if (flags)
 		return CUDA_ERROR_INVALID_VALUE;
-	return (struct drv_ctx *)peer == ctx ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+	other = drv_obj_get(peer, DRV_CTX);
+	r = other == ctx ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+	if (other)
+		drv_obj_put(&other->obj);
+	return r;
 }
 
 CUresult drv_cuCtxDisablePeerAccess(CUcontext peer)

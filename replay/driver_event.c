@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "replay/driver_priv.h"
+#include "replay/restore.h"
 
 #define KNOWN_FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
 
@@ -40,7 +41,7 @@ CUresult drv_cuEventCreate(CUevent *out, unsigned int flags)
 		drv_obj_put(&e->obj);
 		return r;
 	}
-	*out = (CUevent)e;
+	*out = drv_handle(&e->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -61,6 +62,12 @@ CUresult drv_cuEventDestroy_v2(CUevent handle)
 CUresult drv_cuEventDestroy(CUevent handle)
 {
 	return drv_cuEventDestroy_v2(handle);
+}
+
+void drv_event_recorded(struct drv_event *e)
+{
+	atomic_store(&e->age_ns, 0);
+	atomic_store(&e->recorded, true);
 }
 
 /* With a reference, its context in order. */
@@ -101,7 +108,7 @@ CUresult drv_cuEventRecordWithFlags(CUevent handle, CUstream stream, unsigned in
 		else
 			r = drv_result(drv.ops->mark_record(s->queue, e->mark));
 		if (!r)
-			atomic_store(&e->recorded, true);
+			drv_event_recorded(e);
 		drv_stream_end(s, DRV_WORK);
 	}
 	drv_obj_put(&e->obj);
@@ -143,6 +150,11 @@ CUresult drv_cuEventSynchronize(CUevent handle)
 	return r;
 }
 
+static uint64_t time_of(const struct drv_event *e)
+{
+	return drv.ops->mark_time_ns(e->mark) - atomic_load(&e->age_ns);
+}
+
 static CUresult elapsed(const struct drv_event *start, const struct drv_event *end, float *ms)
 {
 	if (((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING) || !start->recorded || !end->recorded ||
@@ -150,7 +162,7 @@ static CUresult elapsed(const struct drv_event *start, const struct drv_event *e
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (!drv.ops->mark_is_done(start->mark) || !drv.ops->mark_is_done(end->mark))
 		return CUDA_ERROR_NOT_READY;
-	*ms = (float)((double)(int64_t)(drv.ops->mark_time_ns(end->mark) - drv.ops->mark_time_ns(start->mark)) / 1e6);
+	*ms = (float)((double)(int64_t)(time_of(end) - time_of(start)) / 1e6);
 	return CUDA_SUCCESS;
 }
 
@@ -176,4 +188,25 @@ CUresult drv_cuEventElapsedTime_v2(float *ms, CUevent start_handle, CUevent end_
 CUresult drv_cuEventElapsedTime(float *ms, CUevent start, CUevent end)
 {
 	return drv_cuEventElapsedTime_v2(ms, start, end);
+}
+
+/* The mark is made now, on the target's own clock, and counts as older. */
+enum hg_status hg_driver_event_age(const void *event, uint64_t age_ns)
+{
+	struct drv_event *e = drv_obj_get(event, DRV_EVENT);
+	enum hg_status st;
+
+	if (!e)
+		return HG_ERR_INVALID;
+	pthread_mutex_lock(&drv.service_lock);
+	st = drv.ops->mark_record(drv.service, e->mark);
+	if (!st)
+		st = drv.ops->queue_sync(drv.service);
+	pthread_mutex_unlock(&drv.service_lock);
+	if (!st) {
+		atomic_store(&e->age_ns, age_ns);
+		atomic_store(&e->recorded, true);
+	}
+	drv_obj_put(&e->obj);
+	return st;
 }

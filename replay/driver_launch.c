@@ -112,7 +112,7 @@ static CUresult issue(struct hg_launch *l, CUstream stream, const struct wishes 
 	if (!r && after) {
 		r = drv_result(drv.ops->mark_record(s->queue, after->mark));
 		if (!r)
-			atomic_store(&after->recorded, true);
+			drv_event_recorded(after);
 	}
 	drv_stream_end(s, DRV_WORK);
 out_event:

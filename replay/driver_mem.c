@@ -10,8 +10,8 @@
 #include "common/fault.h"
 #include "common/msg.h"
 #include "replay/driver_priv.h"
+#include "replay/restore.h"
 
-#define ARENA_SIZE (UINT64_C(1) << 44)		/* of addresses, for device and for host memory each */
 #define ALIGNMENT 512u
 #define LARGE (UINT64_C(1) << 20)		/* from here on an allocation has mappings of its own */
 
@@ -78,28 +78,26 @@ uint64_t drv_place_take_addr(void)
 	return addr;
 }
 
+void hg_driver_adopt(bool on)
+{
+	struct drv_thread *t = drv_thread();
+
+	if (t)
+		t->adopt = on;
+}
+
 /* addresses */
 
 enum hg_status drv_mem_init(void)
 {
-	const char *text = getenv("HGSHIM_ARENA");
-	uint64_t base = HG_ARENA_BASE;
-	enum hg_status st;
-	char *end;
+	uint64_t base;
+	enum hg_status st = hg_arena_env(&base, NULL);
 
-	if (text && *text) {
-		unsigned long long wanted = strtoull(text, &end, 0);
-
-		if (*end || !wanted || wanted % HG_ARENA_GRANULE || wanted + 2 * ARENA_SIZE > UINT64_C(1) << 47) {
-			pr_err("HGSHIM_ARENA is '%s', not an address: a multiple of 0x%llx with 0x%llx bytes behind it",
-			       text, (unsigned long long)HG_ARENA_GRANULE, (unsigned long long)(2 * ARENA_SIZE));
-			return HG_ERR_INVALID;
-		}
-		base = wanted;
-	}
-	st = hg_arena_init(&drv.device_arena, base, ARENA_SIZE);
+	if (st)
+		return st;
+	st = hg_arena_init(&drv.device_arena, base, HG_ARENA_SIZE);
 	if (!st)
-		st = hg_arena_init(&drv.host_arena, base + ARENA_SIZE, ARENA_SIZE);
+		st = hg_arena_init(&drv.host_arena, base + HG_ARENA_SIZE, HG_ARENA_SIZE);
 	if (st)
 		hg_arena_fini(&drv.device_arena);
 	return st;
@@ -139,6 +137,8 @@ void drv_mem_fini(void)
 	hg_ivmap_release(&drv.allocs);
 	hg_ivmap_each(&drv.runs, run_unmap, NULL);
 	hg_ivmap_release(&drv.runs);
+	hg_ivmap_release(&drv.held);
+	hg_ivmap_release(&drv.reserved);
 	hg_arena_fini(&drv.device_arena);
 	hg_arena_fini(&drv.host_arena);
 	drv.used_bytes = 0;
@@ -146,22 +146,37 @@ void drv_mem_fini(void)
 
 /*
  * Mappings are whole granules, in runs that are mapped and unmapped as one. A run lives as long as
- * an allocation lies in it; small allocations share one.
+ * an allocation lies in it; small allocations share one. Elsewhere than in the arena, where addresses come from another
+ * driver, they are as small as the target can: what is beside them in the process is none of the driver's business.
  */
-static uint64_t granule_down(uint64_t addr)
+uint64_t hg_driver_map_unit(const struct hg_target_ops *target, uint64_t addr)
 {
-	return addr & ~(HG_ARENA_GRANULE - 1);
+	uint64_t base;
+
+	if (hg_arena_env(&base, NULL))
+		return target->map_unit();
+	return addr >= base && addr - base < HG_ARENA_SIZE ? HG_ARENA_GRANULE : target->map_unit();
 }
 
-static uint64_t granule_up(uint64_t addr)
+static uint64_t unit_of(uint64_t addr)
 {
-	return (addr + HG_ARENA_GRANULE - 1) & ~(HG_ARENA_GRANULE - 1);
+	return hg_arena_has(&drv.device_arena, addr) ? HG_ARENA_GRANULE : drv.ops->map_unit();
+}
+
+static uint64_t unit_down(uint64_t addr, uint64_t unit)
+{
+	return addr & -unit;
+}
+
+static uint64_t unit_up(uint64_t addr, uint64_t unit)
+{
+	return (addr + unit - 1) & -unit;
 }
 
 /* Adds `change` to the count of every run that [addr, addr+size) touches, unmapping those that reach 0. */
 static void runs_count(uint64_t addr, uint64_t size, int change)
 {
-	uint64_t at = granule_down(addr), end = granule_up(addr + size);
+	uint64_t unit = unit_of(addr), at = unit_down(addr, unit), end = unit_up(addr + size, unit);
 	struct hg_iv run;
 	enum hg_status st;
 
@@ -182,12 +197,13 @@ static void runs_count(uint64_t addr, uint64_t size, int change)
 /* Maps what is not mapped of [addr, addr+size) and counts the allocation; *fresh: all of it was just mapped. */
 static enum hg_status runs_take(uint64_t addr, uint64_t size, bool *fresh)
 {
-	uint64_t at = granule_down(addr), end = granule_up(addr + size);
+	uint64_t unit = unit_of(addr), at = unit_down(addr, unit), end = unit_up(addr + size, unit);
 	uint64_t mapped[64][2];
 	unsigned int nr_mapped = 0;
+	struct hg_iv run, reserve;
 	enum hg_status st = HG_OK;
-	struct hg_iv run;
 	hg_dptr got;
+	bool held;
 
 	*fresh = true;
 	while (at < end) {
@@ -203,7 +219,8 @@ static enum hg_status runs_take(uint64_t addr, uint64_t size, bool *fresh)
 			st = HG_ERR_NOSPC;
 			goto err_unmap;
 		}
-		st = drv.ops->map(drv.target, at, gap_end - at, &got);
+		held = hg_ivmap_find(&drv.reserved, at, &reserve) && gap_end <= reserve.start + reserve.size;
+		st = drv.ops->map(drv.target, at, gap_end - at, held, &got);
 		if (st)
 			goto err_unmap;
 		mapped[nr_mapped][0] = at;
@@ -240,6 +257,92 @@ static void say_taken(uint64_t addr, uint64_t size)
 		       "the process", size, addr);
 }
 
+/*
+ * A place is given in units of the alignment, except when it was recorded elsewhere with less: then the room ends
+ * where the allocation does, in the arena rounded up to 16 bytes, so that a neighbour can be placed as well.
+ */
+static uint64_t room_of(uint64_t size, uint64_t align, uint64_t wanted)
+{
+	uint64_t unit = size >= LARGE ? HG_ARENA_GRANULE : align;
+
+	if (wanted)
+		unit = hg_arena_has(&drv.device_arena, wanted) ? 16 : 1;
+	return (size + unit - 1) & -unit;
+}
+
+/* What is held there is going to be taken. */
+static void held_give(uint64_t addr)
+{
+	struct hg_iv iv;
+
+	if (hg_ivmap_remove(&drv.held, addr, &iv))
+		hg_arena_give(&drv.device_arena, iv.start, iv.size);
+}
+
+enum hg_status hg_driver_hold(uint64_t addr, uint64_t size)
+{
+	uint64_t room = room_of(size ? size : 1, ALIGNMENT, addr);
+	enum hg_status st = HG_OK;
+
+	pthread_mutex_lock(&drv.mem_lock);
+	/* two that overlap: the second will find the place taken when it comes to it */
+	if (hg_arena_has(&drv.device_arena, addr) && !hg_arena_take_at(&drv.device_arena, addr, room)) {
+		st = hg_ivmap_put(&drv.held, addr, room, 0);
+		if (st)
+			hg_arena_give(&drv.device_arena, addr, room);
+	}
+	pthread_mutex_unlock(&drv.mem_lock);
+	return st;
+}
+
+CUresult drv_mem_hold(uint64_t size, uint64_t align, uint64_t *out)
+{
+	uint64_t room, addr;
+	enum hg_status st;
+
+	if (align < ALIGNMENT)
+		align = ALIGNMENT;
+	room = room_of(size, align, 0);
+	pthread_mutex_lock(&drv.mem_lock);
+	st = hg_arena_take(&drv.device_arena, room, room >= LARGE ? HG_ARENA_GRANULE : align, &addr);
+	if (!st) {
+		st = hg_ivmap_put(&drv.held, addr, room, 0);
+		if (st)
+			hg_arena_give(&drv.device_arena, addr, room);
+	}
+	pthread_mutex_unlock(&drv.mem_lock);
+	if (!st)
+		*out = addr;
+	return drv_result(st);
+}
+
+static int held_arena_give(const struct hg_iv *iv, void *arg)
+{
+	(void)arg;
+	hg_arena_give(&drv.device_arena, iv->start, iv->size);
+	return 0;
+}
+
+void hg_driver_hold_end(void)
+{
+	pthread_mutex_lock(&drv.mem_lock);
+	hg_ivmap_each(&drv.held, held_arena_give, NULL);
+	hg_ivmap_release(&drv.held);
+	pthread_mutex_unlock(&drv.mem_lock);
+}
+
+enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr)
+{
+	enum hg_status st = HG_OK;
+
+	pthread_mutex_lock(&drv.mem_lock);
+	hg_ivmap_release(&drv.reserved);
+	for (size_t i = 0; i < nr && !st; i++)
+		st = hg_ivmap_put(&drv.reserved, range[i].start, range[i].end - range[i].start, 0);
+	pthread_mutex_unlock(&drv.mem_lock);
+	return st;
+}
+
 /* Takes addresses that the arena may or may not hold. */
 static enum hg_status device_addr_take(uint64_t wanted, uint64_t room, uint64_t align, uint64_t *out)
 {
@@ -249,6 +352,7 @@ static enum hg_status device_addr_take(uint64_t wanted, uint64_t room, uint64_t 
 		return hg_arena_take(&drv.device_arena, room, align, out);
 	if (wanted + room < wanted)
 		return HG_ERR_NOSPC;
+	held_give(wanted);
 	*out = wanted;
 	if (hg_arena_has(&drv.device_arena, wanted))
 		return hg_arena_take_at(&drv.device_arena, wanted, room);
@@ -272,19 +376,6 @@ static enum hg_status zero(uint64_t addr, uint64_t size)
 		st = drv.ops->queue_sync(drv.service);
 	pthread_mutex_unlock(&drv.service_lock);
 	return st;
-}
-
-/*
- * A place is given in units of the alignment, except when it was recorded elsewhere with less: then the
- * room ends where the allocation does, rounded up to 16 bytes, so that a neighbour can be placed as well.
- */
-static uint64_t room_of(uint64_t size, uint64_t align, uint64_t wanted)
-{
-	uint64_t unit = size >= LARGE ? HG_ARENA_GRANULE : align;
-
-	if (wanted)
-		unit = 16;
-	return (size + unit - 1) & -unit;
 }
 
 static enum hg_status take_memory(struct drv_alloc *a, uint64_t align, uint64_t wanted, bool *fresh)
@@ -396,6 +487,13 @@ bool drv_mem_find(uint64_t addr, struct drv_alloc *out)
 	return found;
 }
 
+bool hg_driver_has(uint64_t addr, uint64_t size)
+{
+	struct drv_alloc a;
+
+	return drv_mem_find(addr, &a) && size <= a.size - (addr - a.addr);
+}
+
 /* The live allocation that begins there, marked as dying so that no other thread takes it, too. */
 static struct drv_alloc *alloc_claim(uint64_t addr, enum hg_region_kind kind)
 {
@@ -465,11 +563,36 @@ static enum hg_status host_map(uint64_t wanted, uint64_t room, bool *in_arena, u
 	return st;
 }
 
-static void host_unmap(const struct drv_alloc *a)
+/* Memory that is there already, with its bytes; as if host_map had just made it. */
+static enum hg_status host_adopt(uint64_t wanted, uint64_t room, bool *in_arena, uint64_t *out)
 {
-	munmap((void *)a->addr, a->room);
+	struct hg_iv iv;
+
+	if (hg_ivmap_from(&drv.allocs, wanted, &iv) && iv.start < wanted + room)
+		return HG_ERR_NOSPC;
+	if (!drv_host_ok(wanted, room, true)) {
+		pr_err("%" PRIu64 " bytes of host memory at 0x%" PRIx64 " are not there any more", room, wanted);
+		return HG_ERR_INVALID;
+	}
+	*in_arena = hg_arena_has(&drv.host_arena, wanted);
+	if (*in_arena && hg_arena_take_at(&drv.host_arena, wanted, room))
+		return HG_ERR_NOSPC;
+	*out = wanted;
+	return HG_OK;
+}
+
+/* As host_alloc found it. */
+static void host_undo(const struct drv_alloc *a, bool adopted)
+{
+	if (!adopted)
+		munmap((void *)a->addr, a->room);
 	if (a->in_arena)
 		hg_arena_give(&drv.host_arena, a->addr, a->room);
+}
+
+static void host_unmap(const struct drv_alloc *a)
+{
+	host_undo(a, false);
 }
 
 static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)
@@ -478,6 +601,7 @@ static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)
 	struct drv_alloc *a;
 	struct drv_ctx *ctx;
 	enum hg_status st;
+	bool adopted;
 	CUresult r = drv_current(&ctx);
 
 	if (r)
@@ -495,9 +619,11 @@ static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)
 	a->flags = flags;
 	a->id = atomic_fetch_add(&drv.next_id, 1);
 	pthread_mutex_lock(&drv.mem_lock);
-	st = host_map(wanted, a->room, &a->in_arena, &a->addr);
+	adopted = wanted && drv_thread()->adopt;
+	st = adopted ? host_adopt(wanted, a->room, &a->in_arena, &a->addr) :
+		host_map(wanted, a->room, &a->in_arena, &a->addr);
 	if (st) {
-		if (wanted)
+		if (wanted && st == HG_ERR_NOSPC)
 			say_taken(wanted, a->room);
 		goto err_unlock;
 	}
@@ -516,7 +642,7 @@ static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)
 err_unregister:
 	drv.ops->host_unregister(drv.target, (void *)a->addr, a->room);
 err_unmap:
-	host_unmap(a);
+	host_undo(a, adopted);
 err_unlock:
 	pthread_mutex_unlock(&drv.mem_lock);
 	free(a);
@@ -878,7 +1004,7 @@ CUresult drv_cuMemAllocAsync(CUdeviceptr *out, size_t size, CUstream stream)
 		return r;
 	device = s->obj.ctx->device;
 	drv_obj_put(&s->obj);
-	return drv_cuMemAllocFromPoolAsync(out, size, (CUmemoryPool)drv.pool[device], stream);
+	return drv_cuMemAllocFromPoolAsync(out, size, drv_handle(&drv.pool[device]->obj), stream);
 }
 
 static void free_in_order(void *arg)
@@ -927,7 +1053,7 @@ CUresult drv_cuDeviceGetDefaultMemPool(CUmemoryPool *out, CUdevice dev)
 		return r;
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	*out = (CUmemoryPool)drv.default_pool[dev];
+	*out = drv_handle(&drv.default_pool[dev]->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -939,7 +1065,7 @@ CUresult drv_cuDeviceGetMemPool(CUmemoryPool *out, CUdevice dev)
 		return r;
 	if (!out)
 		return CUDA_ERROR_INVALID_VALUE;
-	*out = (CUmemoryPool)drv.pool[dev];
+	*out = drv_handle(&drv.pool[dev]->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -991,7 +1117,7 @@ CUresult drv_cuMemPoolCreate(CUmemoryPool *out, const CUmemPoolProps *props)
 		drv_obj_put(&pool->obj);
 		return r;
 	}
-	*out = (CUmemoryPool)pool;
+	*out = drv_handle(&pool->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -1156,7 +1282,7 @@ static bool pointer_attribute(void *data, CUpointer_attribute attribute, const s
 
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
-		*(CUcontext *)data = (CUcontext)a->ctx;
+		*(CUcontext *)data = a->ctx ? drv_handle(&a->ctx->obj) : NULL;
 		return true;
 	case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
 		*(CUmemorytype *)data = on_host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
@@ -1201,7 +1327,7 @@ static bool pointer_attribute(void *data, CUpointer_attribute attribute, const s
 		*(int *)data = CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;
 		return true;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-		*(CUmemoryPool *)data = (CUmemoryPool)a->pool;
+		*(CUmemoryPool *)data = a->pool ? drv_handle(&a->pool->obj) : NULL;
 		return true;
 	default:
 		return false;
@@ -1328,7 +1454,7 @@ static int region_collect(const struct hg_iv *iv, void *arg)
 	*r = (struct hg_region){
 		.addr = a->addr,
 		.size = a->size,
-		.object = a->kind == HG_REGION_GLOBAL ? (uintptr_t)a->owner : a->addr,
+		.object = a->kind != HG_REGION_GLOBAL ? a->addr : a->owner ? a->owner->obj.name : 0,
 		.kind = a->kind,
 	};
 	if (a->name) {

@@ -88,7 +88,44 @@ static void vars_free(struct drv_code *code)
 	code->nr_vars = 0;
 }
 
+/* Memory for a variable, at an address or (0) anywhere. */
+static CUresult var_alloc(struct drv_code *code, size_t i, struct drv_ctx *ctx, uint64_t wanted)
+{
+	const struct hg_var_info *v = hg_module_var(code->module, i);
+	struct drv_alloc *a;
+	CUresult r;
+
+	r = drv_mem_alloc(ctx, v->size ? v->size : 1, v->align, wanted, HG_REGION_GLOBAL, &a);
+	if (r)
+		return r;
+	code->vars[i] = a;
+	code->var_addr[i] = a->addr;
+	a->owner = code->owner;
+	a->name = strdup(v->name);
+	return a->name ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 static CUresult vars_alloc(struct drv_code *code, struct drv_ctx *ctx, const struct hg_place *place, size_t nr_places)
+{
+	size_t nr = hg_module_nr_vars(code->module);
+	CUresult r = CUDA_SUCCESS;
+
+	code->var_addr = calloc(nr + 1, sizeof(*code->var_addr));
+	code->vars = calloc(nr + 1, sizeof(*code->vars));
+	if (!code->var_addr || !code->vars)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	code->nr_vars = nr;
+	for (size_t i = 0; i < nr && !r; i++)
+		r = var_alloc(code, i, ctx, place_of(place, nr_places, hg_module_var(code->module, i)->name));
+	for (size_t i = 0; i < nr && !r; i++)
+		r = var_init(code, i);
+	if (r)
+		vars_free(code);
+	return r;
+}
+
+/* Addresses for variables whose memory comes later: the recorded ones, and others that nobody has. */
+static CUresult vars_choose(struct drv_code *code, const struct hg_place *place, size_t nr_places)
 {
 	size_t nr = hg_module_nr_vars(code->module);
 	CUresult r = CUDA_SUCCESS;
@@ -100,24 +137,39 @@ static CUresult vars_alloc(struct drv_code *code, struct drv_ctx *ctx, const str
 	code->nr_vars = nr;
 	for (size_t i = 0; i < nr && !r; i++) {
 		const struct hg_var_info *v = hg_module_var(code->module, i);
-		struct drv_alloc *a;
 
-		r = drv_mem_alloc(ctx, v->size ? v->size : 1, v->align, place_of(place, nr_places, v->name),
-				  HG_REGION_GLOBAL, &a);
-		if (r)
-			break;
-		code->vars[i] = a;
-		code->var_addr[i] = a->addr;
-		a->owner = code->owner;
-		a->name = strdup(v->name);
-		if (!a->name)
-			r = CUDA_ERROR_OUT_OF_MEMORY;
+		code->var_addr[i] = place_of(place, nr_places, v->name);
+		if (!code->var_addr[i])
+			r = drv_mem_hold(v->size ? v->size : 1, v->align, &code->var_addr[i]);
 	}
-	for (size_t i = 0; i < nr && !r; i++)
-		r = var_init(code, i);
-	if (r)
-		vars_free(code);
 	return r;
+}
+
+void hg_driver_vars_later(bool on)
+{
+	drv.vars_later = on;
+}
+
+enum hg_status hg_driver_vars_now(const void *handle)
+{
+	struct drv_module *m = drv_obj_get(handle, DRV_LIBRARY);
+	CUresult r = CUDA_SUCCESS;
+	struct drv_code *code;
+
+	if (!m)
+		m = drv_obj_get(handle, DRV_MODULE);
+	if (!m)
+		return HG_ERR_INVALID;
+	code = m->code;
+	for (size_t i = 0; i < code->nr_vars && !r; i++)
+		if (!code->vars[i])
+			r = var_alloc(code, i, m->obj.ctx, code->var_addr[i]);
+	for (size_t i = 0; i < code->nr_vars && !r; i++)
+		r = var_init(code, i);
+	drv_obj_put(&m->obj);
+	if (!r)
+		return HG_OK;
+	return r == CUDA_ERROR_OUT_OF_MEMORY ? HG_ERR_NOSPC : HG_ERR_FAULT;
 }
 
 static int reset_library(uint64_t key, uint64_t value, void *arg)
@@ -125,8 +177,7 @@ static int reset_library(uint64_t key, uint64_t value, void *arg)
 	const struct drv_module *m = (const struct drv_module *)(uintptr_t)value;
 	CUresult *r = arg;
 
-	(void)key;
-	if (m->obj.kind != DRV_LIBRARY)
+	if (m->obj.kind != DRV_LIBRARY || key != drv_key(m->obj.name, DRV_LIBRARY))
 		return 0;
 	for (size_t i = 0; i < m->code->nr_vars && !*r; i++)
 		*r = var_init(m->code, i);
@@ -256,8 +307,8 @@ static CUresult functions_create(struct drv_code *code, struct drv_module *m)
 static void functions_end(struct drv_code *code)
 {
 	for (size_t i = 0; code->function && i < code->nr_kernels; i++) {
-		if (code->function[i])
-			drv_obj_put(drv_obj_retire(code->function[i], DRV_FUNCTION));
+		if (code->function[i] && drv_obj_withdraw(&code->function[i]->obj))
+			drv_obj_put(&code->function[i]->obj);
 		code->function[i] = NULL;
 	}
 }
@@ -288,7 +339,7 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 		goto err_free;
 	}
 	code->nr_kernels = hg_module_nr_kernels(code->module);
-	r = vars_alloc(code, ctx, place, nr_places);
+	r = drv.vars_later ? vars_choose(code, place, nr_places) : vars_alloc(code, ctx, place, nr_places);
 	if (r)
 		goto err_code;
 	st = drv.ops->module_load(drv.target, code->module, code->var_addr, &code->target);
@@ -358,7 +409,8 @@ static void code_end(struct drv_code *code)
 {
 	functions_end(code);
 	for (size_t i = 0; i < code->nr_vars; i++)
-		drv_mem_retire(code->vars[i]);
+		if (code->vars[i])
+			drv_mem_retire(code->vars[i]);
 	pthread_mutex_lock(&dying_lock);
 	code->next_dying = dying;
 	dying = code;
@@ -456,7 +508,7 @@ CUresult drv_cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int n
 	r = load(DRV_MODULE, image, 0, ctx, &jit, &m);
 	if (r)
 		return r;
-	*out = (CUmodule)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -490,7 +542,7 @@ CUresult drv_cuModuleLoad(CUmodule *out, const char *path)
 	free(image);
 	if (r)
 		return r;
-	*out = (CUmodule)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -561,7 +613,7 @@ CUresult drv_cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *
 	r = load(DRV_LIBRARY, image, 0, NULL, &jit, &m);
 	if (r)
 		return r;
-	*out = (CUlibrary)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -590,7 +642,7 @@ CUresult drv_cuLibraryLoadFromFile(CUlibrary *out, const char *path, CUjit_optio
 	free(image);
 	if (r)
 		return r;
-	*out = (CUlibrary)m;
+	*out = drv_handle(&m->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -608,8 +660,8 @@ CUresult drv_cuLibraryUnload(CUlibrary handle)
 	view = m->of_library;
 	m->of_library = NULL;
 	pthread_rwlock_unlock(&drv.lock);
-	if (view)
-		drv_obj_put(drv_obj_retire(view, DRV_MODULE));
+	if (view && drv_obj_withdraw(&view->obj))
+		drv_obj_put(&view->obj);
 	drv_obj_put(&m->obj);
 	return CUDA_SUCCESS;
 }
@@ -647,10 +699,10 @@ CUresult drv_cuLibraryGetModule(CUmodule *out, CUlibrary handle)
 		m->of_library = view;
 	first = m->of_library;
 	pthread_rwlock_unlock(&drv.lock);
-	if (first != view)
-		drv_obj_put(drv_obj_retire(view, DRV_MODULE));
+	if (first != view && drv_obj_withdraw(&view->obj))
+		drv_obj_put(&view->obj);
+	*out = drv_handle(&first->obj);
 	drv_obj_put(&m->obj);
-	*out = (CUmodule)first;
 	return CUDA_SUCCESS;
 }
 
@@ -667,7 +719,13 @@ static CUresult module_get(const void *handle, enum drv_kind kind, struct drv_mo
 	return *out ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-static CUresult kernel_find(const void *handle, enum drv_kind kind, const char *name, struct drv_function **out)
+/* A kernel as a CUfunction, or (DRV_LIBRARY) as a CUkernel. */
+static void *function_handle(const struct drv_function *f, enum drv_kind kind)
+{
+	return kind == DRV_MODULE && f->as_function ? (void *)(uintptr_t)f->as_function : drv_handle(&f->obj);
+}
+
+static CUresult kernel_find(const void *handle, enum drv_kind kind, const char *name, void **out)
 {
 	struct drv_module *m;
 	CUresult r;
@@ -682,7 +740,7 @@ static CUresult kernel_find(const void *handle, enum drv_kind kind, const char *
 	if (i < 0)
 		r = CUDA_ERROR_NOT_FOUND;
 	else
-		*out = m->code->function[i];
+		*out = function_handle(m->code->function[i], kind);
 	drv_obj_put(&m->obj);
 	return r;
 }
@@ -713,19 +771,19 @@ static CUresult kernels_list(void **out, unsigned int nr, const void *handle, en
 	if (r)
 		return r;
 	for (size_t i = 0; i < nr && i < m->code->nr_kernels; i++)
-		out[i] = m->code->function[i];
+		out[i] = function_handle(m->code->function[i], kind);
 	drv_obj_put(&m->obj);
 	return CUDA_SUCCESS;
 }
 
 CUresult drv_cuModuleGetFunction(CUfunction *out, CUmodule module, const char *name)
 {
-	return kernel_find(module, DRV_MODULE, name, (struct drv_function **)out);
+	return kernel_find(module, DRV_MODULE, name, (void **)out);
 }
 
 CUresult drv_cuLibraryGetKernel(CUkernel *out, CUlibrary library, const char *name)
 {
-	return kernel_find(library, DRV_LIBRARY, name, (struct drv_function **)out);
+	return kernel_find(library, DRV_LIBRARY, name, (void **)out);
 }
 
 CUresult drv_cuModuleGetFunctionCount(unsigned int *count, CUmodule module)
@@ -804,8 +862,8 @@ CUresult drv_cuKernelGetFunction(CUfunction *out, CUkernel kernel)
 	f = drv_obj_get(kernel, DRV_FUNCTION);
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
+	*out = function_handle(f, DRV_MODULE);
 	drv_obj_put(&f->obj);
-	*out = (CUfunction)kernel;
 	return CUDA_SUCCESS;
 }
 
@@ -822,7 +880,7 @@ CUresult drv_cuKernelGetLibrary(CUlibrary *out, CUkernel kernel)
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (f->module->obj.kind == DRV_LIBRARY)
-		*out = (CUlibrary)f->module;
+		*out = drv_handle(&f->module->obj);
 	else
 		r = CUDA_ERROR_INVALID_HANDLE;
 	drv_obj_put(&f->obj);
@@ -842,9 +900,9 @@ CUresult drv_cuFuncGetModule(CUmodule *out, CUfunction handle)
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (f->module->obj.kind == DRV_LIBRARY)
-		r = drv_cuLibraryGetModule(out, (CUlibrary)f->module);
+		r = drv_cuLibraryGetModule(out, drv_handle(&f->module->obj));
 	else
-		*out = (CUmodule)f->module;
+		*out = drv_handle(&f->module->obj);
 	drv_obj_put(&f->obj);
 	return r;
 }
@@ -880,8 +938,9 @@ static int code_collect(uint64_t key, uint64_t value, void *arg)
 	struct drv_module *m = (struct drv_module *)(uintptr_t)value;
 	struct code_list *list = arg;
 
-	(void)key;
 	if (m->obj.kind != DRV_LIBRARY && (m->obj.kind != DRV_MODULE || m->is_view))
+		return 0;
+	if (key != drv_key(m->obj.name, m->obj.kind))
 		return 0;
 	if (list->nr == list->capacity) {
 		size_t capacity = list->capacity ? 2 * list->capacity : 64;

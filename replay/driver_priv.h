@@ -31,8 +31,10 @@
 #define DRV_LOCAL_LIMIT (512u << 10)
 
 /*
- * Handles are pointers to objects. An object is in the registry as long as its handle is valid; every
+ * Handles are names of objects. An object is in the registry as long as its names are valid; every
  * look-up takes a reference, so that an object another thread destroys stays until the call is over.
+ * By itself an object is called by its address; a process that comes from another driver goes on with the names which
+ * that one gave (hg_driver_name). No code but the registry's may take a handle for a pointer, or the other way round.
  */
 enum drv_kind {
 	DRV_CTX = 1, DRV_STREAM, DRV_EVENT, DRV_MODULE, DRV_LIBRARY, DRV_FUNCTION, DRV_POOL,
@@ -43,18 +45,29 @@ struct drv_ctx;
 struct drv_obj {
 	enum drv_kind kind;
 	atomic_uint refs;
+	bool is_named;				/* `name` was given from outside: further ones are added to it */
+	uint64_t name;				/* that calls give out; changes only while nobody else is inside */
+	uint64_t *alias;			/* more names of it, under the registry's lock */
+	uint32_t nr_aliases;
 	struct drv_ctx *ctx;			/* with a reference; NULL: belongs to no context */
 	struct drv_obj *next, **prev;		/* the context's objects, under the registry's lock */
 	void (*free)(struct drv_obj *obj);	/* when the last reference goes */
 };
 
 void drv_obj_init(struct drv_obj *obj, enum drv_kind kind, struct drv_ctx *ctx, void (*free)(struct drv_obj *));
-/* Makes the handle valid. On failure the object is as before. */
+/* Gives the object its name, valid from here on. On failure the object is as before. */
 CUresult drv_obj_publish(struct drv_obj *obj) HG_MUST_CHECK;
-/* A reference, or NULL when the handle is no live object of that kind. */
+/* The name of a published object, as calls give it out. */
+static inline void *drv_handle(const struct drv_obj *obj)
+{
+	return (void *)(uintptr_t)obj->name;
+}
+/* A reference, or NULL when the handle names no live object of that kind. */
 void *drv_obj_get(const void *handle, enum drv_kind kind);
-/* Makes the handle invalid and returns its reference; NULL when it was none. */
+/* Makes all names of the object invalid and returns the registry's reference; NULL when the handle named none. */
 void *drv_obj_retire(const void *handle, enum drv_kind kind);
+/* The same for an object that the caller has; false when it was not published (any more). NULL is allowed. */
+bool drv_obj_withdraw(struct drv_obj *obj);
 void drv_obj_put(struct drv_obj *obj);		/* NULL is allowed */
 void drv_obj_ref(struct drv_obj *obj);
 
@@ -99,6 +112,7 @@ struct drv_event {
 	struct hg_mark *mark;
 	unsigned int flags;
 	atomic_bool recorded;
+	_Atomic uint64_t age_ns;	/* it counts as so much older than its mark: see hg_driver_event_age */
 };
 
 /* A loaded image; a module or a library is a handle for it. */
@@ -110,7 +124,7 @@ struct drv_code {
 	hg_dptr *var_addr;
 	struct drv_alloc **vars;
 	struct drv_function **function;		/* one for each kernel, published; each holds a reference to this */
-	const void *owner;			/* the handle: CUmodule or CUlibrary */
+	struct drv_module *owner;
 	struct drv_code *next_dying;
 };
 
@@ -126,6 +140,7 @@ struct drv_function {
 	struct drv_code *code;		/* with a reference */
 	struct drv_module *module;	/* its module, or its library; valid while published */
 	size_t index;
+	uint64_t as_function;		/* of a library's kernel: the name of its CUfunction; 0: its own */
 	const struct hg_kernel_info *info;
 	pthread_mutex_t lock;
 	struct hg_target_kernel *kernel;	/* NULL until compiled */
@@ -150,7 +165,7 @@ struct drv_alloc {
 	uint64_t room;			/* addresses taken, a multiple of the alignment */
 	enum hg_region_kind kind;
 	struct drv_ctx *ctx;		/* with a reference */
-	const void *owner;		/* of a variable: its module or library */
+	const struct drv_module *owner;	/* of a variable: its module or library; valid until it is dying */
 	char *name;			/* of a variable */
 	unsigned int flags;		/* of host memory */
 	uint64_t id;			/* unique in the process */
@@ -174,13 +189,18 @@ struct drv {
 	atomic_ullong next_id;
 
 	pthread_rwlock_t lock;		/* the registry and what objects lists hold */
-	struct hg_idmap handles;	/* handle -> struct drv_obj * */
+	struct hg_idmap handles;	/* drv_key -> struct drv_obj * */
+	struct hg_idmap given;		/* name from outside -> number of objects that have it */
+	struct hg_idmap promised;	/* names that are going to be given: no object takes them by itself */
 
 	pthread_mutex_t mem_lock;
 	struct hg_ivmap allocs;		/* addresses -> struct drv_alloc * */
 	struct hg_ivmap runs;		/* mapped address ranges -> number of allocations in them */
+	struct hg_ivmap held;		/* addresses of the device arena that are kept for what is made later */
+	struct hg_ivmap reserved;	/* mapped without access by someone else, to be replaced by what is placed there */
 	struct hg_arena device_arena, host_arena;
 	uint64_t used_bytes;
+	bool vars_later;		/* see hg_driver_vars_later */
 
 	pthread_mutex_t service_lock;
 	struct hg_queue *service;	/* for the driver's own fills */
@@ -196,6 +216,7 @@ struct drv_thread {
 	int per_thread;			/* > 0: the default stream is the thread's own (_ptsz calls) */
 	struct hg_place *places;	/* for the next creating call */
 	size_t nr_places;
+	bool adopt;			/* see hg_driver_adopt */
 };
 struct drv_thread *drv_thread(void);	/* NULL: no memory */
 void drv_threads_forget(void);
@@ -213,6 +234,17 @@ CUresult drv_current(struct drv_ctx **out) HG_MUST_CHECK;
 CUresult drv_ctx_error(struct drv_ctx *ctx) HG_MUST_CHECK;	/* its sticky error */
 /* A context by handle, NULL: the current one. With a reference. */
 CUresult drv_ctx_get(CUcontext handle, struct drv_ctx **out) HG_MUST_CHECK;
+
+/* driver_name.c */
+/* Key of a name in the registry: objects of different kinds may be called alike. 0: no name. */
+static inline uint64_t drv_key(uint64_t name, enum drv_kind kind)
+{
+	return name ^ (uint64_t)kind << 56;
+}
+/* With the registry locked: a name that nobody uses or is going to use; 0: none is left. */
+uint64_t drv_name_new(const struct drv_obj *obj);
+/* With the registry locked: forgets that the name was given. */
+void drv_name_gone(uint64_t name);
 
 /* driver_ctx.c */
 CUresult drv_ctx_new(CUdevice device, bool primary, struct drv_ctx **out) HG_MUST_CHECK;
@@ -238,6 +270,8 @@ void drv_mem_fini(void);
 /* Takes device memory, zeroed. wanted 0: anywhere. */
 CUresult drv_mem_alloc(struct drv_ctx *ctx, uint64_t size, uint64_t align, uint64_t wanted, enum hg_region_kind kind,
 		       struct drv_alloc **out) HG_MUST_CHECK;
+/* Holds addresses for memory that is taken later, by drv_mem_alloc with *out as the wanted address. */
+CUresult drv_mem_hold(uint64_t size, uint64_t align, uint64_t *out) HG_MUST_CHECK;
 void drv_mem_free(struct drv_alloc *a);		/* nothing may use it any more */
 void drv_mem_retire(struct drv_alloc *a);	/* it is going to be freed: no longer part of the state */
 /* The allocation that contains the address, copied; false: none. */
@@ -247,6 +281,9 @@ void drv_mem_abandon_ctx(struct drv_ctx *ctx);	/* keeps it, but nobody finds it 
 /* Takes the places given to this thread; the caller frees *out. */
 size_t drv_places_take(struct hg_place **out);
 uint64_t drv_place_take_addr(void);		/* of an allocation, 0: anywhere */
+
+/* driver_event.c */
+void drv_event_recorded(struct drv_event *e);	/* its mark was: the application did it */
 
 /* driver_copy.c */
 /* Host memory that nobody registered: is all of it there, and may it be read (written)? */

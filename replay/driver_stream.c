@@ -302,7 +302,7 @@ CUresult drv_cuStreamCreateWithPriority(CUstream *out, unsigned int flags, int p
 		pthread_mutex_unlock(&ctx->lock);
 		return r;
 	}
-	*out = (CUstream)s;
+	*out = drv_handle(&s->obj);
 	return CUDA_SUCCESS;
 }
 
@@ -409,7 +409,7 @@ CUresult drv_cuStreamGetCtx(CUstream handle, CUcontext *out)
 	r = drv_stream_get(handle, &s);
 	if (r)
 		return r;
-	*out = (CUcontext)s->obj.ctx;
+	*out = drv_handle(&s->obj.ctx->obj);
 	drv_obj_put(&s->obj);
 	return CUDA_SUCCESS;
 }

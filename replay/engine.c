@@ -30,6 +30,13 @@ static enum hg_status engine_open(const char *name)
 	return hg_driver_open(target);
 }
 
+static uint64_t engine_map_unit(const char *name, uint64_t addr)
+{
+	const struct hg_target_ops *target = hg_target_by_name(name);
+
+	return target ? hg_driver_map_unit(target, addr) : HG_ARENA_GRANULE;
+}
+
 static const struct hg_engine engine = {
 	.abi = HG_ENGINE_ABI,
 	.open = engine_open,
@@ -47,6 +54,16 @@ static const struct hg_engine engine = {
 	.primary_ctx = hg_driver_primary_ctx,
 	.write = hg_driver_write,
 	.act_as = hg_driver_act_as,
+	.msg_sink = hg_msg_sink_set,
+	.image_index = hg_image_index,
+	.image_index_free = hg_image_index_free,
+	.image_index_kernel = hg_image_index_kernel,
+	.restore_open = hg_restore_open,
+	.restore_run = hg_restore_run,
+	.restore_close = hg_restore_close,
+	.map_unit = engine_map_unit,
+	.event_age = hg_driver_event_age,
+	.ctx_stack = hg_driver_ctx_stack,
 };
 
 __attribute__((visibility("default"))) const struct hg_engine *hgshim_engine(void)

@@ -34,10 +34,13 @@ struct hg_engine {
 	/* translate/index.h */
 	enum hg_status (*image_index)(const void *image, size_t size, struct hg_image_index **out);
 	void (*image_index_free)(struct hg_image_index *index);
+	const struct hg_index_kernel *(*image_index_kernel)(const struct hg_image_index *index, const char *name);
 	/* replay/restore.h */
 	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
-	enum hg_status (*restore_run)(struct hg_restore *r);
+	enum hg_status (*restore_run)(struct hg_restore *r, const struct hg_held *held, size_t nr_held);
 	void (*restore_close)(struct hg_restore *r);
+	/* Addresses that memory at this one comes with on a target, a power of two: what lies there as well is in the way. */
+	uint64_t (*map_unit)(const char *target, uint64_t addr);
 	enum hg_status (*event_age)(const void *event, uint64_t age_ns);
 	enum hg_status (*ctx_stack)(const uint64_t *ctx, size_t depth);
 };

@@ -78,7 +78,8 @@ static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_vi
 		return HG_OK;
 	switch (v->desc->op) {
 	case HG_OP_ALLOC:
-		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v), HG_ARENA_GRANULE);
+		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v),
+				      hg_driver_map_unit(r->opt.target, rp_memory_addr(v)));
 	case HG_OP_HOST_ALLOC:
 	case HG_OP_HOST_REGISTER:
 		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v), r->page);
@@ -88,7 +89,7 @@ static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_vi
 			return st;
 		for (size_t i = 0; i < nr && !st; i++)
 			st = hg_reserve_add(&r->reserve, place[i].addr, place[i].size ? place[i].size : 1,
-					    HG_ARENA_GRANULE);
+					    hg_driver_map_unit(r->opt.target, place[i].addr));
 		free(place);
 		return st;
 	default:
@@ -99,6 +100,19 @@ static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_vi
 static enum hg_status reserve_object(const struct hg_object *o, void *arg)
 {
 	return reserve_record(arg, &o->created);
+}
+
+/* Variables may lie where no record says: see dispatch.c. */
+static enum hg_status reserve_regions(struct hg_replay *r)
+{
+	const struct hg_snapshot *s = r->snapshot;
+	enum hg_status st = HG_OK;
+
+	for (size_t i = 0; i < s->nr_regions && !st; i++)
+		if (s->regions[i].kind == HG_REGION_GLOBAL)
+			st = hg_reserve_add(&r->reserve, s->regions[i].addr, s->regions[i].size ? s->regions[i].size : 1,
+					    hg_driver_map_unit(r->opt.target, s->regions[i].addr));
+	return st;
 }
 
 static enum hg_status reserve_call(const struct hg_rec_view *v, void *arg)
@@ -153,21 +167,30 @@ static uint64_t last_seq(const struct hg_replay *r)
 	return r->opt.has_to ? r->opt.to : UINT64_MAX;
 }
 
+struct hg_replay *rp_new(struct hg_log *log, const struct hg_replay_options *opt)
+{
+	struct hg_replay *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->log = log;
+	r->opt = *opt;
+	r->ids = (struct hg_idmap)HG_IDMAP_INIT;
+	r->page = (uint64_t)sysconf(_SC_PAGESIZE);
+	return r;
+}
+
 enum hg_status hg_replay_open(struct hg_log *log, const struct hg_replay_options *opt,
 			      void (*taken)(uint64_t start, uint64_t end, void *arg), void *arg,
 			      struct hg_replay **out)
 {
-	struct hg_replay *r = calloc(1, sizeof(*r));
+	struct hg_replay *r = rp_new(log, opt);
 	struct hg_log_info info;
 	enum hg_status st;
 	uint64_t first;
 
 	if (!r)
 		return HG_ERR_NOMEM;
-	r->log = log;
-	r->opt = *opt;
-	r->ids = (struct hg_idmap)HG_IDMAP_INIT;
-	r->page = (uint64_t)sysconf(_SC_PAGESIZE);
 	st = choose_snapshot(r);
 	if (st)
 		goto err_close;
@@ -189,6 +212,8 @@ enum hg_status hg_replay_open(struct hg_log *log, const struct hg_replay_options
 	r->tail_total = info.last_seq >= first ? (last_seq(r) < info.last_seq ? last_seq(r) : info.last_seq) - first + 1 : 0;
 	if (r->snapshot)
 		st = hg_log_objects(log, r->snapshot->seq, reserve_object, r);
+	if (!st && r->snapshot)
+		st = reserve_regions(r);
 	if (!st && last_seq(r) >= first)
 		st = hg_log_calls(log, first, last_seq(r), reserve_call, r);
 	if (!st)
@@ -238,6 +263,38 @@ void hg_replay_close(struct hg_replay *r)
 
 /* rebuilding */
 
+/* All work is done, so that memory can be looked at. */
+static enum hg_status settle(void)
+{
+	return hg_driver_quiesce(UINT32_MAX);
+}
+
+bool rp_is_memory(const struct hg_object *o)
+{
+	return o->kind == HG_KIND_DPTR || o->kind == HG_KIND_HPTR;
+}
+
+/* Nothing that gets an address by itself may come to lie where something was recorded. */
+static enum hg_status hold_object(const struct hg_object *o, void *arg)
+{
+	struct hg_place *place;
+	enum hg_status st;
+	size_t nr;
+
+	(void)arg;
+	if (o->kind == HG_KIND_DPTR)
+		return hg_driver_hold(o->handle, o->size);
+	if (!o->created.desc || o->created.desc->op != HG_OP_MODULE)
+		return HG_OK;
+	st = rp_places(&o->created, &place, &nr);
+	if (st)
+		return st;
+	for (size_t i = 0; i < nr && !st; i++)
+		st = hg_driver_hold(place[i].addr, place[i].size);
+	free(place);
+	return st;
+}
+
 /*
  * The call that made the object, then those that shaped it. What the tail may stop at, a rebuild may not: an
  * object that cannot be made again is an error.
@@ -247,6 +304,9 @@ static enum hg_status rebuild_object(const struct hg_object *o, void *arg)
 	struct hg_replay *r = arg;
 	enum hg_status st;
 
+	if (rp_is_memory(o) != (r->phase == RP_MEMORY))
+		return r->phase == RP_MEMORY && o->created.desc && o->created.desc->op == HG_OP_MODULE ?
+			rp_module_vars(r, &o->created) : HG_OK;
 	if (!o->created.rec || !o->created.desc) {
 		pr_err("object %" PRIu64 " was made by a call that this version does not know", o->id);
 		return HG_ERR_VERSION;
@@ -259,11 +319,37 @@ static enum hg_status rebuild_object(const struct hg_object *o, void *arg)
 		return st;
 	if (r->stop) {
 		pr_err("cannot rebuild object %" PRIu64 ": %s", o->id, r->report.stopped ? r->report.stopped : "?");
-		return r->verdict ? r->verdict : HG_ERR_REFUSED;
+		return r->verdict == HG_ERR_FAULT ? r->verdict : HG_ERR_REFUSED;
 	}
 	r->report.nr_objects++;
 	rp_progress(r, HG_REPLAY_REBUILD, r->report.nr_objects, 0);
 	return HG_OK;
+}
+
+enum hg_status rp_rebuild_objects(struct hg_replay *r)
+{
+	enum hg_status st = hg_log_objects(r->log, r->snapshot->seq, hold_object, r);
+
+	for (size_t i = 0; i < r->snapshot->nr_regions && !st; i++)
+		if (r->snapshot->regions[i].kind == HG_REGION_GLOBAL)
+			st = hg_driver_hold(r->snapshot->regions[i].addr, r->snapshot->regions[i].size);
+	if (st)
+		return st;
+	r->phase = RP_OBJECTS;
+	hg_driver_vars_later(true);
+	st = hg_log_objects(r->log, r->snapshot->seq, rebuild_object, r);
+	hg_driver_vars_later(false);
+	return st;
+}
+
+enum hg_status rp_rebuild_memory(struct hg_replay *r)
+{
+	enum hg_status st;
+
+	r->phase = RP_MEMORY;
+	st = hg_log_objects(r->log, r->snapshot->seq, rebuild_object, r);
+	hg_driver_hold_end();
+	return st ? st : settle();
 }
 
 static bool all_zero(const unsigned char *p, size_t size)
@@ -289,21 +375,13 @@ static enum hg_status upload_region(struct hg_replay *r, size_t i, unsigned char
 	return st;
 }
 
-struct find_region {
-	const struct hg_region *want;
-	bool found;
-};
-
-static enum hg_status match_region(const struct hg_region *region, void *arg)
+/* In the process itself, host memory is there with its bytes: they may be newer than the snapshot's. */
+static bool is_uploaded(const struct hg_replay *r, const struct hg_region *region)
 {
-	struct find_region *find = arg;
-
-	if (find->want->addr >= region->addr && find->want->addr + find->want->size <= region->addr + region->size)
-		find->found = true;
-	return HG_OK;
+	return !r->in_place || region->kind == HG_REGION_DEVICE || region->kind == HG_REGION_GLOBAL;
 }
 
-static enum hg_status upload(struct hg_replay *r)
+enum hg_status rp_upload(struct hg_replay *r)
 {
 	const struct hg_snapshot *s = r->snapshot;
 	unsigned char *part = malloc(PART);
@@ -313,18 +391,17 @@ static enum hg_status upload(struct hg_replay *r)
 	if (!part)
 		return HG_ERR_NOMEM;
 	for (size_t i = 0; i < s->nr_regions; i++)
-		total += s->regions[i].size;
+		total += is_uploaded(r, &s->regions[i]) ? s->regions[i].size : 0;
 	for (size_t i = 0; i < s->nr_regions && !st; i++) {
-		struct find_region find = { .want = &s->regions[i] };
-
-		st = hg_driver_regions(match_region, &find);
-		if (!st && !find.found) {
+		if (!is_uploaded(r, &s->regions[i]))
+			continue;
+		if (hg_driver_has(s->regions[i].addr, s->regions[i].size)) {
+			st = upload_region(r, i, part, &done, total);
+		} else {
 			pr_err("the snapshot has %" PRIu64 " bytes at 0x%" PRIx64 ", which belong to no rebuilt object",
 			       s->regions[i].size, s->regions[i].addr);
 			st = HG_ERR_CORRUPT;
 		}
-		if (!st)
-			st = upload_region(r, i, part, &done, total);
 	}
 	free(part);
 	if (!st)
@@ -333,12 +410,6 @@ static enum hg_status upload(struct hg_replay *r)
 }
 
 /* the tail */
-
-/* All work is done, so that memory can be looked at. */
-static enum hg_status settle(void)
-{
-	return hg_driver_quiesce(UINT32_MAX);
-}
 
 /* The tail has come to the state of a later snapshot. */
 static enum hg_status check_later(struct hg_replay *r, uint64_t before)
@@ -468,13 +539,13 @@ enum hg_status hg_replay_run(struct hg_replay *r)
 	}
 	if (r->snapshot) {
 		rp_progress(r, HG_REPLAY_REBUILD, 0, 0);
-		st = hg_log_objects(r->log, r->snapshot->seq, rebuild_object, r);
+		st = rp_rebuild_objects(r);
 		if (!st)
-			st = settle();
+			st = rp_rebuild_memory(r);
 		r->report.rebuild_ns = now_ns() - start;
 		start = now_ns();
 		if (!st)
-			st = upload(r);
+			st = rp_upload(r);
 		r->report.upload_ns = now_ns() - start;
 		start = now_ns();
 		if (!st && r->opt.verify)
@@ -484,6 +555,7 @@ enum hg_status hg_replay_run(struct hg_replay *r)
 	if (st)
 		return st;
 	start = now_ns();
+	r->phase = RP_TAIL;
 	if (!r->verdict)
 		st = run_tail(r);
 	r->report.tail_ns = now_ns() - start;

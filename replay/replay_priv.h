@@ -25,8 +25,16 @@ struct rp_launch {
 	uint64_t ptr[8];		/* base addresses of allocations; more than fit: nr_ptrs is 9, any buffer */
 };
 
+/*
+ * A snapshot's state is rebuilt in two steps: first whatever needs no address, so that an object that cannot be made again
+ * is found before anything is mapped, then memory. Modules are loaded in the first and get their variables in the second.
+ */
+enum rp_phase { RP_OBJECTS, RP_MEMORY, RP_TAIL };
+
 struct hg_replay {
 	struct hg_log *log;
+	enum rp_phase phase;
+	bool in_place;				/* in the process itself: see restore.h */
 	struct hg_replay_options opt;
 	struct hg_replay_report report;
 	const struct hg_snapshot *snapshot;	/* NULL: from the start */
@@ -50,15 +58,22 @@ struct hg_replay {
 };
 
 /* replay.c */
+struct hg_replay *rp_new(struct hg_log *log, const struct hg_replay_options *opt);	/* NULL: no memory */
+/* The steps of a rebuild, with the driver open. */
+enum hg_status rp_rebuild_objects(struct hg_replay *r) HG_MUST_CHECK;
+enum hg_status rp_rebuild_memory(struct hg_replay *r) HG_MUST_CHECK;
+enum hg_status rp_upload(struct hg_replay *r) HG_MUST_CHECK;
+bool rp_is_memory(const struct hg_object *o);
 void rp_progress(struct hg_replay *r, enum hg_replay_phase phase, uint64_t done, uint64_t total);
 void rp_stop(struct hg_replay *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Bytes that an ALLOC or HOST_* record is about; 0 when it has no size. */
 /* The address that such a record gave, or 0. */
 uint64_t rp_memory_addr(const struct hg_rec_view *v);
 /* The places at the end of a MODULE record. */
 enum hg_status rp_places(const struct hg_rec_view *v, struct hg_place **out, size_t *nr) HG_MUST_CHECK;
 
 /* dispatch.c */
+/* RP_MEMORY: gives a module that was loaded before, by the record that did it, its variables. */
+enum hg_status rp_module_vars(struct hg_replay *r, const struct hg_rec_view *v) HG_MUST_CHECK;
 /* Does a recorded call again. What differs from the record stops the tail; it is said in the report. */
 enum hg_status rp_call(struct hg_replay *r, const struct hg_rec_view *v) HG_MUST_CHECK;
 

@@ -14,8 +14,8 @@
  * address and with its bytes, is adopted, and not uploaded; nothing after the snapshot is to be done.
  *
  *	hg_restore_open		opens the driver; touches no recorded address. When it fails, all is as it was.
- *	(the caller takes the old driver's objects apart: the recorded device addresses become free)
- *	hg_restore_run		maps, rebuilds, uploads
+ *	(the caller takes the old driver's objects apart, and maps the recorded device addresses without access)
+ *	hg_restore_run		maps memory in their place, uploads
  *	hg_restore_close	before run: closes the driver again. After it: the driver stays open.
  */
 struct hg_restore;
@@ -37,9 +37,20 @@ struct hg_restore_options {
  * HG_ERR_UNAVAILABLE…: with one message that names what is in the way.
  */
 enum hg_status hg_restore_open(const struct hg_restore_options *opt, struct hg_restore **out) HG_MUST_CHECK;
-/* On failure the driver is open and incomplete: the process's calls cannot be answered any more. */
-enum hg_status hg_restore_run(struct hg_restore *r) HG_MUST_CHECK;
+struct hg_held {
+	uint64_t start, end;
+};
+
+/*
+ * held: ranges, apart, in units of hg_driver_map_unit, that are mapped without access; all recorded device memory lies in
+ * them, or its addresses are free. A target replaces them so that they are never free in between: other threads of the
+ * process map memory, too. On failure the driver is open and incomplete: the process's calls cannot be answered any more.
+ */
+enum hg_status hg_restore_run(struct hg_restore *r, const struct hg_held *held, size_t nr_held) HG_MUST_CHECK;
 void hg_restore_close(struct hg_restore *r);	/* NULL is allowed */
+
+/* What hg_restore_run does first; nr 0: no more. */
+enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr) HG_MUST_CHECK;
 
 /*
  * For a rebuilt event that had been recorded, and is done: cuEventElapsedTime with other events counts as if it had been

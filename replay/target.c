@@ -15,13 +15,3 @@ const struct hg_target_ops *hg_target_by_name(const char *name)
 			return *t;
 	return NULL;
 }
-
-bool hg_target_is_planned(const char *name)
-{
-	static const char *const planned[] = { "cuda", "rocm", "level-zero" };
-
-	for (size_t i = 0; i < sizeof(planned) / sizeof(planned[0]); i++)
-		if (!strcmp(planned[i], name))
-			return true;
-	return false;
-}

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/arena.h"
 #include "common/status.h"
 #include "translate/module.h"
 
@@ -58,11 +59,14 @@ struct hg_target_ops {
 	void (*close)(struct hg_target *t);
 	void (*info)(struct hg_target *t, struct hg_target_info *out);
 
+	/* What sizes and addresses of mappings must be multiples of: a power of two, at most HG_ARENA_GRANULE. */
+	uint64_t (*map_unit)(void);
 	/*
-	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. Sizes and addresses are
-	 * multiples of HG_ARENA_GRANULE: the portable driver sub-allocates, and it unmaps whole what it mapped.
+	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. The portable driver sub-allocates,
+	 * and it unmaps whole what it mapped. held: the range is mapped in the process, without access, to keep it; the
+	 * target replaces that mapping, in one step where it can.
 	 */
-	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out);
+	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
 	/* Makes [ptr, ptr+size) of host memory usable by kernels at the same address; and undoes it. */
 	enum hg_status (*host_register)(struct hg_target *t, void *ptr, size_t size);
@@ -109,9 +113,6 @@ struct hg_target_ops {
 	enum hg_status (*write)(struct hg_target *t, hg_dptr dst, const void *src, size_t size);
 };
 
-#define HG_ARENA_GRANULE (UINT64_C(2) << 20)
-#define HG_ARENA_BASE UINT64_C(0x200000000000)	/* default; HGSHIM_ARENA */
-
 struct hg_copy {
 	uint64_t dst, src;
 	size_t width, height, depth;
@@ -131,6 +132,10 @@ extern const struct hg_target_ops hg_target_cpu;
 /* Every target built in; ends with NULL. */
 extern const struct hg_target_ops *const hg_targets[];
 const struct hg_target_ops *hg_target_by_name(const char *name);	/* NULL: none */
+
+/* The names of hg_targets, in that order; ends with NULL. In a file of its own (target_names.c) that needs no target. */
+extern const char *const hg_target_names[];
+bool hg_target_is_named(const char *name);
 bool hg_target_is_planned(const char *name);	/* a name that users may know and this version does not have */
 
 #endif

@@ -106,15 +106,20 @@ static uint64_t now_ns(void)
 
 /* memory */
 
-static enum hg_status cpu_map(struct hg_target *t, hg_dptr wanted, size_t size, hg_dptr *out)
+static uint64_t cpu_map_unit(void)
+{
+	return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static enum hg_status cpu_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out)
 {
 	void *p;
 
 	(void)t;
-	if (!wanted || !size || (wanted | size) % HG_ARENA_GRANULE)
+	if (!wanted || !size || (wanted | size) % cpu_map_unit())
 		return HG_ERR_INVALID;
 	p = mmap((void *)wanted, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (held ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1, 0);
 	if (p == MAP_FAILED)
 		return errno == EEXIST ? HG_ERR_NOSPC : HG_ERR_NOMEM;
 	if (p != (void *)wanted) {	/* a kernel before 4.17 takes the address for a hint */
@@ -847,6 +852,7 @@ const struct hg_target_ops hg_target_cpu = {
 	.open = cpu_open,
 	.close = cpu_close,
 	.info = cpu_info,
+	.map_unit = cpu_map_unit,
 	.map = cpu_map,
 	.unmap = cpu_unmap,
 	.host_register = cpu_host_register,

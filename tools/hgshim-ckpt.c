@@ -1,4 +1,4 @@
-/* hgshim-ckpt.c - takes a checkpoint of a running program. */
+/* hgshim-ckpt.c - takes a checkpoint of a running program, or moves it to another target. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -27,6 +27,7 @@
 #include "common/msg.h"
 #include "common/status.h"
 #include "logdb/control.h"
+#include "replay/target.h"
 #include "tools/progress.h"
 
 #define DEFAULT_TIMEOUT_S 60
@@ -40,7 +41,7 @@
 static struct {
 	bool quiet, json, allow_partial;
 	uint32_t timeout_ms;
-	const char *migrate;
+	const char *migrate;		/* target, or NULL */
 	pid_t pid;
 } opt = { .timeout_ms = DEFAULT_TIMEOUT_S * 1000u };
 
@@ -69,6 +70,13 @@ struct mapping {
 };
 
 #define MAX_CONTROLS 8
+#define MAX_DRIVERS 8
+
+/* A library that is called as the CUDA driver is, and is not hgshim. */
+struct driver {
+	uint64_t dev_major, dev_minor, inode;
+	char path[PATH_MAX];
+};
 
 struct process {
 	pid_t pid, parent;
@@ -77,7 +85,8 @@ struct process {
 	struct mapping control[MAX_CONTROLS];	/* files of that name; one of them is ours */
 	size_t nr_controls;
 	bool has_shim;
-	char other_driver[PATH_MAX];	/* "": none */
+	struct driver driver[MAX_DRIVERS];
+	size_t nr_drivers;		/* may be more than fit: then only the first are known */
 	char nvidia_file[64];		/* "": none */
 };
 
@@ -241,6 +250,23 @@ static void find_nvidia_file(struct process *p)
 	closedir(dir);
 }
 
+static void add_driver(struct process *p, const struct mapping *m)
+{
+	struct driver *d;
+
+	/* one file has several mappings, one behind the other */
+	for (size_t i = 0; i < p->nr_drivers && i < MAX_DRIVERS; i++)
+		if (!strcmp(p->driver[i].path, m->path) && p->driver[i].inode == m->inode)
+			return;
+	if (p->nr_drivers++ >= MAX_DRIVERS)
+		return;
+	d = &p->driver[p->nr_drivers - 1];
+	d->dev_major = m->dev_major;
+	d->dev_minor = m->dev_minor;
+	d->inode = m->inode;
+	snprintf(d->path, sizeof(d->path), "%s", m->path);
+}
+
 /* What the process has mapped that matters here. */
 static int look_into(struct process *p)
 {
@@ -266,11 +292,11 @@ static int look_into(struct process *p)
 			p->control[p->nr_controls++] = m;
 		if (!strcmp(base_name(m.path), "libhgshim.so"))
 			p->has_shim = true;
-		else if (is_driver(m.path) && strcmp(p->other_driver, m.path) != 0) {
+		else if (is_driver(m.path)) {
 			if (is_hgshim(p->pid, &m))
 				p->has_shim = true;
 			else
-				snprintf(p->other_driver, sizeof(p->other_driver), "%s", m.path);
+				add_driver(p, &m);
 		}
 	}
 	rc = ferror(f) ? cannot_look(p->pid, errno) : 0;
@@ -299,9 +325,9 @@ static int refuse_unrecorded(const struct process *p)
 	static struct process parent;
 
 	parent.pid = p->parent;
-	if (!p->has_shim && (p->other_driver[0] || p->nvidia_file[0]))
+	if (!p->has_shim && (p->nr_drivers || p->nvidia_file[0]))
 		return refuse("process %d uses CUDA without hgshim ('%s'): start it with LD_PRELOAD=libhgshim.so", (int)p->pid,
-			      p->other_driver[0] ? p->other_driver : p->nvidia_file);
+			      p->nr_drivers ? p->driver[0].path : p->nvidia_file);
 	if (!p->has_shim)
 		return refuse("process %d does not have hgshim: start it with LD_PRELOAD=libhgshim.so", (int)p->pid);
 	/* whether the parent may be looked into is not the question */
@@ -316,15 +342,36 @@ static int refuse_unrecorded(const struct process *p)
 		      (int)p->pid);
 }
 
-static int refuse_other_driver(const struct process *p, const char *executor)
+/*
+ * Is it the driver that hgshim says it opened? By its path, or where that leads to; the process's word, so it is only
+ * looked up, and only what is called as a driver is. Its mappings alone say what the process uses.
+ */
+static bool is_named(const struct process *p, const struct driver *d, const char *named)
 {
-	/* on top of NVIDIA's driver, that driver is there of course */
-	if (!strncmp(executor, "cuda", 4))
-		return 0;
-	if (p->other_driver[0])
-		return refuse("process %d has also loaded '%s', a CUDA driver that hgshim does not record", (int)p->pid,
-			      p->other_driver);
-	if (p->nvidia_file[0])
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (named[0] != '/' || !is_driver(named))
+		return false;
+	if (!strcmp(named, d->path))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)p->pid, named);
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == d->inode && major(st.st_dev) == d->dev_major &&
+	       minor(st.st_dev) == d->dev_minor;
+}
+
+/* `named` is the driver that hgshim opened; "": none. What is opened besides it is not recorded. */
+static int refuse_other_driver(const struct process *p, const char *executor, const char *named)
+{
+	for (size_t i = 0; i < p->nr_drivers; i++) {
+		if (i >= MAX_DRIVERS)
+			return refuse("process %d has loaded %zu CUDA drivers", (int)p->pid, p->nr_drivers);
+		if (!is_named(p, &p->driver[i], named))
+			return refuse("process %d has also loaded '%s', a CUDA driver that hgshim does not record", (int)p->pid,
+				      p->driver[i].path);
+	}
+	/* that driver's own, which it keeps also after the process has left it */
+	if (p->nvidia_file[0] && !named[0] && strcmp(executor, "cuda") != 0)
 		return refuse("process %d has also opened '%s', past hgshim", (int)p->pid, p->nvidia_file);
 	return 0;
 }
@@ -500,15 +547,16 @@ static const char *const state_text[] = {
 	[HG_CONTROL_QUIESCING] = "stopping",
 	[HG_CONTROL_COPYING] = "copying",
 	[HG_CONTROL_COMMITTING] = "writing",
+	[HG_CONTROL_MIGRATING] = "moving",
 };
 
-/* The process's own words, made fit for a terminal. */
-static void read_message(const struct hg_control *c, char out[sizeof(c->message)])
+/* A text on the page, up to its NUL or `size` - 1 bytes; made fit for a terminal. */
+static void read_text(const char *text, char *out, size_t size)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(c->message) - 1; i++) {
-		char ch = *(volatile const char *)&c->message[i];
+	for (i = 0; i < size - 1; i++) {
+		char ch = *(volatile const char *)&text[i];
 
 		if (!ch)
 			break;
@@ -579,10 +627,11 @@ static int wait_reply(struct hg_control *c, uint32_t request, int pidfd)
 			hg_progress_end(&bar);
 			return refuse("process %d began a checkpoint and makes no progress", (int)opt.pid);
 		}
-		if (state <= HG_CONTROL_COMMITTING && state != shown && !opt.json) {
-			hg_progress_end(&bar);
-			hg_progress_start(&bar, state_text[state], HG_PROGRESS_BYTES, total, opt.quiet);
+		if (state <= HG_CONTROL_MIGRATING && state != shown) {
+			heard = now;
 			shown = state;
+			hg_progress_end(&bar);
+			hg_progress_start(&bar, state_text[state], HG_PROGRESS_BYTES, total, opt.quiet || opt.json);
 		}
 		hg_progress_total(&bar, total);
 		hg_progress_update(&bar, done < total ? done : total);
@@ -597,6 +646,7 @@ struct answer {
 	uint32_t status;
 	uint64_t snapshot, bytes, bytes_written, stall_ns;
 	char message[sizeof(((struct hg_control *)0)->message)];
+	char executor[sizeof(((struct hg_control *)0)->executor)];
 };
 
 static int request_checkpoint(const struct process *p, struct hg_control *c, pid_t tid, int pidfd, struct answer *out)
@@ -611,7 +661,10 @@ static int request_checkpoint(const struct process *p, struct hg_control *c, pid
 			return rc;
 	}
 	c->timeout_ms = opt.timeout_ms;
-	c->flags = opt.allow_partial ? HG_CONTROL_ALLOW_PARTIAL : 0;
+	c->flags = (opt.allow_partial ? HG_CONTROL_ALLOW_PARTIAL : 0) | (opt.migrate ? HG_CONTROL_MIGRATE : 0);
+	memset(c->target, 0, sizeof(c->target));
+	if (opt.migrate)
+		snprintf(c->target, sizeof(c->target), "%s", opt.migrate);
 	request = READ(c, request) + 1;
 	atomic_store(word_of(&c->request), request);
 	syscall(SYS_futex, &c->request, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
@@ -629,7 +682,26 @@ static int request_checkpoint(const struct process *p, struct hg_control *c, pid
 	out->bytes = READ(c, bytes);
 	out->bytes_written = READ(c, bytes_written);
 	out->stall_ns = READ(c, stall_ns);
-	read_message(c, out->message);
+	read_text(c->message, out->message, sizeof(out->message));
+	read_text(c->executor, out->executor, sizeof(out->executor));
+	return 0;
+}
+
+/* What the process's answer means for the command. */
+static int judge(const struct answer *a)
+{
+	const char *why = a->message[0] ? a->message : hg_status_text((enum hg_status)a->status);
+
+	if (a->status != HG_OK && opt.migrate) {
+		refuse("cannot move process %d to target '%s': %s", (int)opt.pid, opt.migrate, why);
+		return a->status == HG_ERR_UNAVAILABLE ? EXIT_UNAVAILABLE : EXIT_REFUSED;
+	}
+	if (a->status != HG_OK)
+		return refuse("cannot checkpoint process %d: %s", (int)opt.pid, why);
+	/* one that does not know the request takes a snapshot and stays where it is */
+	if (opt.migrate && strcmp(a->executor, opt.migrate) != 0)
+		return refuse("process %d took snapshot %" PRIu64 " and still runs on '%s': its hgshim is of another version",
+			      (int)opt.pid, a->snapshot, a->executor);
 	return 0;
 }
 
@@ -638,7 +710,7 @@ static int checkpoint(struct answer *out, char log[PATH_MAX])
 	static struct process p;
 	const char *path = NULL;
 	struct hg_control *c = NULL;
-	char executor[sizeof(c->executor) + 1] = "";
+	char executor[sizeof(c->executor)], named[sizeof(c->driver)];
 	pid_t tid;
 	int rc, pidfd;
 
@@ -651,10 +723,13 @@ static int checkpoint(struct answer *out, char log[PATH_MAX])
 	rc = map_control(&p, &c, &path);
 	if (rc)
 		return rc;
-	memcpy(executor, c->executor, sizeof(c->executor));
-	rc = refuse_other_driver(&p, executor);
+	read_text(c->executor, executor, sizeof(executor));
+	read_text(c->driver, named, sizeof(named));
+	rc = refuse_other_driver(&p, executor, named);
 	if (rc)
 		return rc;
+	if (opt.migrate && !strcmp(executor, opt.migrate))
+		return refuse("process %d runs on target '%s' already", (int)p.pid, executor);
 	rc = find_thread(&p, READ(c, tid), &tid);
 	if (rc)
 		return rc;
@@ -667,9 +742,8 @@ static int checkpoint(struct answer *out, char log[PATH_MAX])
 	rc = request_checkpoint(&p, c, tid, pidfd, out);
 	atomic_store(word_of(&c->lock), 0);
 	syscall(SYS_futex, &c->lock, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-	if (!rc && out->status != HG_OK)
-		rc = refuse("cannot checkpoint process %d: %s", (int)p.pid,
-			    out->message[0] ? out->message : hg_status_text((enum hg_status)out->status));
+	if (!rc)
+		rc = judge(out);
 	snprintf(log, PATH_MAX, "%.*s", (int)(base_name(path) - 1 - path), path);
 out:
 	close(pidfd);
@@ -684,8 +758,10 @@ static void print_json(int rc, const struct answer *a, const char *log)
 			 json_pack("{s:b, s:i, s:I, s:I, s:I, s:f, s:s}", "ok", 1, "pid", (int)opt.pid, "snapshot",
 				   (json_int_t)a->snapshot, "bytes", (json_int_t)a->bytes, "bytes_written",
 				   (json_int_t)a->bytes_written, "stall_ms", (double)a->stall_ns / 1e6, "log", log);
-	char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+	char *text = NULL;
 
+	if (o && (!opt.migrate || !json_object_set_new(o, "target", json_string(opt.migrate))))
+		text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	if (text)
 		puts(text);
 	else
@@ -698,8 +774,11 @@ static void print_text(const struct answer *a)
 {
 	char bytes[16], written[16], stall[16];
 
-	printf("snapshot %" PRIu64 ": %s (%s written), program stopped for %s\n", a->snapshot, hg_text_bytes(a->bytes, bytes),
+	printf("snapshot %" PRIu64 ": %s (%s written), program stopped for %s", a->snapshot, hg_text_bytes(a->bytes, bytes),
 	       hg_text_bytes(a->bytes_written, written), hg_text_ns(a->stall_ns, stall));
+	if (opt.migrate)
+		printf(", now on target '%s'", opt.migrate);
+	putchar('\n');
 }
 
 static void help(void)
@@ -709,11 +788,12 @@ static void help(void)
 	     "\n"
 	     "  --timeout S       give up, and let the program run on, when it cannot be stopped in S seconds (60)\n"
 	     "  --allow-partial   take the snapshot even where it lacks something, and mark it\n"
-	     "  --migrate TARGET  move the program to another target\n"
+	     "  --migrate TARGET  move the running program to another target (cpu), after a snapshot\n"
 	     "  --quiet           no progress bar, no output but errors\n"
 	     "  --json            the result as one JSON object\n"
 	     "\n"
-	     "Exit status: 0 the snapshot is durable, 1 refused, 2 wrong usage, 4 the target is not available.");
+	     "Exit status: 0 the snapshot is durable, and the program on the target; 1 refused, and the program runs on as it\n"
+	     "did; 2 wrong usage; 4 the target is not available.");
 }
 
 static bool parse_seconds(const char *text, uint32_t *ms)
@@ -729,6 +809,17 @@ static bool parse_seconds(const char *text, uint32_t *ms)
 	if (!*ms)
 		*ms = 1;
 	return true;
+}
+
+/* -1: a target of this version. */
+static int check_target(const char *name)
+{
+	if (hg_target_is_named(name))
+		return -1;
+	if (!hg_target_is_planned(name))
+		return hg_usage_error("'%s' is not a target; a process can be moved to '%s'", name, hg_target_names[0]);
+	refuse("cannot migrate to '%s': a process can be moved to '%s' only", name, hg_target_names[0]);
+	return EXIT_UNAVAILABLE;
 }
 
 enum { OPT_TIMEOUT = 256, OPT_PARTIAL, OPT_MIGRATE, OPT_QUIET, OPT_JSON, OPT_HELP };
@@ -782,11 +873,15 @@ static int parse_args(int argc, char **argv)
 			return hg_usage_error("unknown option '%s'", argv[optind - 1]);
 		}
 	}
+	if (opt.migrate && opt.allow_partial)
+		return hg_usage_error("--allow-partial does not go with --migrate: what a snapshot lacks, the program would lack");
 	if (optind + 1 != argc)
 		return hg_usage_error(optind == argc ? "which process? give its pid" : "one pid at a time");
 	if (!hg_text_number(argv[optind], &pid) || pid == 0 || pid > INT32_MAX)
 		return hg_usage_error("'%s' is not a pid", argv[optind]);
 	opt.pid = (pid_t)pid;
+	if (opt.migrate)
+		return check_target(opt.migrate);
 	return -1;
 }
 
@@ -798,14 +893,10 @@ int main(int argc, char **argv)
 
 	hg_msg_prefix("hgshim-ckpt");
 	rc = parse_args(argc, argv);
-	if (rc >= 0)
+	if (rc >= 0 && rc != EXIT_UNAVAILABLE)
 		return rc;
-	if (opt.migrate) {
-		refuse("cannot migrate to '%s': this version takes checkpoints only", opt.migrate);
-		rc = EXIT_UNAVAILABLE;
-	} else {
+	if (rc < 0)
 		rc = checkpoint(&a, log);
-	}
 	if (opt.json)
 		print_json(rc, &a, log);
 	else if (!rc && !opt.quiet)

@@ -307,6 +307,8 @@ static enum hg_status cmd_info(struct hg_log *log, const char *path)
 		json_object_set_new(j, "version", json_integer(i.version));
 		json_object_set_new(j, "program", jstr(i.program));
 		json_object_set_new(j, "executor", jstr(i.executor));
+		json_object_set_new(j, "executor_now", jstr(i.executor_now));
+		json_object_set_new(j, "executor_seq", jnum(i.executor_seq));
 		json_object_set_new(j, "pid", json_integer(i.pid));
 		json_object_set_new(j, "live", json_boolean(i.live));
 		json_object_set_new(j, "started_unix_ns", jnum(i.started_unix_ns));
@@ -332,7 +334,10 @@ static enum hg_status cmd_info(struct hg_log *log, const char *path)
 	printf("log           %s, version %u\n", path, i.version);
 	printf("program       %s\n", i.program);
 	printf("process       %u, %s, started %s\n", i.pid, i.live ? "running" : "gone", when);
-	printf("executor      %s\n", i.executor);
+	printf("executor      %s", i.executor);
+	if (i.executor_seq)
+		printf(", and since record %" PRIu64 " %s", i.executor_seq, i.executor_now);
+	putchar('\n');
 	printf("records       %" PRIu64, i.nr_records);
 	if (i.last_seq)
 		printf(", kept %" PRIu64 " to %" PRIu64, i.first_seq, i.last_seq);

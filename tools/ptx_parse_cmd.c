@@ -9,9 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "common/msg.h"
 #include "tools/ptx_tool.h"
 #include "translate/fatbin.h"
+#include "translate/index.h"
 #include "translate/ir.h"
 
 uint32_t ptx_tool_sm = 121;
@@ -280,4 +283,108 @@ int ptx_cmd_ir(int argc, char **argv)
 		code = 1;
 	}
 	return a.nr_refused ? 1 : code;
+}
+
+/* --- index ----------------------------------------------------------------------------------- */
+static void print_index(const struct hg_image_index *x)
+{
+	printf("image: %zu PTX, %zu cubins, %zu LTO%s\n", x->nr_ptx, x->nr_sass, x->nr_lto,
+	       x->uses_malloc ? ", uses malloc" : "");
+	for (size_t i = 0; i < x->nr_kernels; i++) {
+		const struct hg_index_kernel *k = &x->kernels[i];
+
+		printf("kernel %s\n  %s%s%s, parameters", k->name, k->has_ptx ? "PTX" : "",
+		       k->has_ptx && k->has_sass ? " and " : "", k->has_sass ? "SASS" : "");
+		if (!k->params_known)
+			printf(" not known");
+		else
+			printf(" %" PRIu32 " bytes:", k->param_bytes);
+		for (uint32_t p = 0; p < k->nr_params; p++)
+			printf(" %" PRIu32 "@%" PRIu32 "%s", k->params[p].size, k->params[p].offset,
+			       k->params[p].is_pointer ? "*" : "");
+		printf("\n");
+	}
+	for (size_t i = 0; i < x->nr_vars; i++) {
+		const struct hg_index_var *v = &x->vars[i];
+
+		printf("variable %s: %s, %" PRIu64 " bytes%s%s\n", v->name, v->is_const ? "constant" : "global", v->size,
+		       v->is_visible ? ", visible" : "", v->is_managed ? ", managed" : "");
+	}
+}
+
+static json_t *json_index(const struct hg_image_index *x)
+{
+	json_t *kernels = json_array(), *vars = json_array();
+
+	for (size_t i = 0; i < x->nr_kernels; i++) {
+		const struct hg_index_kernel *k = &x->kernels[i];
+		json_t *params = json_array();
+
+		for (uint32_t p = 0; p < k->nr_params; p++)
+			json_array_append_new(params, json_pack("{s:I,s:I,s:b}", "offset", (json_int_t)k->params[p].offset,
+								"size", (json_int_t)k->params[p].size,
+								"pointer", k->params[p].is_pointer));
+		json_array_append_new(kernels, json_pack("{s:s,s:b,s:b,s:b,s:I,s:o}", "name", k->name, "ptx", k->has_ptx,
+							 "sass", k->has_sass, "params_known", k->params_known,
+							 "param_bytes", (json_int_t)k->param_bytes, "params", params));
+	}
+	for (size_t i = 0; i < x->nr_vars; i++) {
+		const struct hg_index_var *v = &x->vars[i];
+
+		json_array_append_new(vars, json_pack("{s:s,s:I,s:b,s:b,s:b}", "name", v->name, "size", (json_int_t)v->size,
+						      "const", v->is_const, "visible", v->is_visible, "managed",
+						      v->is_managed));
+	}
+	return json_pack("{s:I,s:I,s:I,s:I,s:b,s:o,s:o}", "ptx", (json_int_t)x->nr_ptx, "sass", (json_int_t)x->nr_sass, "lto",
+			 (json_int_t)x->nr_lto, "unread", (json_int_t)x->nr_unread, "uses_malloc", x->uses_malloc,
+			 "kernels", kernels, "vars", vars);
+}
+
+static enum hg_status index_image(const void *image, size_t size, void *arg)
+{
+	json_t *list = arg, *entry;
+	struct hg_image_index *x;
+	enum hg_status st;
+
+	st = hg_image_index(image, size, &x);
+	if (st)
+		return st;
+	if (!list) {
+		print_index(x);
+	} else {
+		/* A name that is no UTF-8 has no JSON. */
+		entry = json_index(x);
+		if (!entry || json_array_append_new(list, entry)) {
+			pr_err("an image's names cannot be written as JSON");
+			st = HG_ERR_CORRUPT;
+		}
+	}
+	hg_image_index_free(x);
+	return st;
+}
+
+int ptx_cmd_index(int argc, char **argv)
+{
+	json_t *list = NULL;
+	int code = 0;
+
+	if (argc >= 2 && !strcmp(argv[1], "--json")) {
+		list = json_array();
+		argc--;
+		argv++;
+	}
+	if (argc < 2) {
+		pr_err("'index' needs a file");
+		json_decref(list);
+		return 2;
+	}
+	for (int i = 1; i < argc; i++)
+		if (ptx_file_images(argv[i], index_image, list))
+			code = 1;
+	if (list) {
+		json_dumpf(list, stdout, JSON_INDENT(2));
+		putchar('\n');
+	}
+	json_decref(list);
+	return code;
 }

@@ -195,6 +195,12 @@ static bool is_elf(const unsigned char *p)
 	return p[0] == 0x7f && p[1] == 'E' && p[2] == 'L' && p[3] == 'F';
 }
 
+/* Sections whose bytes are not in the file; of what is not linked yet they have types of NVIDIA's: .nv.global, .local, .shared. */
+static bool is_nobits(uint32_t type)
+{
+	return type == SHT_NOBITS || type == 0x70000007 || type == 0x70000009 || type == 0x7000000a;
+}
+
 /* What the headers of a 64-bit ELF file say it takes; 0: they make no sense. limit: bytes that may be read. */
 static uint64_t elf_size(const unsigned char *p, uint64_t limit)
 {
@@ -214,7 +220,7 @@ static uint64_t elf_size(const unsigned char *p, uint64_t limit)
 		Elf64_Shdr sh;
 
 		memcpy(&sh, p + eh.e_shoff + i * sizeof(sh), sizeof(sh));
-		if (sh.sh_type == SHT_NOBITS || sh.sh_type == SHT_NULL)
+		if (is_nobits(sh.sh_type) || sh.sh_type == SHT_NULL)
 			continue;
 		if (sh.sh_offset > limit || sh.sh_size > limit - sh.sh_offset || sh.sh_size > MAX_PLAIN)
 			return 0;

@@ -15,15 +15,16 @@ struct hg_index_kernel {
 	bool has_ptx, has_sass;
 	bool params_known;		/* from a cubin's metadata or the PTX; else the next three are 0 */
 	uint32_t nr_params;
-	const struct hg_param *params;	/* offset and size; align 0 and is_pointer false where a cubin does not say */
+	const struct hg_param *params;	/* by offset; is_pointer: .ptr; of a cubin align is 0 and is_pointer false */
 	uint32_t param_bytes;
 };
 
 struct hg_index_var {
 	const char *name;
-	uint64_t size;
+	uint64_t size;			/* 0: the code does not say */
 	bool is_const;			/* .const: only the host can write it */
 	bool is_visible;
+	bool is_managed;		/* unified memory: .attribute(.managed) */
 };
 
 struct hg_image_index {
@@ -31,12 +32,14 @@ struct hg_image_index {
 	const struct hg_index_kernel *kernels;	/* ascending by name, each name once */
 	const struct hg_index_var *vars;	/* module scope .global and .const; likewise */
 	size_t nr_ptx, nr_sass, nr_lto;		/* entries of each kind in the image */
-	bool uses_malloc;		/* some PTX calls the device's malloc: memory that no snapshot reaches */
+	size_t nr_unread;			/* of these, left out as they cannot be read */
+	bool uses_malloc;		/* some code refers to the device's malloc: memory that no snapshot reaches */
 };
 
 /*
  * Takes any image that hg_module_load takes (size 0: unknown), looks at every entry of it (all PTX texts, all cubins,
  * compressed or not) and scans PTX for its declarations without parsing bodies: fast enough for images of 100 MB.
+ * Where entries differ, PTX is believed before a cubin, and the first before the others.
  * Thread-safe. *out is one malloc'ed block. An image of nothing but SASS is fine here. HG_ERR_CORRUPT or HG_ERR_VERSION
  * with a message for an image that cannot be walked; an entry of it that cannot be read is left out, with a warning.
  */

@@ -1,10 +1,13 @@
 """harness.py - what the end-to-end tests share: programs under the shim, the tools, memory seen from outside."""
+import copy
 import json
+import mmap
 import os
 import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import threading
@@ -41,6 +44,45 @@ def make_scratch():
     base = os.path.join(BUILD, "e2e")
     os.makedirs(base, exist_ok=True)
     return tempfile.mkdtemp(prefix="t-", dir=base)
+
+
+class Place:
+    """Where programs run: behind which driver, and with the shim in front of it or not."""
+
+    def __init__(self, name, prefix, rounds=None, moments=10, kills=2, long_enough=0.15, reads_memory=True, **env):
+        self.name = name
+        self.prefix = prefix
+        self.env = env
+        self.rounds = rounds        # program -> rounds; None, or not in it: the program's own number
+        self.moments = moments      # checkpoints in one run
+        self.kills = kills          # kills of one program
+        self.long_enough = long_enough  # seconds between two lines in which a program says how far it is
+        self.reads_memory = reads_memory  # device memory can be read through /proc
+
+        self.bare = None            # the same without the shim
+
+    def with_env(self, name, **env):
+        place = copy.copy(self)
+        place.name += name
+        place.env = dict(self.env, **env)
+        return place
+
+    def with_rounds(self, other):
+        """The same with as many rounds as elsewhere."""
+        place = copy.copy(self)
+        place.name += f" as on {other.name}"
+        place.rounds = other.rounds
+        return place
+
+
+# A double executes kernels slowly: a second or two for each program. Less than 20, or a multiple of it: ticks are equal.
+FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "matmul": 10, "nbody": 20, "ptx_driver": 100,
+              "reduction": 20, "saxpy_streams": 200, "scan": 20, "threads": 160, "train": 20, "transpose": 100,
+              "vector_add": 200}
+CPU = Place("cpu", [ON, "cpu", "--"], kills=8 if LONG else 2)
+CUDA = Place("cuda", [ON, "cuda", "--"], rounds=FEW_ROUNDS, moments=10 if LONG else 3, kills=4 if LONG else 1,
+             long_enough=0.05)
+CUDA.bare = Place("cuda:bare", [ON, "cuda:bare", "--"], rounds=FEW_ROUNDS)
 
 
 class Result:
@@ -86,9 +128,9 @@ def expect_refusal(result, what, statuses=(1,)):
 
 
 class Program:
-    """An acceptance program under the shim, its output read as it comes."""
+    """An acceptance program at its place, its output read as it comes."""
 
-    def __init__(self, name, log, *args, env=None, path=None, on=True):
+    def __init__(self, name, log, *args, env=None, path=None, place=CPU):
         self.name = name
         self.log = log
         self.buffers = {}
@@ -96,10 +138,10 @@ class Program:
         self.first_buffer = threading.Event()
         self.round = -1
         self.started = time.monotonic()
-        environment = dict(os.environ, HGSHIM_LOG=log, **(env or {}))
-        command = [path or os.path.join(BUILD, "apps", name), *map(str, args)]
-        if on:
-            command = [ON, "cpu", "--"] + command
+        self.seconds = None
+        environment = dict(os.environ, HGSHIM_LOG=log, **place.env)
+        environment.update(env or {})
+        command = [*place.prefix, path or os.path.join(BUILD, "apps", name), *map(str, args)]
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors,
                                         stdin=subprocess.DEVNULL, text=True, env=environment)
@@ -121,6 +163,8 @@ class Program:
         return self.process.pid
 
     def stderr(self):
+        if self.errors.closed:
+            return self.last_words
         self.errors.seek(0)
         return self.errors.read()
 
@@ -202,9 +246,14 @@ class Program:
     def __enter__(self):
         return self
 
-    def __exit__(self, *unused):
+    def close(self):
+        """Ends it, if it has not; what it said can still be asked for."""
         self.kill()
+        self.last_words = self.stderr()
         self.errors.close()
+
+    def __exit__(self, *unused):
+        self.close()
 
 
 def checkpoint(program, *args, limit=60):
@@ -214,6 +263,91 @@ def checkpoint(program, *args, limit=60):
     match = re.search(r"snapshot\s+#?(\d+)", result.out)
     expect(match, f"hgshim-ckpt does not name the snapshot: {result.out!r}")
     return int(match.group(1))
+
+
+def migrate(program, target="cpu", limit=60):
+    """hgshim-ckpt --migrate; the number of the snapshot that it went by."""
+    return checkpoint(program, "--migrate", target, limit=limit)
+
+
+class Counters:
+    """The double's page of calls (tests/drivers/cuda/README.md): how often each was made; which is to fail."""
+
+    SIZE = 128
+    FIELDS = struct.Struct("<QII")  # calls, fail_in, error
+
+    def __init__(self, path):
+        with open(path, "r+b") as f:
+            self.page = mmap.mmap(f.fileno(), 0)
+        self.at = {}
+        for offset in range(0, len(self.page), self.SIZE):
+            name = self.page[offset:offset + 104].split(b"\0")[0].decode()
+            if name:
+                self.at[name] = offset + 104
+
+    def calls(self):
+        return {n: struct.unpack_from("<Q", self.page, at)[0] for n, at in self.at.items()}
+
+    def fail(self, name, nth, error):
+        """The nth call from now on fails."""
+        struct.pack_into("<I", self.page, self.at[name] + 12, error)
+        struct.pack_into("<I", self.page, self.at[name] + 8, nth)
+
+    def pending(self, name):
+        """How many calls are left until the one that fails; 0: it has failed, or none is to."""
+        return struct.unpack_from("<I", self.page, self.at[name] + 8)[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.page.close()
+
+
+def made_since(before, after):
+    """name -> number of the calls made between two looks at the counters."""
+    return {n: after[n] - before[n] for n in after if after[n] != before[n]}
+
+
+def mappings(pid):
+    """(start, end, permissions, path) of each."""
+    found = []
+    with open(f"/proc/{pid}/maps") as f:
+        for line in f:
+            words = line.rstrip("\n").split(None, 5)
+            start, end = (int(w, 16) for w in words[0].split("-"))
+            found.append((start, end, words[1], words[5] if len(words) > 5 else ""))
+    return found
+
+
+FUTEX = 202  # the system call, on x86-64
+
+
+def busy_queues(pid):
+    """How many of the double's streams have work right now: their threads do not wait for any."""
+    busy = 0
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{tid}/comm") as f:
+                if f.read().strip() != "fake-cuda":
+                    continue
+            with open(f"/proc/{pid}/task/{tid}/syscall") as f:
+                busy += f.read().split()[0] != str(FUTEX)
+        except OSError:
+            pass  # it has ended
+    return busy
+
+
+def expect_answer(pending, what):
+    """A tool whose process was killed meanwhile: it ends, and when it could not do its work it says so. What it says."""
+    try:
+        out, err = pending.communicate(timeout=30 * PATIENCE)
+    except subprocess.TimeoutExpired:
+        pending.kill()
+        raise Failed(f"{what}: hgshim-ckpt waits for ever for a process that was killed")
+    expect(pending.returncode == 0 or (pending.returncode > 0 and err.strip()),
+           f"{what}: hgshim-ckpt ended with status {pending.returncode} and said {err!r}")
+    return err.strip()
 
 
 def log_json(command, log):
@@ -286,18 +420,52 @@ def find(dump, address, size):
     return None
 
 
+def expect_same(want, got, what, name):
+    if got == want:
+        return
+    at = next((i for i in range(min(len(want), len(got))) if got[i] != want[i]), min(len(want), len(got)))
+    bad = sum(1 for a, b in zip(got, want) if a != b) + abs(len(got) - len(want))
+    raise Failed(f"{what}: buffer '{name}': {bad} of {len(want)} bytes differ, the first at offset {at}: "
+                 f"{want[at:at + 8].hex()} is expected, {got[at:at + 8].hex()} is there")
+
+
 def compare(memory, folder, what):
     """Every buffer of a held program against the files of a dump."""
     dump = read_dump(folder)
     for name, (address, data) in memory.items():
         got = find(dump, address, len(data))
         expect(got is not None, f"{what}: the dump lacks buffer '{name}' at {address:#x}")
-        if got != data:
-            at = next(i for i in range(len(data)) if got[i] != data[i])
-            bad = sum(1 for a, b in zip(got, data) if a != b)
-            raise Failed(f"{what}: buffer '{name}' at {address:#x}: {bad} of {len(data)} bytes differ, "
-                         f"the first at offset {at}: program {data[at:at + 8].hex()}, replay {got[at:at + 8].hex()}")
+        expect_same(data, got, f"{what}, program and replay at {address:#x}", name)
     return len(memory)
+
+
+def without_addresses(memory):
+    """name -> bytes; a pointer to a buffer of the same program becomes the buffer's number and the place in it.
+
+    Two runs of a program have the same bytes but for the addresses that the driver gave them."""
+    spans = sorted((address, address + len(data)) for address, data in memory.values())
+    low, high = spans[0][0], spans[-1][1]
+    found = {}
+    for name, (address, data) in memory.items():
+        words = [w for (w,) in struct.iter_unpack("<Q", data[:len(data) & ~7])]
+        for i, word in enumerate(words):
+            if low <= word < high:
+                for k, (start, end) in enumerate(spans):
+                    if start <= word < end:
+                        words[i] = (k << 48) + word - start
+        found[name] = struct.pack(f"<{len(words)}Q", *words) + data[len(data) & ~7:]
+    return found
+
+
+def compare_runs(want, got, what):
+    """The buffers of two runs of one program, by name."""
+    expect(set(want) == set(got), f"{what}: buffers {sorted(want)} and {sorted(got)}")
+    if any(want[n][1] != got[n][1] for n in want):
+        want, got = without_addresses(want), without_addresses(got)
+    else:
+        want, got = ({n: data for n, (address, data) in m.items()} for m in (want, got))
+    for name, data in want.items():
+        expect_same(data, got[name], what, name)
 
 
 def remove(path):

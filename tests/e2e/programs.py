@@ -5,76 +5,97 @@ import threading
 import time
 
 import harness
-from harness import Failed, Program, Skipped, checkpoint, compare, expect, replay, run, tool
+from harness import CPU, Failed, Program, checkpoint, compare, expect, replay, tool
 
-MOMENTS = 10
-TICKS = 20  # a program says so often how far it is
-LONG_ENOUGH = 0.15  # seconds for each of them: ten checkpoints shall fall between launches, not after the last
-KILLS = 8 if harness.LONG else 2  # for each program: more than 100 in all in a long run
+MAX_TICKS = 20  # a program says so often how far it is, or in each round if there are fewer
 plain_runs = {}
 plain_lock = threading.Lock()
 
 
-def plain(app):
+def plain(place, app):
     """Checksum of a run that nobody disturbs, and seconds from one ROUND line to the next; once for each program."""
     with plain_lock:
-        entry = plain_runs.setdefault(app, {"lock": threading.Lock()})
+        entry = plain_runs.setdefault((place.name, app), {"lock": threading.Lock()})
     with entry["lock"]:
         if "checksum" not in entry:
             scratch = harness.make_scratch()
             try:
-                with Program(app, os.path.join(scratch, "log")) as p:
+                with Program(app, os.path.join(scratch, "log"), *sized(place, app), place=place) as p:
+                    timed = ticks(place, app) * 9 // 10
                     p.wait_round(0)
                     begin = time.monotonic()
-                    p.wait_round(TICKS * 9 // 10 * step(app))
-                    entry["tick"] = (time.monotonic() - begin) / (TICKS * 9 // 10)
+                    p.wait_round(timed * step(place, app))
+                    entry["tick"] = (time.monotonic() - begin) / timed
                     entry["checksum"] = p.passed()
             finally:
                 harness.remove(scratch)
     return entry["checksum"], entry["tick"]
 
 
-def step(app):
+def rounds(place, app):
+    return place.rounds.get(app, default_rounds(app)) if place.rounds else default_rounds(app)
+
+
+def sized(place, app):
+    """Options that make it as long as this place wants it."""
+    return ["--rounds", rounds(place, app)] if place.rounds else []
+
+
+def step(place, app):
     """Rounds from one ROUND line to the next."""
-    return default_rounds(app) // TICKS
+    return max(1, rounds(place, app) // MAX_TICKS)
 
 
-def pace(app, seconds, wanted=LONG_ENOUGH):
+def ticks(place, app):
+    return rounds(place, app) // step(place, app)
+
+
+def pace(place, app, seconds, wanted):
     """Options that make a program last long enough; and how long a tick is then."""
-    rest = (wanted - seconds) / step(app)
+    rest = (wanted - seconds) / step(place, app)
     if rest <= 0:
-        return [], seconds
-    return ["--pace", int(rest * 1e6)], wanted
+        return sized(place, app), seconds
+    return [*sized(place, app), "--pace", int(rest * 1e6)], wanted
 
 
-def wait_moment(program, app, rng, tick, seconds):
+def wait_moment(program, place, app, rng, tick, seconds):
     """A random moment between two of the lines in which a program says how far it is."""
-    program.wait_round(tick * step(app))
+    program.wait_round(tick * step(place, app))
     rest = rng.uniform(0, 0.9) * seconds
-    if program.round < (tick + 1) * step(app):  # else the last checkpoint took longer than the tick: no time to lose
+    if program.round < (tick + 1) * step(place, app):  # else the last checkpoint took longer than that: no time to lose
         time.sleep(rest)
     expect(program.is_running(), f"the program ended too early: {program.describe()}")
 
 
-def runs_as_it_is(app, scratch):
-    checksum, tick = plain(app)
-    return f"{checksum}, {tick * TICKS:.1f} s of kernels"
+def runs_as_it_is(place, app, scratch):
+    checksum, tick = plain(place, app)
+    return f"{checksum}, {tick * ticks(place, app):.1f} s of kernels"
 
 
-def moments(app, scratch):
-    """Ten checkpoints at random moments; each has a launch before and one after it."""
-    rng = harness.rng(app, "moments")
+def runs_as_without(place, app, scratch):
+    """With the shim in front of a driver a program's result is the one without it, and the one of the cpu target."""
+    checksum, tick = plain(place, app)
+    other, other_tick = plain(place.bare, app)
+    expect(checksum == other, f"the result is {checksum}; without the shim it is {other}")
+    other, unused = plain(CPU.with_rounds(place), app)
+    expect(checksum == other, f"the result is {checksum}; on the cpu target it is {other}")
+    return f"{checksum}, {tick * ticks(place, app):.1f} s of kernels, {other_tick * ticks(place, app):.1f} s without the shim"
+
+
+def moments(place, app, scratch):
+    """Checkpoints at random moments; the first has a launch before, and the last one after it."""
+    rng = harness.rng(place.name, app, "moments")
     log = os.path.join(scratch, "log")
-    checksum, unpaced = plain(app)
+    checksum, unpaced = plain(place, app)
     for attempt in range(3):
         # a machine under load checkpoints slowly: then the program shall be slower, too
-        options, seconds = pace(app, unpaced, LONG_ENOUGH * (1 + 2 * attempt))
-        at = sorted(rng.sample(range(TICKS - 3), MOMENTS))
+        options, seconds = pace(place, app, unpaced, place.long_enough * (1 + 2 * attempt))
+        at = sorted(rng.sample(range(ticks(place, app) - 3), place.moments))
         taken = []
-        with Program(app, log, *options, env={"HGSHIM_CALLS": "all"}) as p:
+        with Program(app, log, *options, env={"HGSHIM_CALLS": "all"}, place=place) as p:
             try:
                 for tick in at:
-                    wait_moment(p, app, rng, tick, seconds)
+                    wait_moment(p, place, app, rng, tick, seconds)
                     taken.append(checkpoint(p))
             except Failed:
                 if attempt == 2 or not p.has_passed():
@@ -83,7 +104,7 @@ def moments(app, scratch):
                 continue
             got = p.passed()
         expect(got == checksum, f"the result is {got}; without checkpoints it is {checksum}")
-        expect(len(set(taken)) == MOMENTS, f"{len(set(taken))} snapshots, not {MOMENTS}: {taken}")
+        expect(len(set(taken)) == place.moments, f"{len(set(taken))} snapshots, not {place.moments}: {taken}")
         known = harness.snapshots(log)
         expect(set(taken) <= set(known), f"snapshots {taken} were taken, {sorted(known)} are in the log")
         launched = harness.launches(log)
@@ -101,27 +122,28 @@ def moments(app, scratch):
         replay(log, "--snapshot", n, "--to", known[n], "--verify")
     replay(log, "--snapshot", rng.choice(taken), "--verify")
     between = [sum(known[a] < s <= known[b] for s in launched) for a, b in zip(taken, taken[1:])]
-    return f"{len(launched)} launches, {min(between)} or more between two moments, all {MOMENTS} replayed"
+    return f"{len(launched)} launches, {min(between)} or more between two moments, all {place.moments} replayed"
 
 
-def identity(app, scratch):
+def identity(place, app, scratch):
     """The bytes of the held program, read through /proc, against what replay reads back after rebuilding."""
-    rng = harness.rng(app, "identity")
+    rng = harness.rng(place.name, app, "identity")
     log, first, second = (os.path.join(scratch, n) for n in ("log", "first", "second"))
-    rounds = default_rounds(app)
-    checksum, seconds = plain(app)
-    options, seconds = pace(app, seconds)
+    last = rounds(place, app)
+    checksum, seconds = plain(place, app)
+    options, seconds = pace(place, app, seconds, place.long_enough)
     for attempt in range(3):
-        r1 = rng.randrange(rounds // 5, rounds // 3)
-        r2 = rng.randrange(rounds * 2 // 3, rounds * 9 // 10)
+        r1 = rng.randrange(last // 5, last // 3)
+        r2 = rng.randrange(last * 2 // 3, last * 9 // 10)
         harness.remove(log)
-        with Program(app, log, "--hold", f"{first}@{r1}", "--hold", f"{second}@{r2}", *options) as p:
+        with Program(app, log, "--hold", f"{first}@{r1}", "--hold", f"{second}@{r2}", *options, place=place) as p:
             p.wait_file(first)
             held = checkpoint(p)
             at_first = p.memory()
             os.unlink(first)
             # another one, while it runs
-            wait_moment(p, app, rng, rng.randrange(r1 // step(app) + 1, r2 // step(app) - 1), seconds)
+            tick = rng.randrange(r1 // step(place, app) + 1, r2 // step(place, app) - 1)
+            wait_moment(p, place, app, rng, tick, seconds)
             running = checkpoint(p)
             p.wait_file(second)
             at_second = p.memory()
@@ -145,43 +167,39 @@ def identity(app, scratch):
             f"{len(later)} launches replayed")
 
 
-def kills(app, scratch):
+def kills(place, app, scratch):
     """kill -9 at random moments, half of them during a checkpoint."""
-    rng = harness.rng(app, "kills")
-    checksum, seconds = plain(app)
-    options, seconds = pace(app, seconds)
-    replayed = missed = 0
+    rng = harness.rng(place.name, app, "kills")
+    checksum, seconds = plain(place, app)
+    options, seconds = pace(place, app, seconds, place.long_enough)
+    replayed = missed = during = 0
     k = 0
-    while k < KILLS:
+    while k < place.kills:
         log = os.path.join(scratch, f"log{k}-{missed}")
         pending = None
-        with Program(app, log, *options) as p:
+        in_checkpoint = k % 2 or place.kills == 1
+        with Program(app, log, *options, place=place) as p:
             tick = 0
             try:
-                if k % 2 or rng.random() < 0.5:
-                    tick = rng.randrange(0, TICKS // 2)
-                    wait_moment(p, app, rng, tick, seconds)
+                if in_checkpoint or rng.random() < 0.5:
+                    tick = rng.randrange(0, ticks(place, app) // 2)
+                    wait_moment(p, place, app, rng, tick, seconds)
                     checkpoint(p)
-                wait_moment(p, app, rng, rng.randrange(tick, TICKS - 2), seconds)
+                wait_moment(p, place, app, rng, rng.randrange(tick, ticks(place, app) - 2), seconds)
             except Failed:
                 missed += 1
                 if missed > 2 or not p.has_passed():
                     raise
                 seconds /= 4  # it is much faster than it was: another moment
                 continue
-            if k % 2:
+            if in_checkpoint:
+                during += 1
                 pending = subprocess.Popen([os.path.join(harness.BUILD, "hgshim-ckpt"), str(p.pid)],
                                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 time.sleep(rng.uniform(0, 0.04))
             p.kill()
         if pending:
-            try:
-                out, err = pending.communicate(timeout=30 * harness.PATIENCE)
-            except subprocess.TimeoutExpired:
-                pending.kill()
-                raise Failed(f"kill {k}: hgshim-ckpt waits for ever for a process that was killed")
-            expect(pending.returncode == 0 or (pending.returncode > 0 and err.strip()),
-                   f"kill {k}: hgshim-ckpt ended with status {pending.returncode} and said {err!r}")
+            harness.expect_answer(pending, f"kill {k}")
         check = tool("hgshim-log", "check", log)
         expect(check.status == 0, f"kill {k}: hgshim-log check: {check}")
         if harness.snapshots(log):
@@ -189,7 +207,7 @@ def kills(app, scratch):
             replayed += 1
         harness.remove(log)
         k += 1
-    return f"{KILLS} kills, {KILLS // 2} during a checkpoint; {replayed} had a snapshot, and it replayed"
+    return f"{place.kills} kills, {during} during a checkpoint; {replayed} had a snapshot, and it replayed"
 
 
 def default_rounds(app):
@@ -202,34 +220,15 @@ def default_rounds(app):
     raise Failed(f"no source of '{app}'")
 
 
-def on_the_gpu(app, scratch):
-    if not os.path.exists("/dev/nvidiactl"):
-        raise Skipped("no NVIDIA GPU on this machine")
-    path = os.path.join(harness.BUILD, "apps", app)
-    bare = run([path], limit=120)
-    expect(bare.status == 0, f"without the shim: {bare}")
-    with Program(app, os.path.join(scratch, "log"), on=False,
-                 env={"LD_PRELOAD": os.path.join(harness.BUILD, "libhgshim.so"), "HGSHIM_TARGET": "cuda"}) as p:
-        got = p.passed()
-    want = bare.out.strip().splitlines()[-1].split()[1]
-    expect(got == want, f"the result is {got}; without the shim it is {want}")
-    return got
-
-
-def bind(function, app):
-    return lambda scratch: function(app, scratch)
+def bind(function, *args):
+    return lambda scratch: function(*args, scratch)
 
 
 def tests():
     found = []
     for app in harness.apps():
-        found += [(f"{app}: runs as it is", bind(runs_as_it_is, app)),
-                  (f"{app}: {MOMENTS} checkpoints leave its result unchanged and replay", bind(moments, app)),
-                  (f"{app}: replay gives back the bytes of the held program", bind(identity, app)),
-                  (f"{app}: its log survives kill -9", bind(kills, app))]
+        found += [(f"{app}: runs as it is", bind(runs_as_it_is, CPU, app)),
+                  (f"{app}: {CPU.moments} checkpoints leave its result unchanged and replay", bind(moments, CPU, app)),
+                  (f"{app}: replay gives back the bytes of the held program", bind(identity, CPU, app)),
+                  (f"{app}: its log survives kill -9", bind(kills, CPU, app))]
     return found
-
-
-def gpu_tests():
-    return [(f"{app}: the same result with the shim in front of the NVIDIA driver", bind(on_the_gpu, app))
-            for app in harness.apps()]

@@ -16,7 +16,11 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bad_input
+import errors
+import gpu
 import harness
+import leaving
+import native
 import programs
 from harness import Failed, Skipped
 
@@ -53,7 +57,8 @@ def main():
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
 
-    tests = programs.gpu_tests() if args.gpu else programs.tests() + bad_input.tests()
+    tests = gpu.tests() if args.gpu else (programs.tests() + leaving.tests() + native.tests() + errors.tests() +
+                                             bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

@@ -1,9 +1,10 @@
-/* fuzz_fatbin.c - anything as a fatbin, a cubin or a flattened image. */
+/* fuzz_fatbin.c - anything as a fatbin, a cubin, a flattened image or a text: its parts, its index, its kernels. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/msg.h"
 #include "translate/fatbin.h"
+#include "translate/index.h"
 #include "translate/module.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -17,6 +18,7 @@ static void drop(enum hg_msg_level level, const char *line, void *arg)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct hg_image_index *x;
 	struct hg_module *m;
 	uint32_t magic = 0;
 	char names[64];
@@ -40,6 +42,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		free(again);
 		free(flat);
+	}
+	if (!hg_image_index(data, size, &x)) {
+		for (size_t i = 0; i < x->nr_kernels; i++) {
+			const struct hg_index_kernel *k = &x->kernels[i];
+
+			if (hg_image_index_kernel(x, k->name) != k || (i && strcmp(k[-1].name, k->name) >= 0))
+				abort();
+			for (uint32_t p = 0; p < k->nr_params; p++)
+				if (k->params[p].size > k->param_bytes || k->params[p].offset > k->param_bytes - k->params[p].size)
+					abort();
+		}
+		hg_image_index_free(x);
 	}
 	if (!hg_module_load(data, size, 120, NULL, 0, &m))
 		hg_module_free(m);

@@ -219,22 +219,39 @@ static enum hg_status flatten(const void *image, size_t size, void **out, size_t
 	return HG_OK;
 }
 
-static enum hg_status kernel_info(const void *fn, const struct hg_kernel_info **out)
+static unsigned int nr_asked;
+static bool knows_no_kernel;
+
+static enum hg_status kernel_info(const struct hg_function *f, const struct hg_kernel_info **out)
 {
 	/* a hole between the parameters, as C would leave it */
 	static const struct hg_param param[] = { { 0, 4, 4, false }, { 8, 8, 8, true } };
 	static const struct hg_kernel_info k = { .name = "k", .nr_params = 2, .params = param, .param_bytes = 16 };
 
-	if (fn != &the_function)
+	nr_asked++;
+	if (knows_no_kernel)
+		return HG_ERR_NOTFOUND;
+	if (f->handle != &the_function)
 		return HG_ERR_INVALID;
 	*out = &k;
 	return HG_OK;
 }
 
-static const struct hg_executor fake = {
-	.name = "fake", .load = yes, .open = open_it, .proc = proc, .primary_ctx = primary, .module_vars = vars,
-	.image_flatten = flatten, .kernel_info = kernel_info,
-};
+static struct hg_executor fake;
+
+static void make_fake(void)
+{
+	/* where it does nothing, the portable one is as good as any */
+	fake = hg_executor_portable;
+	fake.name = "fake";
+	fake.load = yes;
+	fake.open = open_it;
+	fake.proc = proc;
+	fake.primary_ctx = primary;
+	fake.module_vars = vars;
+	fake.image_flatten = flatten;
+	fake.kernel_info = kernel_info;
+}
 
 /* ---- the log ---- */
 
@@ -246,6 +263,7 @@ static void setup_calls(enum hg_calls_mode calls)
 	struct hg_recorder_config cfg = { .dir = dir, .calls = calls, .payload = true, .executor = "fake" };
 
 	snprintf(dir, sizeof(dir), "/tmp/hgshim-unit-%d", (int)getpid());
+	make_fake();
 	hg_shim_use(&fake, "fake");
 	hg_record_init(&cfg);
 	cr_assert_eq(hg_recorder_start(&cfg, &hg_shim_recorder), HG_OK);
@@ -500,6 +518,21 @@ Test(record, parameters_of_a_launch_lie_as_the_kernel_reads_them, .init = setup,
 	cr_expect_eq(r->word[HG_LAUNCH_PARAMS], HG_BLOB(HG_BLOB_ABSENT, 0));
 }
 
+Test(record, a_kernel_that_nobody_knows_is_asked_for_once, .init = setup, .fini = teardown)
+{
+	CUmodule m;
+	CUfunction f;
+
+	knows_no_kernel = true;
+	cuModuleLoadData(&m, "image");
+	cuModuleGetFunction(&f, m, "k");
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL), CUDA_SUCCESS);
+	cr_expect_eq(nr_asked, 1);
+	read_back();
+	cr_expect_eq(rec(HG_ID_cuLaunchKernel, 2)->word[HG_LAUNCH_PARAMS], HG_BLOB(HG_BLOB_ABSENT, 0));
+}
+
 Test(record, the_per_thread_default_stream_is_stream_2, .init = setup, .fini = teardown)
 {
 	CUstream s;
@@ -641,4 +674,51 @@ Test(record, a_handle_nobody_made_is_counted, .init = setup, .fini = teardown)
 	/* the runtime learns this one's name from its own table */
 	cr_assert_eq(cuCtxSetCurrent((CUcontext)&the_ctx), CUDA_SUCCESS);
 	cr_expect_eq(hg_record_nr_unknown(), before + 1);
+}
+
+/* ---- the stack of contexts ---- */
+
+Test(contexts, a_threads_stack_is_known_by_handle, .init = setup, .fini = teardown)
+{
+	uint64_t ctx = (uintptr_t)&the_ctx;
+	CUcontext c;
+
+	cr_assert_eq(cuDevicePrimaryCtxRetain(&c, 0), CUDA_SUCCESS);
+	cr_expect_eq(hg_tls->ctx_depth, 0, "retaining makes nothing current");
+	cr_assert_eq(cuCtxSetCurrent(c), CUDA_SUCCESS);
+	cr_expect_eq(hg_tls->ctx_depth, 1);
+	cr_expect_eq(hg_tls->ctx_stack[0], ctx);
+	cr_assert_eq(cuCtxSetCurrent(c), CUDA_SUCCESS);
+	cr_expect_eq(hg_tls->ctx_depth, 1, "the top is replaced");
+	cr_assert_eq(cuCtxSetCurrent(NULL), CUDA_SUCCESS);
+	cr_expect_eq(hg_tls->ctx_depth, 0);
+	cr_assert_eq(cuCtxSetCurrent(NULL), CUDA_SUCCESS);
+	cr_expect_eq(hg_tls->ctx_depth, 0, "nothing to pop");
+}
+
+static unsigned int nr_adopted;
+static uint64_t adopted_top;
+
+static void adopt(struct hg_thread *t)
+{
+	nr_adopted++;
+	adopted_top = t->ctx_depth ? t->ctx_stack[t->ctx_depth - 1] : 0;
+}
+
+Test(contexts, a_thread_is_adopted_once_before_its_next_call, .init = setup, .fini = teardown)
+{
+	CUcontext c;
+
+	cr_assert_eq(cuDevicePrimaryCtxRetain(&c, 0), CUDA_SUCCESS);
+	cr_assert_eq(cuCtxSetCurrent(c), CUDA_SUCCESS);
+	cr_assert(hg_gate_close(1000));
+	hg_gate_moved(adopt);
+	hg_gate_open();
+	cr_expect_eq(nr_adopted, 0);
+	cr_assert_eq(cuCtxGetCurrent(&c), CUDA_SUCCESS);
+	cr_expect_eq(nr_adopted, 1);
+	cr_expect_eq(adopted_top, (uintptr_t)&the_ctx);
+	cr_assert_eq(cuCtxGetCurrent(&c), CUDA_SUCCESS);
+	cr_expect_eq(nr_adopted, 1);
+	cr_expect_eq(hg_tls->exempt, 0);
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/msg.h"
+#include "logdb/recorder_impl.h"
 #include "logdb/words.h"
 #include "tests/unit/logdb/helper.h"
 
@@ -916,4 +917,337 @@ Test(recorder, a_request_reaches_the_callback_and_its_reason_the_page, .timeout 
 	cr_assert_eq(c->status, HG_ERR_TIMEOUT);
 	cr_assert_str_eq(c->message, "the queue of 'x' did not drain");
 	hg_recorder_stop(r);
+}
+
+/* Drops launches while the writer is held up, waits, and then has one that is kept. */
+struct dropping {
+	struct hg_recorder *r;
+	uint64_t ctx;
+	atomic_int step;
+};
+
+static void *drop_thread(void *arg)
+{
+	struct dropping *d = arg;
+
+	for (int i = 0; i < 200; i++)
+		test_launch(d->r, d->ctx, 0, (uint64_t)i);
+	atomic_store(&d->step, 1);
+	while (atomic_load(&d->step) != 2)
+		usleep(500);
+	test_launch(d->r, d->ctx, 0, 1000);
+	return NULL;
+}
+
+Test(recorder, gap_that_comes_after_later_records_of_others_is_counted)
+{
+	const char *dir = test_dir();
+	struct dropping d = { 0 };
+	struct hg_log_info info;
+	struct hg_log *log;
+	pthread_t thread;
+
+	setenv("HGSHIM_RING", "4096:4", 1);
+	d.r = test_start_with(dir, HG_CALLS_ALL, false);
+	d.ctx = test_ctx(d.r);
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	pthread_mutex_lock(&d.r->txn_lock);
+	pthread_create(&thread, NULL, drop_thread, &d);
+	while (atomic_load(&d.step) != 1)
+		usleep(500);
+	pthread_mutex_unlock(&d.r->txn_lock);
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	/* of a later number than all that were dropped */
+	cr_assert(test_launch(d.r, d.ctx, 0, 2000));
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	atomic_store(&d.step, 2);
+	pthread_join(thread, NULL);
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	cr_assert(hg_recorder_is_on(d.r));
+	hg_recorder_stop(d.r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_gt(info.nr_dropped, 100u);
+	cr_assert_eq(info.nr_records + info.nr_dropped, 203u);
+	cr_assert(info.snapshots_only);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+/* the process's own log, read while the writer goes on */
+
+static atomic_bool busy_stop;
+static uint64_t busy_ctx;
+
+/* Makes and frees memory, and launches: objects are born and die, blocks fill up. */
+static void *busy_thread(void *recorder)
+{
+	struct hg_recorder *r = recorder;
+	uint64_t addr = 0x300000000000 + ((uint64_t)hg_recorder_thread(r) << 32);
+
+	for (uint64_t i = 0; !atomic_load(&busy_stop); i++) {
+		test_alloc(r, busy_ctx, addr + (i % 50) * 4096, 100);
+		test_launch(r, busy_ctx, 0, i);
+		if (i % 50 > 25)
+			test_free(r, busy_ctx, addr + (i % 50 - 25) * 4096);
+		if (i % 50 == 0)
+			usleep(500);
+	}
+	return NULL;
+}
+
+static unsigned char own_bytes[5000];
+static struct test_memory own_memory = { .addr = 0x200000000000, .data = own_bytes, .size = sizeof(own_bytes) };
+
+struct own_walk {
+	uint64_t ctx, mem, nr_alive, nr_calls, last;
+	bool out_of_order;
+};
+
+static enum hg_status own_object(const struct hg_object *o, void *arg)
+{
+	struct own_walk *w = arg;
+
+	w->nr_alive++;
+	w->ctx += o->id == busy_ctx;
+	w->mem += o->handle == own_memory.addr;
+	return HG_OK;
+}
+
+static enum hg_status own_call(const struct hg_rec_view *v, void *arg)
+{
+	struct own_walk *w = arg;
+
+	w->out_of_order |= v->rec->seq <= w->last;
+	w->last = v->rec->seq;
+	w->nr_calls++;
+	return HG_OK;
+}
+
+/* A status other than HG_OK is the number of the line that failed: nothing on this thread may end the test. */
+#define EXPECT(x)				\
+	do {					\
+		if (!(x))			\
+			return __LINE__;	\
+	} while (0)
+
+static int read_own(struct hg_recorder *r, uint64_t number, unsigned char value)
+{
+	unsigned char back[sizeof(own_bytes)];
+	const struct hg_snapshot *s;
+	struct own_walk w = { 0 };
+	struct hg_log_info info;
+	struct hg_log *log;
+
+	EXPECT(!hg_recorder_log(r, &log));
+	/* the writer stores and prunes meanwhile */
+	usleep(3000);
+	EXPECT(!hg_log_snapshot(log, 0, &s) && s->number == number && s->nr_regions == 1);
+	EXPECT(!hg_log_objects(log, s->seq, own_object, &w));
+	EXPECT(w.ctx == 1 && w.mem == 1 && w.nr_alive >= 2);
+	EXPECT(!hg_log_calls(log, s->seq + 1, UINT64_MAX, own_call, &w) && !w.out_of_order);
+	EXPECT(!hg_log_region_read(log, s, 0, 0, back, sizeof(back)));
+	EXPECT(back[0] == value && !memcmp(back, back + 1, sizeof(back) - 1));
+	hg_log_info(log, &info);
+	EXPECT(info.live && info.nr_snapshots == number);
+	hg_log_close(log);
+	return 0;
+}
+
+static enum hg_status own_rounds(struct hg_recorder *r, void *line)
+{
+	struct hg_region region = {
+		.addr = own_memory.addr, .size = own_memory.size, .object = busy_ctx + 1, .kind = HG_REGION_DEVICE,
+	};
+	int *failed = line;
+
+	for (int i = 1; i <= 20 && !*failed; i++) {
+		uint64_t number, bytes, written;
+		struct hg_snapshot_writer *s;
+
+		memset(own_bytes, i, sizeof(own_bytes));
+		if (hg_snapshot_begin(r, &s) || hg_snapshot_region(s, &region, test_read, &own_memory) ||
+		    hg_snapshot_commit(s, NULL, false, &number, &bytes, &written))
+			*failed = __LINE__;
+		else
+			*failed = read_own(r, number, (unsigned char)i);
+	}
+	return HG_OK;
+}
+
+struct lock_question {
+	const char *dir;
+};
+
+/* Exits with 7 where `control` is locked by another process. */
+static void is_control_locked(void *arg)
+{
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	const struct lock_question *q = arg;
+	char path[4300];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/control", q->dir);
+	fd = open(path, O_RDWR);
+	_exit(fd >= 0 && !fcntl(fd, F_GETLK, &whole) && whole.l_type == F_WRLCK ? 7 : 1);
+}
+
+Test(recorder, log_is_read_by_its_own_process_while_the_writer_goes_on)
+{
+	const char *dir = test_dir();
+	struct lock_question q = { .dir = dir };
+	struct hg_recorder *r = test_start(dir);
+	pthread_t thread[2];
+	struct hg_log *log;
+	int line = 0, status;
+
+	busy_ctx = test_ctx(r);
+	test_alloc(r, busy_ctx, own_memory.addr, own_memory.size);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&thread[i], NULL, busy_thread, r);
+	cr_assert_eq(test_on_checkpoint(r, own_rounds, &line), HG_OK);
+	cr_assert_eq(line, 0, "line %d", line);
+	atomic_store(&busy_stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	cr_assert(hg_recorder_is_on(r));
+	cr_assert_eq(hg_recorder_drain(r, 30000), HG_OK);
+	status = test_child(is_control_locked, &q);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 7, "the log does not count as live any more");
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+static enum hg_status own_conflicts(struct hg_recorder *r, void *line)
+{
+	struct hg_snapshot_writer *s;
+	struct hg_log *log = NULL, *second;
+	int *failed = line;
+
+	if (hg_recorder_log(r, &log))
+		*failed = __LINE__;
+	else if (hg_recorder_log(r, &second) != HG_ERR_REFUSED || hg_snapshot_begin(r, &s) != HG_ERR_REFUSED)
+		*failed = __LINE__;
+	hg_log_close(log);
+	log = NULL;
+	if (!*failed && hg_recorder_log(r, &log))
+		*failed = __LINE__;
+	hg_log_close(log);
+	return HG_OK;
+}
+
+Test(recorder, own_log_has_one_reader_and_no_snapshot_begins_meanwhile)
+{
+	struct hg_recorder *r = test_start(test_dir());
+	uint64_t number, written;
+	int line = 0;
+
+	busy_ctx = test_ctx(r);
+	cr_assert_eq(test_on_checkpoint(r, own_conflicts, &line), HG_OK);
+	cr_assert_eq(line, 0, "line %d", line);
+	cr_assert_eq(test_snapshot(r, &own_memory, test_alloc(r, busy_ctx, own_memory.addr, own_memory.size), &number,
+				   &written), HG_OK);
+	hg_recorder_stop(r);
+}
+
+static atomic_bool map_is_small;
+
+/* With a map of no room to spare, the log open for longer than the writer tries again. */
+static enum hg_status own_full_map(struct hg_recorder *r, void *line)
+{
+	struct own_walk w = { 0 };
+	struct hg_log *log;
+	int *failed = line;
+
+	pthread_mutex_lock(&r->txn_lock);
+	r->map_size = 1 << 20;
+	if (r->mdb->env_set_mapsize(r->env, r->map_size))
+		*failed = __LINE__;
+	pthread_mutex_unlock(&r->txn_lock);
+	if (*failed || hg_recorder_log(r, &log)) {
+		*failed = __LINE__;
+		return HG_OK;
+	}
+	atomic_store(&map_is_small, true);
+	usleep(2600000);
+	if (r->map_size != 1 << 20 || hg_log_objects(log, 0, own_object, &w) || w.ctx != 1)
+		*failed = __LINE__;
+	hg_log_close(log);
+	return HG_OK;
+}
+
+static void *fill_map(void *recorder)
+{
+	while (!atomic_load(&map_is_small))
+		usleep(1000);
+	/* records that wait for the writer rather than get lost */
+	for (uint64_t i = 0; i < 20000; i++)
+		test_alloc(recorder, busy_ctx, 0x300000000000 + i * 4096, 100);
+	return NULL;
+}
+
+Test(recorder, map_grows_only_when_the_own_log_is_closed_and_nothing_is_lost)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start_with(dir, HG_CALLS_ALL, false);
+	struct hg_log_info info;
+	struct hg_log *log;
+	pthread_t thread;
+	int line = 0;
+
+	busy_ctx = test_ctx(r);
+	cr_assert_eq(hg_recorder_drain(r, 5000), HG_OK);
+	pthread_create(&thread, NULL, fill_map, r);
+	cr_assert_eq(test_on_checkpoint(r, own_full_map, &line), HG_OK);
+	cr_assert_eq(line, 0, "line %d", line);
+	pthread_join(thread, NULL);
+	cr_assert(hg_recorder_is_on(r));
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_eq(info.nr_records, 20001u);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
+static enum hg_status switch_executor(struct hg_recorder *r, void *arg)
+{
+	struct hg_log *log;
+
+	(void)arg;
+	/* with the own log open, too */
+	if (hg_recorder_log(r, &log))
+		return HG_ERR_FAULT;
+	hg_recorder_executor(r, "cpu");
+	hg_log_close(log);
+	hg_recorder_executor(r, "rocm");
+	return HG_OK;
+}
+
+Test(recorder, log_says_which_target_answers_and_since_when)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	struct hg_log_info info;
+	struct hg_log *log;
+	uint64_t next;
+
+	test_ctx(r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_str_eq(info.executor_now, "cpu");
+	cr_assert_eq(info.executor_seq, 0u);
+	hg_log_close(log);
+	cr_assert_eq(test_on_checkpoint(r, switch_executor, NULL), HG_OK);
+	cr_assert_str_eq(r->control->executor, "rocm");
+	next = test_launch(r, HG_ID_FIRST, 0, 0);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_str_eq(info.executor, "cpu");
+	cr_assert_str_eq(info.executor_now, "rocm");
+	cr_assert_eq(info.executor_seq, next);
+	hg_log_close(log);
 }

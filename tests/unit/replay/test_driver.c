@@ -306,3 +306,106 @@ Test(driver, can_be_closed_and_opened_again)
 		hg_driver_close();
 	}
 }
+
+#define NAME UINT64_C(0x7e0000001000)
+
+Test(names, object_is_called_as_it_is_told_and_no_longer_by_its_own)
+{
+	CUstream stream, other;
+	CUevent event;
+	CUcontext ctx;
+
+	driver_begin();
+	MUST(CU(cuStreamCreate)(&stream, 0));
+	MUST(CU(cuStreamCreate)(&other, 0));
+	MUST(CU(cuEventCreate)(&event, 0));
+	cr_assert_eq(hg_driver_name(HG_HANDLE_STREAM, stream, NAME), HG_OK);
+	MUST(CU(cuStreamGetCtx)((CUstream)NAME, &ctx));
+	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuStreamQuery)(stream));
+	MUST(CU(cuEventRecord)(event, (CUstream)NAME));
+	/* another stream cannot be called so, an event can */
+	cr_assert_eq(hg_driver_name(HG_HANDLE_STREAM, other, NAME), HG_ERR_INVALID);
+	MUST(CU(cuStreamQuery)(other));
+	cr_assert_eq(hg_driver_name(HG_HANDLE_EVENT, event, NAME), HG_OK);
+	MUST(CU(cuEventSynchronize)((CUevent)NAME));
+	/* once it is gone, the name is free */
+	MUST(CU(cuStreamDestroy_v2)((CUstream)NAME));
+	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuStreamQuery)((CUstream)NAME));
+	MUST(CU(cuEventQuery)((CUevent)NAME));
+	cr_assert_eq(hg_driver_name(HG_HANDLE_STREAM, other, NAME), HG_OK);
+	MUST(CU(cuStreamQuery)((CUstream)NAME));
+	hg_driver_close();
+}
+
+Test(names, further_ones_are_understood_and_all_go_with_the_object)
+{
+	CUcontext ctx = driver_begin(), got;
+	CUdeviceptr mem;
+
+	cr_assert_eq(hg_driver_name(HG_HANDLE_CTX, ctx, NAME), HG_OK);
+	cr_assert_eq(hg_driver_name(HG_HANDLE_CTX, (void *)NAME, NAME + 64), HG_OK);
+	cr_assert_eq(hg_driver_name(HG_HANDLE_CTX, (void *)NAME, NAME + 64), HG_OK, "it is called so already");
+	cr_assert_eq(hg_driver_name(HG_HANDLE_CTX, (void *)NAME, NAME), HG_OK);
+	MUST(CU(cuCtxSetCurrent)((CUcontext)(NAME + 64)));
+	MUST(CU(cuCtxGetCurrent)(&got));
+	cr_assert_eq((uintptr_t)got, NAME);
+	MUST(CU(cuMemAlloc_v2)(&mem, 100));
+	MUST(CU(cuPointerGetAttribute)(&got, CU_POINTER_ATTRIBUTE_CONTEXT, mem));
+	cr_assert_eq((uintptr_t)got, NAME);
+	cr_assert_eq((uintptr_t)hg_driver_primary_ctx(0), NAME);
+
+	MUST(CU(cuCtxCreate_v2)(&ctx, 0, 0));
+	cr_assert_eq(hg_driver_name(HG_HANDLE_CTX, ctx, NAME + 128), HG_OK);
+	cr_assert_eq(hg_driver_name(HG_HANDLE_CTX, (void *)(NAME + 128), NAME + 192), HG_OK);
+	MUST(CU(cuCtxDestroy_v2)((CUcontext)(NAME + 192)));
+	GIVES(CUDA_ERROR_INVALID_CONTEXT, CU(cuCtxSetCurrent)((CUcontext)(NAME + 128)));
+	GIVES(CUDA_ERROR_INVALID_CONTEXT, CU(cuCtxSetCurrent)((CUcontext)(NAME + 192)));
+	hg_driver_close();
+	/* nothing of it is left */
+	driver_begin();
+	GIVES(CUDA_ERROR_INVALID_CONTEXT, CU(cuCtxSetCurrent)((CUcontext)NAME));
+	hg_driver_close();
+}
+
+Test(names, those_of_cuda_itself_are_never_given)
+{
+	CUstream stream;
+
+	driver_begin();
+	MUST(CU(cuStreamCreate)(&stream, 0));
+	for (uint64_t name = 0; name <= 2; name++)
+		cr_assert_eq(hg_driver_name(HG_HANDLE_STREAM, stream, name), HG_ERR_INVALID);
+	cr_assert_eq(hg_driver_name(HG_HANDLE_STREAM, (void *)NAME, NAME), HG_ERR_INVALID, "there is no such stream");
+	MUST(CU(cuStreamQuery)(stream));
+	hg_driver_close();
+}
+
+Test(names, no_new_object_takes_one_that_is_promised_or_given)
+{
+	CUevent event, again, other;
+	bool reused;
+
+	driver_begin();
+	MUST(CU(cuEventCreate)(&event, 0));
+	MUST(CU(cuEventDestroy_v2)(event));
+	MUST(CU(cuEventCreate)(&again, 0));
+	reused = again == event;	/* so malloc is as it is expected to be; not with a sanitizer's */
+	MUST(CU(cuEventDestroy_v2)(again));
+	cr_assert_eq(hg_driver_name_promise((uintptr_t)again), HG_OK);
+	MUST(CU(cuEventCreate)(&other, 0));
+	cr_assert_neq(other, again);
+	if (reused) {
+		/* at the promised address all the same, and so called otherwise */
+		MUST(CU(cuEventRecord)(other, NULL));
+		MUST(CU(cuEventSynchronize)(other));
+		GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuEventQuery)(again));
+		/* the promise is kept: even this one can be called so */
+		cr_assert_eq(hg_driver_name(HG_HANDLE_EVENT, other, (uintptr_t)again), HG_OK);
+		hg_driver_name_kept();
+		MUST(CU(cuEventSynchronize)(again));
+		MUST(CU(cuEventDestroy_v2)(again));
+		MUST(CU(cuEventCreate)(&other, 0));
+		cr_assert_eq(other, again, "nobody is called so any more");
+	}
+	hg_driver_close();
+}

@@ -37,6 +37,20 @@ Test(target, every_target_fills_in_every_operation)
 	}
 }
 
+Test(target, names_are_those_of_the_targets)
+{
+	size_t n = 0;
+
+	for (; hg_targets[n]; n++) {
+		cr_expect_str_eq(hg_target_names[n], hg_targets[n]->name);
+		cr_expect(hg_target_is_named(hg_targets[n]->name));
+		cr_expect_not(hg_target_is_planned(hg_targets[n]->name));
+	}
+	cr_expect_null(hg_target_names[n]);
+	cr_expect_not(hg_target_is_named("rocm"));
+	cr_expect_not(hg_target_is_named(""));
+}
+
 Test(target, is_found_by_its_name_and_by_no_other)
 {
 	cr_assert_eq(hg_target_by_name("cpu"), &hg_target_cpu);
@@ -49,7 +63,7 @@ Test(target_cpu, maps_memory_exactly_where_it_is_wanted_and_zeroed)
 	struct hg_target *t = open_cpu();
 	hg_dptr at;
 
-	cr_assert_eq(hg_target_cpu.map(t, BASE, 2 * HG_ARENA_GRANULE, &at), HG_OK);
+	cr_assert_eq(hg_target_cpu.map(t, BASE, 2 * HG_ARENA_GRANULE, false, &at), HG_OK);
 	cr_assert_eq(at, BASE);
 	for (size_t i = 0; i < 4096; i++)
 		cr_assert_eq(((unsigned char *)BASE)[i], 0);
@@ -66,9 +80,23 @@ Test(target_cpu, does_not_map_over_what_is_there)
 
 	cr_assert_eq(there, (void *)BASE);
 	there[0] = 42;
-	cr_assert_eq(hg_target_cpu.map(t, BASE, HG_ARENA_GRANULE, &at), HG_ERR_NOSPC);
+	cr_assert_eq(hg_target_cpu.map(t, BASE, HG_ARENA_GRANULE, false, &at), HG_ERR_NOSPC);
 	cr_assert_eq(at, 0, "an out-parameter was written on failure");
 	cr_assert_eq(there[0], 42);
+	hg_target_cpu.close(t);
+}
+
+Test(target_cpu, takes_the_place_of_what_holds_the_addresses)
+{
+	struct hg_target *t = open_cpu();
+	void *there = mmap((void *)BASE, HG_ARENA_GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	hg_dptr at = 0;
+
+	cr_assert_eq(there, (void *)BASE);
+	cr_assert_eq(hg_target_cpu.map(t, BASE, HG_ARENA_GRANULE, true, &at), HG_OK);
+	cr_assert_eq(at, BASE);
+	((unsigned char *)BASE)[5] = 42;
+	hg_target_cpu.unmap(t, BASE, HG_ARENA_GRANULE);
 	hg_target_cpu.close(t);
 }
 

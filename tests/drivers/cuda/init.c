@@ -1,0 +1,217 @@
+/* init.c - look-up of symbols, the knobs, the start and the end of the fake CUDA driver. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/msg.h"
+#include "tests/drivers/cuda/fake.h"
+
+struct fake_config fake_config;
+_Atomic(CUresult) fake_state = CUDA_ERROR_NOT_INITIALIZED;
+
+/* Without HG_FAKE_CUDA_CONTROL nobody else sees these. */
+static struct fake_counter own_control[HG_SYM_COUNT];
+struct fake_counter *fake_control = own_control;
+
+/* ---- look-up ---- */
+
+#define PLAIN false
+#define PTSZ true
+#define PTDS true
+static const struct symbol {
+	const char *name, *base;
+	void *entry;
+	int version;
+	bool per_thread;
+} symbols[HG_SYM_COUNT] = {
+#define HG_SYM(sym, plain, base, version, flavour, params, args) { #sym, #base, (void *)sym, version, flavour },
+#include "intercept/symbols.def"
+};
+#undef PLAIN
+#undef PTSZ
+#undef PTDS
+
+static void *look_up(const char *base, int version, bool per_thread, CUdriverProcAddressQueryResult *status)
+{
+	const struct symbol *plain = NULL, *own = NULL;
+
+	*status = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+	for (const struct symbol *s = symbols; s < symbols + HG_SYM_COUNT; s++) {
+		const struct symbol **best = s->per_thread ? &own : &plain;
+
+		if (strcmp(s->base, base) != 0 || s->version > fake_config.version ||
+		    (fake_config.no_param_info && strstr(base, "GetParamInfo")))
+			continue;
+		*status = CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT;
+		if (s->version <= version && (!*best || (*best)->version < s->version))
+			*best = s;
+	}
+	if (per_thread && own)
+		plain = own;
+	if (!plain)
+		return NULL;
+	*status = CU_GET_PROC_ADDRESS_SUCCESS;
+	return plain->entry;
+}
+
+CUresult fake_cuGetProcAddress_v2(const char *symbol, void **pfn, int version, cuuint64_t flags,
+				  CUdriverProcAddressQueryResult *out_status)
+{
+	CUdriverProcAddressQueryResult status;
+
+	if (!symbol || !pfn || flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM || version > fake_config.version)
+		return CUDA_ERROR_INVALID_VALUE;
+	*pfn = look_up(symbol, version, flags == CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, &status);
+	if (out_status)
+		*out_status = status;
+	return CUDA_SUCCESS;
+}
+
+CUresult fake_cuGetProcAddress(const char *symbol, void **pfn, int version, cuuint64_t flags)
+{
+	CUresult r = fake_cuGetProcAddress_v2(symbol, pfn, version, flags, NULL);
+
+	if (r == CUDA_SUCCESS && !*pfn)
+		return CUDA_ERROR_NOT_FOUND;
+	return r;
+}
+
+CUresult fake_cuGetExportTable(const void **table, const CUuuid *id)
+{
+	if (!table || !id)
+		return CUDA_ERROR_INVALID_VALUE;
+	return fake_table(id->bytes, table);
+}
+
+/* ---- knobs, start and end ---- */
+
+static uint64_t knob(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+	char *end;
+	uint64_t v;
+
+	if (!text || !*text)
+		return otherwise;
+	v = strtoull(text, &end, 0);
+	if (*end) {
+		pr_err("'%s=%s' is not a number: taken as %llu", name, text, (unsigned long long)otherwise);
+		return otherwise;
+	}
+	return v;
+}
+
+/* Another process may do the same now: the lock keeps the names whole. */
+static void open_control(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct fake_counter *c;
+	struct stat st;
+
+	if (fd < 0 || flock(fd, LOCK_EX) || fstat(fd, &st) ||
+	    (st.st_size < (off_t)sizeof(own_control) && ftruncate(fd, sizeof(own_control))))
+		goto err;
+	c = mmap(NULL, sizeof(own_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (c == MAP_FAILED)
+		goto err;
+	for (size_t i = 0; i < HG_SYM_COUNT; i++)
+		if (!c[i].name[0])
+			strncpy(c[i].name, symbols[i].name, sizeof(c[i].name) - 1);
+	fake_control = c;
+	close(fd);
+	return;
+err:
+	pr_err("cannot use '%s' as the control file: %m", path);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void in_child(void)
+{
+	atomic_store(&fake_state, CUDA_ERROR_NOT_INITIALIZED);
+}
+
+static pid_t owner;
+
+static void at_exit(void)
+{
+	CUresult ready = CUDA_SUCCESS;
+
+	if (getpid() != owner || !atomic_compare_exchange_strong(&fake_state, &ready, CUDA_ERROR_DEINITIALIZED))
+		return;
+	fake_streams_shutdown();
+}
+
+__attribute__((constructor)) static void load(void)
+{
+	const char *path = getenv("HG_FAKE_CUDA_CONTROL"), *pattern = getenv("HG_FAKE_CUDA_PATTERN");
+	uint64_t cc;
+
+	hg_msg_prefix("fake CUDA driver");
+	for (size_t i = 0; i < HG_SYM_COUNT; i++)
+		strncpy(own_control[i].name, symbols[i].name, sizeof(own_control[i].name) - 1);
+	fake_config.version = (int)knob("HG_FAKE_CUDA_VERSION", 13000);
+	fake_config.nr_devices = (int)knob("HG_FAKE_CUDA_DEVICES", 1);
+	if (fake_config.nr_devices < 0 || fake_config.nr_devices > FAKE_MAX_DEVICES)
+		fake_config.nr_devices = FAKE_MAX_DEVICES;
+	cc = knob("HG_FAKE_CUDA_COMPUTE_CAPABILITY", 90);
+	fake_config.cc_major = (int)(cc / 10);
+	fake_config.cc_minor = (int)(cc % 10);
+	fake_config.nr_sms = (int)knob("HG_FAKE_CUDA_SMS", 8);
+	fake_config.memory = knob("HG_FAKE_CUDA_MEMORY", (uint64_t)16 << 30) & -FAKE_GRANULE;
+	fake_config.range = knob("HG_FAKE_CUDA_RANGE", (uint64_t)64 << 30) & -FAKE_GRANULE;
+	fake_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)knob("HG_FAKE_CUDA_PATTERN", 0xcd) & 0xff;
+	fake_config.keep_range = knob("HG_FAKE_CUDA_KEEP_RESERVATION", 0);
+	fake_config.null_launch = knob("HG_FAKE_CUDA_NULL", 0);
+	fake_config.host_pointer = knob("HG_FAKE_CUDA_HOST_POINTER", 1);
+	fake_config.skip_sass = knob("HG_FAKE_CUDA_SKIP_SASS", 0);
+	fake_config.no_param_info = knob("HG_FAKE_CUDA_NO_PARAM_INFO", 0);
+	fake_config.kernel_us = (unsigned int)knob("HG_FAKE_CUDA_KERNEL_US", 0);
+	fake_config.queue_depth = 1;
+	while (fake_config.queue_depth < knob("HG_FAKE_CUDA_QUEUE_DEPTH", 1024) && fake_config.queue_depth < 65536)
+		fake_config.queue_depth *= 2;
+	if (path && *path)
+		open_control(path);
+	pthread_atfork(NULL, NULL, in_child);
+}
+
+static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
+
+CUresult fake_cuInit(unsigned int flags)
+{
+	CUresult r = CUDA_SUCCESS;
+
+	if (flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!fake_config.nr_devices)
+		return CUDA_ERROR_NO_DEVICE;
+	pthread_mutex_lock(&init_lock);
+	if (owner && owner != getpid()) {
+		r = CUDA_ERROR_NOT_INITIALIZED;
+	} else if (atomic_load(&fake_state) == CUDA_ERROR_DEINITIALIZED) {
+		r = CUDA_ERROR_DEINITIALIZED;
+	} else if (!owner) {
+		r = fake_contexts_init();
+		if (r == CUDA_SUCCESS)
+			r = fake_pools_init();
+		if (r == CUDA_SUCCESS) {
+			owner = getpid();
+			atexit(at_exit);
+			atomic_store(&fake_state, CUDA_SUCCESS);
+		}
+	}
+	pthread_mutex_unlock(&init_lock);
+	return r;
+}
+
+CUresult fake_cuDriverGetVersion(int *version)
+{
+	if (!version)
+		return CUDA_ERROR_INVALID_VALUE;
+	*version = fake_config.version;
+	return CUDA_SUCCESS;
+}

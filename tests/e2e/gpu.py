@@ -1,0 +1,5 @@
+"""gpu.py - what `make check-gpu` runs."""
+
+
+def tests():
+    return []

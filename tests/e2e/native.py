@@ -1,0 +1,202 @@
+"""native.py - programs that test what recording behind a driver and leaving it promise: pointers, the runtime, strange calls."""
+import json
+import os
+import re
+
+import harness
+import leaving
+from harness import CPU, CUDA, Counters, Failed, Program, checkpoint, compare, expect, expect_refusal, migrate, replay, tool
+
+SHIM = os.path.join(harness.BUILD, "libhgshim.so")
+DRIVER = os.path.join(harness.BUILD, "drivers", "cuda", "libcuda.so.1")
+
+
+def program(name):
+    return os.path.join(harness.BUILD, "e2e-apps", name)
+
+
+def names(scratch):
+    """Every symbol of the driver, its name for cuGetProcAddress, and its version."""
+    with open(os.path.join(harness.ROOT, "intercept", "symbols.def")) as f:
+        found = re.findall(r"^HG_SYM\(\s*(\w+),\s*\w+,\s*(\w+),\s*(\d+),", f.read(), re.M)
+    expect(len(found) == 637, f"{len(found)} symbols")
+    path = os.path.join(scratch, "names")
+    with open(path, "w") as f:
+        f.writelines(" ".join(row) + "\n" for row in found)
+    return path
+
+
+class Given:
+    """What the keeper says it was given, by where it lies."""
+
+    def __init__(self, lines, maps):
+        self.ranges = {}
+        for start, end, permissions, path in maps:
+            for name, file in (("shim", SHIM), ("driver", DRIVER)):
+                if os.path.exists(file) and path and os.path.exists(path) and os.path.samefile(path, file):
+                    self.ranges.setdefault(name, []).append((start, end, permissions))
+        self.pointer, self.slot = {}, {}
+        for line in lines:
+            words = line.split()
+            if words[0] == "POINTER":
+                address = 0 if words[4] == "(nil)" else int(words[4], 16)
+                self.pointer[tuple(words[1:4])] = address
+            elif words[0] == "SLOT":
+                self.slot[words[1], words[2], int(words[3])] = 0 if words[4] == "(nil)" else int(words[4], 16)
+
+    def owner(self, address):
+        for name, ranges in self.ranges.items():
+            for start, end, permissions in ranges:
+                if start <= address < end:
+                    return name
+        return "other"
+
+    def check_pointers(self, when):
+        """Every pointer of that time is one of the shim's."""
+        count = {}
+        for (at, how, name), address in self.pointer.items():
+            if at != when or not address:
+                continue
+            owner = self.owner(address)
+            expect(owner == "shim", f"{when}: '{name}' by {how} is {address:#x}, of {owner}")
+            count[how.split(":")[0]] = count.get(how.split(":")[0], 0) + 1
+        expect(count and all(n > 30 for n in count.values()), f"{when}: pointers by way: {count}")
+        return sum(count.values())
+
+
+def check_given(p, moved, maps):
+    given = Given(p.lines, maps)
+    expect("shim" in given.ranges, "the shim is not among the mappings")
+    nr = given.check_pointers("first") + given.check_pointers("last")
+    given.check_pointers("kept")
+    for (when, how, name), address in given.pointer.items():
+        if when == "last":
+            first = given.pointer["first", how, name]
+            expect(first == address, f"'{name}' by {how} was {first:#x} at first and is {address:#x} at last")
+    return given, nr
+
+
+def table_owners(given, when, table):
+    return [given.owner(a) for (w, t, i), a in sorted(given.slot.items()) if w == when and t == table and a]
+
+
+def keeper(place, move, scratch):
+    """Every pointer is the shim's, before and after; those kept from before go on working."""
+    log, first, last, control = (os.path.join(scratch, n) for n in ("log", "first", "last", "control"))
+    results = []
+    for moves in (False, True) if move else (False,):
+        size = 40
+        with Program("keeper", log, names(scratch), "--rounds", size, "--hold", f"{first}@{size // 3}", "--hold",
+                     f"{last}@{size - 1}", path=program("keeper"), place=place,
+                     env={"HG_FAKE_CUDA_CONTROL": control} if place is CUDA else {}) as p:
+            p.wait_file(first)
+            checkpoint(p)
+            os.unlink(first)
+            if moves:
+                p.wait_round(size // 2)
+                migrate(p)
+                with Counters(control) as counters:
+                    at_move = counters.calls()
+            p.wait_file(last)
+            maps = harness.mappings(p.pid)
+            memory = p.memory()
+            after = checkpoint(p)
+            os.unlink(last)
+            results.append(p.passed())
+            said = p.stderr().strip()
+        expect(not said, f"messages: {said[:300]!r}")
+        given, nr = check_given(p, moves, maps)
+        # storage of contexts is the shim's own from the start; the others lead into the driver until it is left
+        expect(set(table_owners(given, "first", "local")) == {"shim"}, "the table of local storage is not the shim's")
+        if moves:
+            for table in {t for w, t, i in given.slot}:
+                owners = table_owners(given, "last", table)
+                expect("driver" not in owners, f"table '{table}' leads into the driver that was left: {owners}")
+            with Counters(control) as counters:
+                late = harness.made_since(at_move, counters.calls())
+            expect(not late, f"the driver that was left has been called: {late}")
+        leaving.check_whole(log)
+        known = harness.snapshots(log)
+        dump = os.path.join(scratch, f"dump{moves}")
+        replay(log, "--snapshot", after, "--to", known[after], "--verify", "--dump", dump)
+        compare(memory, dump, f"snapshot {after}")
+        harness.remove(log)
+        for path in (control,):
+            if os.path.exists(path):
+                os.unlink(path)
+    expect(len(set(results)) == 1, f"results {results}")
+    return f"{nr} pointers"
+
+
+def lasting(move, scratch):
+    """Streams, events, pinned and registered memory, variables, local storage: used after the move by threads old and new."""
+    log, hold = (os.path.join(scratch, n) for n in ("log", "hold"))
+    results = []
+    for moves in (False, True):
+        with Program("lasting", log, "--rounds", 40, "--pace", 5000, "--hold", f"{hold}@35", path=program("lasting"),
+                     place=CUDA) as p:
+            if moves and move == "running":
+                p.wait_round(20)
+                snapshot = migrate(p)
+                p.wait_file(hold)
+            else:
+                p.wait_file(hold)
+                snapshot = migrate(p) if moves else checkpoint(p)
+            memory = p.memory()
+            after = checkpoint(p)
+            os.unlink(hold)
+            results.append(p.passed())
+            said = p.stderr().strip()
+        expect(not said, f"messages: {said[:300]!r}")
+        leaving.check_whole(log)
+        known = harness.snapshots(log)
+        replay(log, "--snapshot", snapshot, "--to", known[snapshot], "--verify")
+        dump = os.path.join(scratch, f"dump{moves}")
+        replay(log, "--snapshot", after, "--to", known[after], "--verify", "--dump", dump)
+        compare(memory, dump, f"snapshot {after}")
+        harness.remove(log)
+    expect(len(set(results)) == 1, f"the result is {results[1]}; of a program that stays it is {results[0]}")
+
+
+def coverage(log):
+    result = tool("hgshim-log", "coverage", "--json", log)
+    expect(result.status == 0, f"hgshim-log coverage: {result}")
+    return json.loads(result.out)
+
+
+def stranger(scratch):
+    """A call that hgshim has no row for works, is seen, and is named when something would have to be built on it."""
+    call = "cuMemAllocManaged"
+    log, hold = (os.path.join(scratch, n) for n in ("log", "hold"))
+    with Program("stranger", os.path.join(scratch, "other"), path=program("stranger"), place=CUDA.bare) as p:
+        checksum = p.passed()
+    with Program("stranger", log, "--hold", hold, path=program("stranger"), place=CUDA) as p:
+        p.wait_file(hold)
+        for what in ([], ["--migrate", "cpu"], ["--migrate", "cpu", "--allow-partial"]):
+            result = tool("hgshim-ckpt", *what, p.pid)
+            expect_refusal(result, f"hgshim-ckpt {' '.join(what)}", (1, 2))
+            expect(call in result.err or result.status == 2, f"hgshim-ckpt {' '.join(what)} does not name the call: {result.err!r}")
+        expect(not harness.snapshots(log), "a refused snapshot is in the log")
+        partial = checkpoint(p, "--allow-partial")
+        shown = tool("hgshim-log", "coverage", log)
+        expect(shown.status == 0 and call in shown.out, f"hgshim-log coverage: {shown}: {shown.out[:300]!r}")
+        manifest = coverage(log)
+        text = json.dumps(manifest)
+        expect(call in text and re.search(r'"partial": true', text), f"the snapshot is not marked: {text[:300]}")
+        os.unlink(hold)
+        expect(p.passed() == checksum, "the result is another one")
+    leaving.check_whole(log)
+    expect(list(harness.snapshots(log)) == [partial], "another snapshot")
+    return checksum
+
+
+def tests():
+    return [
+        ("keeper on cpu: every pointer it was given is the shim's, and works as long as it runs",
+         lambda s: keeper(CPU, False, s)),
+        ("keeper on cuda: no pointer of the driver reaches it, and those from before a move work after it",
+         lambda s: keeper(CUDA, True, s)),
+        ("lasting on cuda: moved while it waits, it uses all of the runtime afterwards", lambda s: lasting("held", s)),
+        ("lasting on cuda: moved while it runs, it uses all of the runtime afterwards", lambda s: lasting("running", s)),
+        ("stranger on cuda: a call without a row is seen, reported, and refused by name", stranger),
+    ]
