@@ -577,6 +577,50 @@ Test(simt_grid, grids_of_one_module_run_on_several_threads_at_once)
 	simt_module_free(s);
 }
 
+static void *waits(void *arg)
+{
+	const struct many *a = arg;
+	struct params params = { a->mine, 0 };
+	struct simt_launch l = { .grid = { 3, 1, 1 }, .block = { 64, 1, 1 }, .warp_size = 32, .params = &params };
+	char why[256];
+
+	return simt_run(a->m, &l, why, sizeof(why)) ? arg : NULL;
+}
+
+Test(simt_grid, a_grid_may_wait_for_another_and_for_the_host, .timeout = 60)
+{
+	/* every block waits, asleep or not, for a word that the host or another grid writes */
+	struct hg_module *m = load_text(KERNEL(HEAD
+		"L: ld.volatile.global.u32 %r1, [%rd8]; setp.ne.u32 %p1, %r1, 0; @%p1 bra OUT; and.b32 %r2, %r7, 1; setp.eq.u32 %p2, %r2, 0;\n"
+		"@%p2 nanosleep.u32 1000; bra L;\n"
+		"OUT: st.global.u32 [%rd7+4], %r1; ret;")), *m2 = load_text(KERNEL(HEAD "mov.u32 %r1, 8; st.global.u32 [%rd8], %r1; ret;"));
+	struct kernel_run set = { .block = { 1 }, .params = &(struct params){ word + 1024, 0 } };
+	struct simt_module *s;
+	struct many many[2];
+	pthread_t t[2];
+	void *bad;
+	char why[256];
+
+	cr_assert_eq(simt_module_from_hgir(hg_module_ir(m), &s), HG_OK);
+	for (int i = 0; i < 2; i++) {
+		many[i] = (struct many){ s, word + i * 1024 };
+		pthread_create(&t[i], NULL, waits, &many[i]);
+	}
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	cr_assert_eq(word[1], 0);
+	__atomic_store_n(&word[0], 7, __ATOMIC_SEQ_CST);
+	cr_assert_eq(simt_once(hg_module_ir(m2), 0, &set, NULL, why, sizeof(why)), HG_OK, "%s", why);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(t[i], &bad);
+		cr_assert_null(bad);
+		for (uint32_t w = 1; w <= 192; w++)
+			cr_assert_eq(word[i * 1024 + w], 7 + i);
+	}
+	simt_module_free(s);
+	hg_module_free(m);
+	hg_module_free(m2);
+}
+
 Test(simt_grid, switching_costs_microseconds, .timeout = 60)
 {
 	struct hg_module *m = load_text(KERNEL(HEAD "mov.u32 %r1, 0;\n"
