@@ -210,9 +210,13 @@ static enum hg_status look_at_devices(struct migration *m)
 		CUmemoryPool pool = NULL;
 
 		m->primary[d] = HG_WORD(hg_native_primary_ctx(d));
+		r = hg_nv.cuDeviceGetDefaultMemPool ? hg_nv.cuDeviceGetDefaultMemPool(&pool, d) : CUDA_ERROR_NOT_SUPPORTED;
 		/* a driver without pools has none to be named */
-		if (hg_nv.cuDeviceGetDefaultMemPool && hg_nv.cuDeviceGetDefaultMemPool(&pool, d) == CUDA_SUCCESS)
-			m->pool[d] = HG_WORD(pool);
+		if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_SUPPORTED) {
+			HG_NV_SAY(cuDeviceGetDefaultMemPool, r);
+			return HG_ERR_FAULT;
+		}
+		m->pool[d] = HG_WORD(pool);
 	}
 	return HG_OK;
 }
@@ -240,17 +244,26 @@ static CUresult elapsed(float *ms, CUevent from, CUevent to)
 }
 
 /* Which events were recorded, and how long before `now`; the driver refuses for those that were not, or keep no time. */
-static void read_ages(struct migration *m, uint64_t ctx, CUevent now)
+static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 {
 	for (size_t i = 0; i < m->nr_events; i++) {
 		struct event *e = &m->event[i];
 		float ms;
+		CUresult r;
 
-		if (e->ctx != ctx || elapsed(&ms, (CUevent)(uintptr_t)e->handle, now) != CUDA_SUCCESS)
+		if (e->ctx != ctx)
 			continue;
+		r = elapsed(&ms, (CUevent)(uintptr_t)e->handle, now);
+		if (r == CUDA_ERROR_INVALID_HANDLE)
+			continue;
+		if (r != CUDA_SUCCESS) {
+			hg_nv_say(hg_nv.cuEventElapsedTime_v2 ? "cuEventElapsedTime_v2" : "cuEventElapsedTime", r);
+			return HG_ERR_FAULT;
+		}
 		e->recorded = true;
 		e->age_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
 	}
+	return HG_OK;
 }
 
 static enum hg_status look_at_events(struct migration *m)
@@ -281,7 +294,7 @@ static enum hg_status look_at_events(struct migration *m)
 				HG_NV_SAY(cuEventSynchronize, r);
 		}
 		if (r == CUDA_SUCCESS)
-			read_ages(m, m->ctxs.ctx[i].id, now);
+			st = read_ages(m, m->ctxs.ctx[i].id, now);
 		else
 			st = HG_ERR_FAULT;
 		if (now)

@@ -180,15 +180,12 @@ static CUresult sync_ctx(CUcontext ctx)
 /* A context that lost a kernel says so in every call. */
 static int find_fault(const struct hg_entry *e, void *arg)
 {
-	CUresult *fault = arg, r;
+	CUresult *fault = arg;
 
 	if (e->kind != HG_KIND_CTX)
 		return 0;
-	r = sync_ctx((CUcontext)(uintptr_t)e->handle);
-	if (!is_fault(r))
-		return 0;
-	*fault = r;
-	return 1;
+	*fault = sync_ctx((CUcontext)(uintptr_t)e->handle);
+	return *fault != CUDA_SUCCESS;
 }
 
 static enum hg_status refuse_faulted(struct hg_recorder *recorder)
@@ -200,7 +197,11 @@ static enum hg_status refuse_faulted(struct hg_recorder *recorder)
 		return HG_OK;
 	if (hg_real[0].cuGetErrorString)
 		(void)hg_real[0].cuGetErrorString(fault, &text);
-	hg_recorder_explain(recorder, "a kernel of the program failed (%s): its context has no state that could be kept", text);
+	if (is_fault(fault))
+		hg_recorder_explain(recorder, "a kernel of the program failed (cuCtxSynchronize_v2: %s): its context has no state that could be kept",
+				    text);
+	else
+		hg_recorder_explain(recorder, "cuCtxSynchronize_v2 failed (%s): it is not known whether the kernels are done", text);
 	return HG_ERR_REFUSED;
 }
 

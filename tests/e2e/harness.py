@@ -163,6 +163,8 @@ class Program:
         return self.process.pid
 
     def stderr(self):
+        if self.errors.closed:
+            return self.last_words
         self.errors.seek(0)
         return self.errors.read()
 
@@ -244,9 +246,14 @@ class Program:
     def __enter__(self):
         return self
 
-    def __exit__(self, *unused):
+    def close(self):
+        """Ends it, if it has not; what it said can still be asked for."""
         self.kill()
+        self.last_words = self.stderr()
         self.errors.close()
+
+    def __exit__(self, *unused):
+        self.close()
 
 
 def checkpoint(program, *args, limit=60):

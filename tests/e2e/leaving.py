@@ -13,6 +13,7 @@ from programs import bind, plain, sized, step, ticks, wait_moment
 LEAVES = 10 if LONG else 3      # of each program, each in a run of its own
 ARENA = 0x200000000000          # HGSHIM_ARENA=1
 IN_ARENA = ("threads", "linked_list", "ptx_driver", "saxpy_streams")
+SEVERAL_QUEUES = ("threads", "saxpy_streams")
 KILLS = 4 if LONG else 2
 MOVE_MS = 100                   # about how long a move takes
 references = {}
@@ -74,7 +75,7 @@ def leave_once(place, app, folder, rng, options=(), early=False):
             wait_moment(p, place, app, rng, rng.randrange(0, tick), seconds)
             before = checkpoint(p)
         wait_moment(p, place, app, rng, tick, seconds)
-        busy = wait_in_flight(p, seconds) if is_double else 0
+        busy = wait_in_flight(p, 0.2 + 2 * seconds) if is_double else 0
         moved = migrate(p)
         with Counters(control) if is_double else open(os.devnull) as counters:
             at_move = counters.calls() if is_double else None
@@ -112,7 +113,9 @@ def leaves(place, app, scratch):
         os.mkdir(folder)
         busy.append(leave_once(place, app, folder, rng, early=k % 2 == 1))
         harness.remove(folder)
-    expect(not place.bare or any(busy), "no stream had work at any of the moments: nothing in flight was shown")
+    if place.bare:
+        wanted = 2 if app in SEVERAL_QUEUES else 1
+        expect(max(busy) >= wanted, f"streams with work at each moment: {busy}: too few to show anything")
     return f"{LEAVES} moments, streams with work in each: {busy}"
 
 
