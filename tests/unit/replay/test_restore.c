@@ -713,6 +713,30 @@ Test(restore, the_same_log_replays_in_another_process)
 	replay_from(first, 2 * device.nr);
 }
 
+Test(restore, a_replay_names_the_kernel_without_ptx_before_it_maps_anything)
+{
+	const struct hg_replay_options opt = { .target = &hg_target_cpu };
+	struct hg_replay *replay;
+	struct hg_log *log;
+
+	begin();
+	memory(0x200, 64);
+	look_up(HG_ID_cuModuleGetFunction, PLAIN, load(HG_ID_cuModuleLoadData, MODULE, ptx, sizeof(ptx), NULL, 0), "machine_code");
+	snapshot();
+	hg_recorder_stop(recorder);
+	log = test_open(dir);
+	said[0] = '\0';
+	hg_msg_sink_set(listen_to, NULL);
+	cr_assert_eq(hg_replay_open(log, &opt, on_taken, NULL, &replay), HG_OK);
+	cr_assert_eq(hg_replay_run(replay), HG_ERR_REFUSED);
+	hg_msg_sink_set(NULL, NULL);
+	cr_assert(strstr(said, "'machine_code'") && strstr(said, "no PTX"), "%s", said);
+	cr_assert(!hg_driver_has(BASE + 0x200, 64));
+	hg_replay_close(replay);
+	hg_log_close(log);
+	free(device.data);
+}
+
 static enum hg_status read_portable(void *dst, uint64_t addr, size_t size, void *arg)
 {
 	(void)arg;
