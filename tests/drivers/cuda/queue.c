@@ -41,6 +41,21 @@ void fake_streams_shutdown(void)
 
 /* ---- waiting ---- */
 
+/* The stream is locked. False: at exit, when nothing is begun any more; the call then has another result (entry.c). */
+static bool wait_done(struct fake_stream *s)
+{
+	struct timespec end;
+
+	if (atomic_load(&shutdown))
+		return false;
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_nsec += 50000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	(void)pthread_cond_timedwait(&s->done, &s->lock, &end);
+	return true;
+}
+
 /* Until nothing in it is older than seq. */
 static void wait_older(struct fake_stream *s, uint64_t seq)
 {
@@ -48,8 +63,8 @@ static void wait_older(struct fake_stream *s, uint64_t seq)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->waiters++;
-	while (s->oldest < seq)
-		pthread_cond_wait(&s->done, &s->lock);
+	while (s->oldest < seq && wait_done(s))
+		;
 	s->waiters--;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -60,8 +75,8 @@ void fake_stream_wait(struct fake_stream *s, uint64_t pos)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->waiters++;
-	while (s->head < pos)
-		pthread_cond_wait(&s->done, &s->lock);
+	while (s->head < pos && wait_done(s))
+		;
 	s->waiters--;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -71,6 +86,8 @@ static struct fake_stream *find_older(struct fake_ctx *ctx, uint64_t seq, bool a
 {
 	struct fake_stream *found = NULL;
 
+	if (atomic_load(&shutdown))
+		return NULL;
 	pthread_mutex_lock(&ctx->lock);
 	for (size_t i = 0; i < ctx->nr_streams && !found; i++) {
 		struct fake_stream *s = ctx->stream[i];
