@@ -16,6 +16,11 @@ enum hg_cpu_arith {
 	HG_CPU_S64_F32, HG_CPU_U64_F32, HG_CPU_S64_F64, HG_CPU_U64_F64,
 };
 
+enum hg_cpu_atom {
+	HG_CPU_ATOM_FTZ = 1 << 16,	/* f32: denormals are zeros */
+	HG_CPU_ATOM_NAN = 1 << 17,	/* min, max: a NaN gives NaN */
+};
+
 /*
  * Arrays have an element for each of the 32 lanes; `mask` says which lanes take part. Elements of other
  * lanes are left alone. Part of HG_CPU_ABI: order and prototypes.
@@ -24,7 +29,7 @@ struct hg_cpu_rt {
 	/* `nr` elements of `size` bytes at addr[lane]; element c of a lane is data[c * 32 + lane]. */
 	void (*load)(const uint64_t *addr, uint32_t mask, void *data, uint32_t size, uint32_t nr);
 	void (*store)(const uint64_t *addr, uint32_t mask, const void *data, uint32_t size, uint32_t nr);
-	/* code: enum ir_atom | enum ir_type << 8. Lanes in order, each operation sequentially consistent. */
+	/* code: enum ir_atom | enum ir_type << 8 | enum hg_cpu_atom. Lanes in order, each operation sequentially consistent. */
 	void (*atom)(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, uint32_t code);
 	void (*arith)(uint32_t code, const void *a, const void *b, const void *c, void *out);
 	void (*shfl)(const uint32_t *value, const uint32_t *from, uint32_t *out);

@@ -357,40 +357,7 @@ static void access(struct emit *e, bool is_store)
 		vector_access(e, is_store);
 }
 
-/* ---- atomics: lane after lane ---- */
-
-static void atom(struct emit *e)
-{
-	const struct ir_insn *in = e->insn;
-	unsigned int bits = ir_type_bits(in->type);
-	LLVMValueRef args[6];
-
-	if (bits > 64) {
-		emit_unsupported(e, "128-bit atomics");
-		return;
-	}
-	args[0] = emit_spread(e, 0, address(e));
-	args[1] = emit_active(e);
-	args[2] = emit_spread(e, 1, emit_src(e, 2, bits));
-	args[3] = in->nr_src > 3 ? emit_spread(e, 2, emit_src(e, 3, bits)) : args[2];
-	args[4] = e->buf[3];
-	args[5] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8);
-	emit_rt(e, offsetof(struct hg_cpu_rt, atom), NULL, args, 6);
-	if (in->nr_dst)
-		emit_set(e, 0, emit_load(e, emit_int(e, bits), e->buf[3], 64));
-}
-
-/* ---- spaces ---- */
-
-static void convert(struct emit *e, bool to_generic)
-{
-	unsigned int bits = ir_type_bits(e->insn->type);
-	LLVMValueRef a = emit_resize(e, emit_src(e, 0, bits), 64, false), base = space_base(e, e->insn->space);
-
-	if (base)
-		a = to_generic ? LLVMBuildAdd(e->b, base, a, "") : LLVMBuildSub(e->b, a, base, "");
-	emit_set(e, 0, emit_resize(e, a, bits, false));
-}
+/* ---- spaces of generic addresses ---- */
 
 static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, LLVMValueRef size)
 {
@@ -408,12 +375,60 @@ static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, 
 	return LLVMBuildICmp(e->b, LLVMIntULT, off, e->lanes == HG_WARP ? emit_splat(e, size) : size, "");
 }
 
+static LLVMValueRef is_shared(struct emit *e, LLVMValueRef addr)
+{
+	LLVMValueRef size = emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, shared_bytes));
+
+	return inside(e, addr, IR_SHARED, emit_resize(e, size, 64, false));
+}
+
+/* ---- atomics: lane after lane ---- */
+
+static void atom(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	unsigned int bits = ir_type_bits(in->type);
+	LLVMValueRef args[6], addr = address(e), here;
+
+	args[0] = emit_spread(e, 0, addr);
+	args[1] = emit_active(e);
+	args[2] = emit_spread(e, 1, emit_src(e, 2, bits));
+	args[3] = in->nr_src > 3 ? emit_spread(e, 2, emit_src(e, 3, bits)) : args[2];
+	args[4] = e->buf[3];
+	args[5] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8);
+	if (in->flags & IR_FTZ) {
+		/* in global memory alone, and what is not shared is global */
+		LLVMValueRef all = args[1];
+
+		if (in->space == IR_GENERIC) {
+			here = emit_lane_bits(e, is_shared(e, addr));
+			args[1] = LLVMBuildAnd(e->b, all, here, "");
+			emit_rt(e, offsetof(struct hg_cpu_rt, atom), NULL, args, 6);
+			args[1] = LLVMBuildAnd(e->b, all, LLVMBuildNot(e->b, here, ""), "");
+		}
+		args[5] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8 | HG_CPU_ATOM_FTZ);
+	}
+	emit_rt(e, offsetof(struct hg_cpu_rt, atom), NULL, args, 6);
+	if (in->nr_dst)
+		emit_set(e, 0, emit_load(e, emit_int(e, bits), e->buf[3], 64));
+}
+
+/* ---- spaces ---- */
+
+static void convert(struct emit *e, bool to_generic)
+{
+	unsigned int bits = ir_type_bits(e->insn->type);
+	LLVMValueRef a = emit_resize(e, emit_src(e, 0, bits), 64, false), base = space_base(e, e->insn->space);
+
+	if (base)
+		a = to_generic ? LLVMBuildAdd(e->b, base, a, "") : LLVMBuildSub(e->b, a, base, "");
+	emit_set(e, 0, emit_resize(e, a, bits, false));
+}
+
 static void isspacep(struct emit *e)
 {
-	LLVMValueRef a = emit_resize(e, emit_src(e, 0, ir_type_bits(e->insn->type)), 64, false), r, shared;
+	LLVMValueRef a = emit_resize(e, emit_src(e, 0, ir_type_bits(e->insn->type)), 64, false), r, shared = is_shared(e, a);
 
-	shared = emit_resize(e, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, shared_bytes)), 64, false);
-	shared = inside(e, a, IR_SHARED, shared);
 	switch (e->insn->space) {
 	case IR_SHARED:
 		r = shared;
