@@ -40,6 +40,7 @@ struct hg_cpu_frame {
 	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else look at each lane */
 	uint32_t same_barrier, same_count;
 	uint32_t warp;		/* in its block */
+	uint32_t fault_line, fault_lanes;	/* of a trap or a bad address that the code itself found; line 0: none */
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
 	unsigned char *local;	/* lane * local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */

@@ -16,11 +16,30 @@ static void (*raise_fault)(uint32_t kind, uint64_t addr);
 	for (uint32_t left_##lane = (mask), lane = left_##lane ? (uint32_t)__builtin_ctz(left_##lane) : 0; left_##lane;	\
 	     left_##lane &= left_##lane - 1, lane = left_##lane ? (uint32_t)__builtin_ctz(left_##lane) : 0)
 
-static void check_aligned(const uint64_t *addr, uint32_t mask, uint64_t size)
+/* initial-exec: read by a signal handler, which may not allocate */
+static __thread __attribute__((tls_model("initial-exec"))) volatile struct hg_cpu_access access_now;
+
+const volatile struct hg_cpu_access *hg_cpu_rt_access(void)
 {
+	return &access_now;
+}
+
+static void access_begin(const uint64_t *addr, uint32_t mask, uint32_t size, uint32_t line)
+{
+	access_now.mask = mask;
+	access_now.size = size;
+	access_now.line = line;
+	access_now.addr = addr;
 	EACH_LANE(mask, lane)
 		if (addr[lane] & (size - 1))
 			raise_fault(HG_CPU_FAULT_MISALIGNED, addr[lane]);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static void access_end(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	access_now.addr = NULL;
 }
 
 /* The kernel's addresses are data: they may point anywhere, and lie about what is there. */
@@ -63,9 +82,10 @@ typedef unsigned __int128 ANY any_u128;
 			p[c] = ((const type *)data)[c * HG_WARP + lane];			\
 	}
 
-static UNCHECKED void rt_load(const uint64_t *addr, uint32_t mask, void *data, uint32_t size, uint32_t nr)
+static UNCHECKED void rt_load(const uint64_t *addr, uint32_t mask, void *data, uint32_t size, uint32_t nr,
+			      uint32_t line)
 {
-	check_aligned(addr, mask, (uint64_t)size * nr);
+	access_begin(addr, mask, size * nr, line);
 	switch (size) {
 	case 1: LOAD_LANES(any_u8); break;
 	case 2: LOAD_LANES(any_u16); break;
@@ -73,12 +93,13 @@ static UNCHECKED void rt_load(const uint64_t *addr, uint32_t mask, void *data, u
 	case 8: LOAD_LANES(any_u64); break;
 	case 16: LOAD_LANES_128(); break;
 	}
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	access_end();
 }
 
-static UNCHECKED void rt_store(const uint64_t *addr, uint32_t mask, const void *data, uint32_t size, uint32_t nr)
+static UNCHECKED void rt_store(const uint64_t *addr, uint32_t mask, const void *data, uint32_t size, uint32_t nr,
+			      uint32_t line)
 {
-	check_aligned(addr, mask, (uint64_t)size * nr);
+	access_begin(addr, mask, size * nr, line);
 	switch (size) {
 	case 1: STORE_LANES(any_u8); break;
 	case 2: STORE_LANES(any_u16); break;
@@ -86,7 +107,7 @@ static UNCHECKED void rt_store(const uint64_t *addr, uint32_t mask, const void *
 	case 8: STORE_LANES(any_u64); break;
 	case 16: STORE_LANES_128(); break;
 	}
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	access_end();
 }
 
 static uint64_t bits_mask(unsigned int bits)
@@ -318,18 +339,20 @@ static UNCHECKED void atom128(const uint64_t *addr, uint32_t mask, const void *a
 	}
 }
 
-static UNCHECKED void rt_atom(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, uint32_t code)
+static UNCHECKED void rt_atom(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, uint32_t code,
+			      uint32_t line)
 {
 	unsigned int op = code & 0xff, bits = ir_type_bits(code >> 8 & 0xff);
 	bool is_float = ir_type_is_float(code >> 8 & 0xff);
 
-	check_aligned(addr, mask, bits / 8);
+	access_begin(addr, mask, bits / 8, line);
 	switch (bits) {
 	case 16: ATOM_LANES(any_u16); break;
 	case 32: ATOM_LANES(any_u32); break;
 	case 64: ATOM_LANES(any_u64); break;
 	case 128: atom128(addr, mask, a, b, old, op); break;
 	}
+	access_end();
 }
 
 /*
