@@ -327,22 +327,24 @@ Test(memory_ops, a_sum_of_floats_is_flushed_in_global_memory_only)
 
 Test(memory_ops, atomics_of_128_bits_are_whole, .timeout = 60)
 {
-	uint64_t w[2];
+	uint64_t w[3];
 
 	/* every thread adds 1 to the low and 3 to the high half, by compare and swap; no half may be lost */
 	memset(mem, 0, sizeof(mem));
-	run(KERNEL(".reg .b128 %q<4>;\n" HEAD "ld.global.v2.u64 {%rd1, %rd2}, [%rd8]; mov.b128 %q1, {%rd1, %rd2};\n"
+	run(KERNEL(".reg .b128 %q<4>; .shared .align 16 .b64 s[2];\n" HEAD "ld.global.v2.u64 {%rd1, %rd2}, [%rd8]; mov.b128 %q1, {%rd1, %rd2};\n"
 		   "L: add.u64 %rd3, %rd1, 1; add.u64 %rd4, %rd2, 3; mov.b128 %q2, {%rd3, %rd4};\n"
 		   "atom.global.cas.b128 %q3, [%rd8], %q1, %q2; mov.b128 {%rd5, %rd6}, %q3;\n"
 		   "setp.ne.u64 %p1, %rd5, %rd1; setp.ne.or.u64 %p1, %rd6, %rd2, %p1; mov.u64 %rd1, %rd5; mov.u64 %rd2, %rd6;\n"
 		   "mov.b128 %q1, %q3; @%p1 bra L;\n"
-		   /* and leaves its number at the end of a chain of exchanges */
-		   "cvt.u64.u32 %rd1, %r7; add.u64 %rd1, %rd1, 1; mul.lo.u64 %rd2, %rd1, 7; mov.b128 %q1, {%rd1, %rd2};\n"
-		   "atom.exch.b128 %q2, [%rd8+16], %q1; mov.b128 {%rd1, %rd2}, %q2; mad.lo.u64 %rd3, %rd1, 7, 0; setp.ne.u64 %p1, %rd3, %rd2;\n"
-		   "@%p1 trap; add.u64 %rd8, %rd8, 32; red.global.add.u64 [%rd8], %rd1; ret;"), 8, 96, 0);
-	memcpy(w, mem, 16);
+		   /* exchanges in shared memory: what came out and what is left are all the numbers that went in */
+		   "cvt.u64.u32 %rd1, %r7; add.u64 %rd1, %rd1, 1; mul.lo.u64 %rd2, %rd1, 7; mov.b128 %q1, {%rd1, %rd2}; mov.u32 %r1, s;\n"
+		   "atom.shared.exch.b128 %q2, [%r1], %q1; mov.b128 {%rd1, %rd2}, %q2; mul.lo.u64 %rd3, %rd1, 7; setp.ne.u64 %p1, %rd3, %rd2;\n"
+		   "@%p1 trap; red.global.add.u64 [%rd8+16], %rd1; bar.sync 0; setp.ne.u32 %p1, %r5, 0; @%p1 bra DONE;\n"
+		   "ld.shared.u64 %rd1, [%r1]; red.global.add.u64 [%rd8+16], %rd1; DONE: ret;"), 8, 96, 0);
+	memcpy(w, mem, sizeof(w));
 	cr_assert_eq(w[0], 768);
 	cr_assert_eq(w[1], 3 * 768);
+	cr_assert_eq(w[2], 768 * 769 / 2);
 }
 
 Test(memory_ops, vectors_of_atomics_work_on_each_element)
@@ -450,7 +452,7 @@ Test(memory_ops, an_mbarrier_counts_bytes_and_lets_threads_leave, .timeout = 120
 			   "mbarrier.complete_tx.shared.b64 [%r1], 60; mbarrier.complete_tx.shared.b64 [%r1], 40;\n"
 			   "mbarrier.test_wait.shared.b64 %p1, [%r1], %rd3; selp.u32 %r8, 2, 0, %p1; add.u32 %r7, %r7, %r8; st.global.u32 [%rd8+12], %r7;\n"
 			   "mbarrier.inval.shared.b64 [%r1]; bra DONE;\n"
-			   "ODD: mbarrier.arrive_drop.shared.b64 %rd2, [%r1+8]; D: mbarrier.test_wait.shared.b64 %p1, [%r1+8], %rd2; @!%p1 bra D;\n"
+			   "ODD: mbarrier.arrive_drop.shared.b64 %rd2, [%r1+8];\n"
 			   "DONE: ret;"), 1, n, 0);
 		memcpy(got, mem, sizeof(got));
 		cr_assert_eq(got[0], n);
