@@ -204,10 +204,11 @@ units-run: $(units)
 	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)" --only '^unit'
 
 .PHONY: check-gpu check-gpu-run
-check-gpu: deps ## the acceptance programs on a real NVIDIA driver, without and with the shim
-	$(Q)+$(MAKE) --no-print-directory check-gpu-run
-check-gpu-run: all $(apps)
-	$(Q)$(test_env) tests/e2e/run.py --gpu
+check-gpu: ## on an NVIDIA GPU: programs recorded, replayed and moved to cpu; what only hardware can answer
+	$(Q)+tests/gpu/check --present && $(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory check-gpu-run || \
+		{ status=$$?; tests/gpu/check --present >/dev/null && exit $$status; true; }
+check-gpu-run: all $(apps) $(e2e_apps) $(O)/gpu-probe
+	$(Q)$(test_env) tests/gpu/check
 
 # Benchmarks: tests/bench/bench_*.c, linked to the rooms they measure.
 benches := $(patsubst tests/bench/%.c,$(O)/%,$(wildcard tests/bench/bench_*.c))
