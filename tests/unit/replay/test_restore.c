@@ -369,6 +369,36 @@ static uint64_t nth_function(int n)
 	return first_function + (uint64_t)n;
 }
 
+Test(restore, every_device_is_called_as_it_was)
+{
+	static const uint64_t both[] = { PRIMARY, PRIMARY + 64 }, pool[] = { POOL, 0 };
+	const struct hg_restore_options one = options;
+	CUmemoryPool got;
+	CUcontext ctx;
+	CUdevice dev;
+	int nr;
+
+	begin();
+	RECORD(cuDevicePrimaryCtxRetain, PRIMARY + 64, 1);
+	options.nr_devices = 17;
+	refused(HG_ERR_UNSUPPORTED, "17 devices");
+	options = (struct hg_restore_options){
+		.target = "cpu", .nr_devices = 2, .nr_pools = 2, .pool = pool, .nr_primaries = 2, .primary = both,
+	};
+	move();
+	MUST(CU(cuDeviceGetCount)(&nr));
+	cr_assert_eq(nr, 2);
+	MUST(CU(cuCtxSetCurrent)((CUcontext)both[1]));
+	MUST(CU(cuCtxGetDevice)(&dev));
+	cr_assert_eq(dev, 1);
+	MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 1));
+	cr_assert_eq((uintptr_t)ctx, both[1]);
+	MUST(CU(cuDeviceGetDefaultMemPool)(&got, 1));
+	cr_assert(got && (uintptr_t)got != POOL);
+	options = one;
+	end();
+}
+
 /* A library with a kernel looked up as such and as a function, and a module of its own, its variables in odd places. */
 static void record_code(void)
 {
