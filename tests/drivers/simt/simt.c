@@ -210,6 +210,9 @@ static void switch_away(struct run *r)
 
 	if (to == me)
 		return;
+	/* the next one's stack takes longer to come than this one's turn, often */
+	if (r->first)
+		__builtin_prefetch(r->first->fibre.sp);
 	r->now = to;
 	simt_fibre_switch(&me->fibre, to ? &to->fibre : &r->thread);
 }

@@ -369,6 +369,36 @@ static uint64_t nth_function(int n)
 	return first_function + (uint64_t)n;
 }
 
+Test(restore, every_device_is_called_as_it_was)
+{
+	static const uint64_t both[] = { PRIMARY, PRIMARY + 64 }, pool[] = { POOL, 0 };
+	const struct hg_restore_options one = options;
+	CUmemoryPool got;
+	CUcontext ctx;
+	CUdevice dev;
+	int nr;
+
+	begin();
+	RECORD(cuDevicePrimaryCtxRetain, PRIMARY + 64, 1);
+	options.nr_devices = 17;
+	refused(HG_ERR_UNSUPPORTED, "17 devices");
+	options = (struct hg_restore_options){
+		.target = "cpu", .nr_devices = 2, .nr_pools = 2, .pool = pool, .nr_primaries = 2, .primary = both,
+	};
+	move();
+	MUST(CU(cuDeviceGetCount)(&nr));
+	cr_assert_eq(nr, 2);
+	MUST(CU(cuCtxSetCurrent)((CUcontext)both[1]));
+	MUST(CU(cuCtxGetDevice)(&dev));
+	cr_assert_eq(dev, 1);
+	MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 1));
+	cr_assert_eq((uintptr_t)ctx, both[1]);
+	MUST(CU(cuDeviceGetDefaultMemPool)(&got, 1));
+	cr_assert(got && (uintptr_t)got != POOL);
+	options = one;
+	end();
+}
+
 /* A library with a kernel looked up as such and as a function, and a module of its own, its variables in odd places. */
 static void record_code(void)
 {
@@ -711,6 +741,30 @@ Test(restore, the_same_log_replays_in_another_process)
 	memcpy(device.data + 0x30004, &value, 4);
 	snapshot();
 	replay_from(first, 2 * device.nr);
+}
+
+Test(restore, a_replay_names_the_kernel_without_ptx_before_it_maps_anything)
+{
+	const struct hg_replay_options opt = { .target = &hg_target_cpu };
+	struct hg_replay *replay;
+	struct hg_log *log;
+
+	begin();
+	memory(0x200, 64);
+	look_up(HG_ID_cuModuleGetFunction, PLAIN, load(HG_ID_cuModuleLoadData, MODULE, ptx, sizeof(ptx), NULL, 0), "machine_code");
+	snapshot();
+	hg_recorder_stop(recorder);
+	log = test_open(dir);
+	said[0] = '\0';
+	hg_msg_sink_set(listen_to, NULL);
+	cr_assert_eq(hg_replay_open(log, &opt, on_taken, NULL, &replay), HG_OK);
+	cr_assert_eq(hg_replay_run(replay), HG_ERR_REFUSED);
+	hg_msg_sink_set(NULL, NULL);
+	cr_assert(strstr(said, "'machine_code'") && strstr(said, "no PTX"), "%s", said);
+	cr_assert(!hg_driver_has(BASE + 0x200, 64));
+	hg_replay_close(replay);
+	hg_log_close(log);
+	free(device.data);
 }
 
 static enum hg_status read_portable(void *dst, uint64_t addr, size_t size, void *arg)
