@@ -1,6 +1,7 @@
 """leaving.py - a running program is moved from the driver behind hgshim to the cpu target, and never notices."""
 import os
 import re
+import struct
 import subprocess
 import threading
 import time
@@ -13,9 +14,18 @@ from programs import bind, plain, sized, step, ticks, wait_moment
 LEAVES = 10                     # of each program, each in a run of its own
 ARENA = 0x200000000000          # HGSHIM_ARENA=1
 IN_ARENA = ("threads", "linked_list", "ptx_driver", "saxpy_streams")
+VARIANTS = {
+    "ptx_driver": [("does not tell the parameters of kernels", {"HG_FAKE_CUDA_NO_PARAM_INFO": "1"})],
+    "train": [("does not tell the parameters of kernels", {"HG_FAKE_CUDA_NO_PARAM_INFO": "1"}),
+              ("is of CUDA 13.1 and sees two devices", {"HG_FAKE_CUDA_DEVICES": "2", "HG_FAKE_CUDA_VERSION": "13010"})],
+    "threads": [("keeps its addresses reserved", {"HG_FAKE_CUDA_KEEP_RESERVATION": "1"})],
+}
 SEVERAL_QUEUES = ("threads", "saxpy_streams")
 KILLS = 4 if LONG else 2
 MOVE_MS = 100                   # about how long a move takes
+LEAVING_MS = 15                 # the part of it after the snapshot
+STATES = ("waiting", "quiescing", "copying", "committing", "moving")
+MOVING = STATES.index("moving")
 TICK = 0.03                     # seconds at least between two lines in which a program says how far it is
 references = {}
 reference_lock = threading.Lock()
@@ -117,7 +127,7 @@ def leave_once(place, app, folder, rng, early=False):
     return busy
 
 
-def leaves(place, app, scratch, times=LEAVES):
+def leaves(place, app, times, scratch):
     rng = harness.rng(place.name, app, "leaves")
     busy = []
     for k in range(times):
@@ -145,10 +155,18 @@ def leaves_from_arena(place, app, scratch):
     return f"{len(inside)} of {len(p.buffers)} buffers in the arena, {busy} streams with work"
 
 
+def control_state(log):
+    """What a process was doing for hgshim-ckpt, also when it is gone: logdb/control.h."""
+    with open(os.path.join(log, "control"), "rb") as f:
+        f.seek(40)
+        return struct.unpack("<I", f.read(4))[0]
+
+
 def killed_while_leaving(place, app, scratch):
+    """The first half of the kills at random, the other one when the program is on its way from one driver to the other."""
     rng = harness.rng(place.name, app, "killed")
     options, env, seconds = unhurried(place, app)
-    left = 0
+    states = []
     for k in range(KILLS):
         log = os.path.join(scratch, f"log{k}")
         with Program(app, log, *options, *hold_at(place, app, os.path.join(scratch, f"hold{k}")), env=env, place=place) as p:
@@ -158,18 +176,22 @@ def killed_while_leaving(place, app, scratch):
             wait_moment(p, place, app, rng, tick, seconds)
             pending = subprocess.Popen([os.path.join(harness.BUILD, "hgshim-ckpt"), "--migrate", "cpu", str(p.pid)],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            end = time.monotonic() + rng.uniform(0, 1.5) * MOVE_MS / 1000
+            end = time.monotonic() + rng.uniform(0, MOVE_MS / 1000)
+            if k >= KILLS // 2:
+                while pending.poll() is None and control_state(log) != MOVING:
+                    time.sleep(0.0002)
+                end = time.monotonic() + rng.uniform(0, LEAVING_MS / 1000)
             while pending.poll() is None and time.monotonic() < end:
-                time.sleep(0.001)
+                time.sleep(0.0002)
             p.kill()
         said = harness.expect_answer(pending, f"kill {k}")
-        left += pending.returncode == 0
+        states.append("done" if pending.returncode == 0 else STATES[control_state(log)])
         expect(pending.returncode == 0 or re.search("ended|gone|died|killed|exist", said), f"kill {k}: the move was refused: {said!r}")
         check_whole(log, f"kill {k}: ")
         expect(first in harness.snapshots(log), f"kill {k}: snapshot {first} is gone")
         replay(log, "--verify")
         harness.remove(log)
-    return f"{KILLS} kills, {left} after the move was done"
+    return f"{KILLS} kills: {', '.join(states)}"
 
 
 def tests():
@@ -180,8 +202,11 @@ def tests():
                    bind(programs.moments, CUDA, app)),
                   (f"{app} on cuda: replay on cpu gives back the bytes of the held program", bind(programs.identity, CUDA, app)),
                   (f"{app} on cuda: its log survives kill -9", bind(programs.kills, CUDA, app)),
-                  (f"{app} on cuda: moved to cpu at {LEAVES} moments it goes on as if nothing was", bind(leaves, CUDA, app)),
+                  (f"{app} on cuda: moved to cpu at {LEAVES} moments it goes on as if nothing was", bind(leaves, CUDA, app, LEAVES)),
                   (f"{app} on cuda: its log survives kill -9 while it is moved", bind(killed_while_leaving, CUDA, app))]
+        for what, env in VARIANTS.get(app, ()):
+            found.append((f"{app} on cuda: moved to cpu from a driver that {what}",
+                          bind(leaves, CUDA.with_env(f" that {what}", **env), app, 1)))
         if app in IN_ARENA or LONG:
             found.append((f"{app} on cuda: moved to cpu from an arena of hgshim's own addresses",
                           bind(leaves_from_arena, CUDA, app)))
