@@ -58,7 +58,9 @@ def tests():
     found += [(f"{name}: keeper: no pointer of the driver reaches it, and those from before a move work after it",
                lambda s: native.keeper(place, True, s)),
               (f"{name}: lasting: moved while it runs, it uses all of the runtime afterwards",
-               lambda s: native.lasting(place, "running", s)),
+               lambda s: native.goes_on(place, "lasting", "running", s)),
+              (f"{name}: contexts: moved while it runs, each thread has its contexts and each context what is its",
+               lambda s: native.goes_on(place, "contexts", "running", s)),
               (f"{name}: stranger: a call without a row is seen, reported, and refused by name",
                lambda s: native.stranger(place, s))]
     return found

@@ -127,13 +127,12 @@ def keeper(place, move, scratch):
     return f"{nr} pointers"
 
 
-def lasting(place, move, scratch):
-    """Streams, events, pinned and registered memory, variables, local storage: used after the move by threads old and new."""
+def goes_on(place, name, move, scratch):
+    """A program that looks at everything it has made; moved while it runs or while it waits, it ends as one that stays."""
     log, hold = (os.path.join(scratch, n) for n in ("log", "hold"))
     results = []
     for moves in (False, True):
-        with Program("lasting", log, "--rounds", 40, "--pace", 5000, "--hold", f"{hold}@35", path=program("lasting"),
-                     place=place) as p:
+        with Program(name, log, "--rounds", 40, "--pace", 5000, "--hold", f"{hold}@34", path=program(name), place=place) as p:
             if moves and move == "running":
                 p.wait_round(20)
                 snapshot = migrate(p)
@@ -195,7 +194,15 @@ def tests():
          lambda s: keeper(CPU, False, s)),
         ("keeper on cuda: no pointer of the driver reaches it, and those from before a move work after it",
          lambda s: keeper(CUDA, True, s)),
-        ("lasting on cuda: moved while it waits, it uses all of the runtime afterwards", lambda s: lasting(CUDA, "held", s)),
-        ("lasting on cuda: moved while it runs, it uses all of the runtime afterwards", lambda s: lasting(CUDA, "running", s)),
+        ("lasting on cuda: moved while it waits, it uses all of the runtime afterwards",
+         lambda s: goes_on(CUDA, "lasting", "held", s)),
+        ("lasting on cuda: moved while it runs, it uses all of the runtime afterwards",
+         lambda s: goes_on(CUDA, "lasting", "running", s)),
+        ("contexts on cuda: moved while it waits, each thread has its contexts and each context what is its",
+         lambda s: goes_on(CUDA, "contexts", "held", s)),
+        ("contexts on cuda: moved while it runs, each thread has its contexts and each context what is its",
+         lambda s: goes_on(CUDA, "contexts", "running", s)),
+        ("contexts on cuda: the same from an arena",
+         lambda s: goes_on(CUDA.with_env(" arena", HGSHIM_ARENA="1"), "contexts", "running", s)),
         ("stranger on cuda: a call without a row is seen, reported, and refused by name", lambda s: stranger(CUDA, s)),
     ]
