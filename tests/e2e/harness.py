@@ -260,7 +260,7 @@ class Program:
         self.close()
 
 
-def checkpoint(program, *args, limit=60):
+def checkpoint(program, *args, limit=90):  # hgshim-ckpt itself gives up after 60
     """hgshim-ckpt; the number of the snapshot taken."""
     result = tool("hgshim-ckpt", *args, program.pid, limit=limit)
     expect(result.status == 0, f"hgshim-ckpt: {result} (program: {program.describe()})")
@@ -269,7 +269,7 @@ def checkpoint(program, *args, limit=60):
     return int(match.group(1))
 
 
-def migrate(program, target="cpu", limit=60):
+def migrate(program, target="cpu", limit=90):
     """hgshim-ckpt --migrate; the number of the snapshot that it went by."""
     return checkpoint(program, "--migrate", target, limit=limit)
 

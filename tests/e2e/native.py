@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import time
 
 import harness
 import leaving
@@ -156,6 +157,30 @@ def goes_on(place, name, move, scratch):
     expect(len(set(results)) == 1, f"the result is {results[1]}; of a program that stays it is {results[0]}")
 
 
+def ends_meanwhile(scratch):
+    """hgshim-ckpt, and a program that is about to end: both do, and nobody waits for the other for ever."""
+    rng = harness.rng("ends")
+    taken = refused = 0
+    for k in range(40 if harness.LONG else 12):
+        log = os.path.join(scratch, f"log{k}")
+        with Program("threads", log, "--rounds", 40, place=CUDA, env={"HG_FAKE_CUDA_KERNEL_US": "3000"}) as p:
+            p.wait_round(38)
+            end = time.monotonic() + rng.uniform(0, 0.03)
+            while time.monotonic() < end and p.is_running():
+                time.sleep(0.0005)
+            result = tool("hgshim-ckpt", "--timeout", 10, *(["--migrate", "cpu"] if k % 2 else []), p.pid, limit=30)
+            p.finish(limit=30)
+            expect(p.has_passed() and p.process.returncode == 0, f"run {k}: {p.describe()} (hgshim-ckpt: {result})")
+        expect(result.status in (0, 1) and (result.status == 0 or result.err.strip()), f"run {k}: hgshim-ckpt: {result}")
+        taken += result.status == 0
+        refused += result.status == 1
+        leaving.check_whole(log, f"run {k}: ")
+        for n, seq in harness.snapshots(log).items():
+            replay(log, "--snapshot", n, "--to", seq, "--verify")
+        harness.remove(log)
+    return f"{taken} done, {refused} refused"
+
+
 def coverage(log):
     result = tool("hgshim-log", "coverage", "--json", log)
     expect(result.status == 0, f"hgshim-log coverage: {result}")
@@ -204,5 +229,6 @@ def tests():
          lambda s: goes_on(CUDA, "contexts", "running", s)),
         ("contexts on cuda: the same from an arena",
          lambda s: goes_on(CUDA.with_env(" arena", HGSHIM_ARENA="1"), "contexts", "running", s)),
+        ("ending on cuda: hgshim-ckpt and a program that is about to end do not wait for each other", ends_meanwhile),
         ("stranger on cuda: a call without a row is seen, reported, and refused by name", lambda s: stranger(CUDA, s)),
     ]
