@@ -247,6 +247,9 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 		st = hg_migrate_check(target);
 		if (st != HG_OK)
 			return st;
+		hg_migrate_ahead(target, timeout_ms);
+		start = now_ns();
+		end = start + (uint64_t)timeout_ms * 1000000u;
 	}
 	hg_recorder_progress(recorder, HG_CONTROL_QUIESCING, 0, 0);
 	if (!hg_gate_close(timeout_ms)) {
