@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "common/msg.h"
 #include "intercept/gate.h"
@@ -23,7 +24,7 @@ struct event {
 	const void *handle;
 	uint64_t ctx;			/* id */
 	bool recorded;
-	uint64_t age_ns;
+	uint64_t recorded_ns;		/* on this host's clock (now_ns) */
 };
 
 struct migration {
@@ -236,6 +237,14 @@ static int add_event(const struct hg_entry *e, void *arg)
 	return 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static CUresult elapsed(float *ms, CUevent from, CUevent to)
 {
 	if (hg_nv.cuEventElapsedTime_v2)
@@ -246,6 +255,8 @@ static CUresult elapsed(float *ms, CUevent from, CUevent to)
 /* Which events were recorded, and how long before `now`; the driver refuses for those that were not, or keep no time. */
 static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 {
+	uint64_t host_now = now_ns();
+
 	for (size_t i = 0; i < m->nr_events; i++) {
 		struct event *e = &m->event[i];
 		float ms;
@@ -261,7 +272,7 @@ static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 			return HG_ERR_FAULT;
 		}
 		e->recorded = true;
-		e->age_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+		e->recorded_ns = host_now - (ms > 0 ? (uint64_t)((double)ms * 1e6) : 0);
 	}
 	return HG_OK;
 }
@@ -427,10 +438,16 @@ static void take_apart(struct migration *m)
 			continue;
 		}
 		(void)hg_ledger_each(free_memory, &c);
-		if (i == 0)
-			m->nr_failed += hg_native_mem_release();
 		if (hg_native_ctx_pop() != HG_OK)
 			m->nr_failed++;
+	}
+	/* behind all contexts' own memory: until then it tells which is whose */
+	if (m->ctxs.nr && hg_native_ctx_push(m->ctxs.ctx[0].handle) == HG_OK) {
+		m->nr_failed += hg_native_mem_release();
+		if (hg_native_ctx_pop() != HG_OK)
+			m->nr_failed++;
+	} else if (m->ctxs.nr) {
+		m->nr_failed++;
 	}
 	for (int d = 0; d < m->nr_devices; d++)
 		if (m->pool[d])
@@ -527,7 +544,7 @@ static enum hg_status rebuild(struct migration *m)
 		st = m->engine->restore_run(m->restore, m->range, m->nr_ranges);
 	for (size_t i = 0; i < m->nr_events && st == HG_OK; i++)
 		if (m->event[i].recorded)
-			st = m->engine->event_age(m->event[i].handle, m->event[i].age_ns);
+			st = m->engine->event_age(m->event[i].handle, now_ns() - m->event[i].recorded_ns);
 	return st;
 }
 
