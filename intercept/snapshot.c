@@ -74,7 +74,13 @@ static enum hg_status count_region(const struct hg_region *r, void *arg)
 static enum hg_status read_chunk(void *dst, uint64_t addr, size_t size, void *arg)
 {
 	struct copying *c = arg;
-	enum hg_status st = hg_shim_executor()->read(c->region, dst, addr - c->region->addr, size);
+	enum hg_status st;
+
+	if (hg_gate_is_ended()) {
+		hg_recorder_explain(c->recorder, "the program is ending");
+		return HG_ERR_REFUSED;
+	}
+	st = hg_shim_executor()->read(c->region, dst, addr - c->region->addr, size);
 
 	c->done += size;
 	hg_recorder_progress(c->recorder, HG_CONTROL_COPYING, c->done, c->total);
@@ -227,7 +233,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	struct hg_recorder *recorder = hg_shim_recorder;
 	bool migrate = request->flags & HG_CONTROL_MIGRATE;
 	uint32_t timeout_ms = request->timeout_ms;
-	char target[sizeof(request->target)];
+	const char *target = NULL;
 	uint64_t number;
 	uint64_t start = now_ns(), end = start + (uint64_t)timeout_ms * 1000000u;
 	enum hg_status st;
@@ -239,16 +245,20 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 		hg_recorder_explain(recorder, "recording was turned off");
 		return HG_ERR_UNAVAILABLE;
 	}
-	/* once: the page is another process's to write to */
-	memcpy(target, request->target, sizeof(target));
-	target[sizeof(target) - 1] = 0;
 	if (migrate) {
-		st = hg_migrate_check(target);
+		char asked[sizeof(request->target) + 1] = "";
+
+		memcpy(asked, request->target, sizeof(request->target));
+		st = hg_migrate_check(asked, &target);
 		if (st != HG_OK)
 			return st;
 	}
 	hg_recorder_progress(recorder, HG_CONTROL_QUIESCING, 0, 0);
 	if (!hg_gate_close(timeout_ms)) {
+		if (hg_gate_is_ended()) {
+			hg_recorder_explain(recorder, "no CUDA call of the program works any more: it is ending, or has lost its driver");
+			return HG_ERR_REFUSED;
+		}
 		hg_recorder_explain(recorder, "a CUDA call of the program was still running after %" PRIu32 " ms", timeout_ms);
 		return HG_ERR_TIMEOUT;
 	}
@@ -262,7 +272,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	if (st == HG_OK)
 		st = take(recorder, !migrate && request->flags & HG_CONTROL_ALLOW_PARTIAL, &number);
 	if (st == HG_OK && migrate)
-		st = hg_migrate(target, number);
+		st = hg_migrate(recorder, target, number);
 	hg_gate_open();
 	hg_recorder_stalled(recorder, now_ns() - start);
 	return st;
