@@ -166,31 +166,29 @@ static bool is_fault(CUresult r)
 	}
 }
 
-static CUresult sync_ctx(CUcontext ctx)
+/* A context that lost a kernel says so in every call; this one does not wait for those of the others. */
+static CUresult ask_ctx(CUcontext ctx)
 {
+	CUcontext popped;
 	CUresult r;
 
-	if (hg_real[0].cuCtxSynchronize_v2)
-		return hg_real[0].cuCtxSynchronize_v2(ctx);
-	/* before CUDA 13 */
-	if (!hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 || !hg_real[0].cuCtxSynchronize)
+	if (!hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 || !hg_real[0].cuStreamQuery)
 		return CUDA_SUCCESS;
 	r = hg_real[0].cuCtxPushCurrent_v2(ctx);
 	if (r != CUDA_SUCCESS)
 		return r;
-	r = hg_real[0].cuCtxSynchronize();
-	(void)hg_real[0].cuCtxPopCurrent_v2(NULL);
+	r = hg_real[0].cuStreamQuery(CU_STREAM_LEGACY);
+	(void)hg_real[0].cuCtxPopCurrent_v2(&popped);
 	return r;
 }
 
-/* A context that lost a kernel says so in every call. */
 static int find_fault(const struct hg_entry *e, void *arg)
 {
 	CUresult *fault = arg, r;
 
 	if (e->kind != HG_KIND_CTX)
 		return 0;
-	r = sync_ctx((CUcontext)(uintptr_t)e->handle);
+	r = ask_ctx((CUcontext)(uintptr_t)e->handle);
 	if (!is_fault(r))
 		return 0;
 	*fault = r;
