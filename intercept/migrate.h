@@ -5,9 +5,13 @@
 #include <stdint.h>
 
 #include "common/status.h"
+#include "logdb/recorder.h"
 
-/* Before anything is stopped: can this process go to that target? Says why not. */
-enum hg_status hg_migrate_check(const char *target) HG_MUST_CHECK;
+/*
+ * Before anything is stopped: can this process go to that target? Says why not. *out: its name, which lives for ever; the
+ * request's page does not.
+ */
+enum hg_status hg_migrate_check(const char *target, const char **out) HG_MUST_CHECK;
 
 /*
  * On the checkpoint thread, while the program still runs: what takes long and can be done ahead. Kernels are compiled for
@@ -22,6 +26,6 @@ void hg_migrate_ahead(const char *target, uint32_t timeout_ms);
  * Behind that point failures of the old driver's calls are said and do not count; if the state cannot be rebuilt, calls give
  * CUDA_ERROR_DEINITIALIZED from then on, and the message names the snapshot.
  */
-enum hg_status hg_migrate(const char *target, uint64_t number) HG_MUST_CHECK;
+enum hg_status hg_migrate(struct hg_recorder *recorder, const char *target, uint64_t number) HG_MUST_CHECK;
 
 #endif

@@ -64,7 +64,10 @@ enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr) HG_MUS
  * recorded age_ns ago, until it is recorded again. HG_ERR_INVALID: no such event.
  */
 enum hg_status hg_driver_event_age(const void *event, uint64_t age_ns) HG_MUST_CHECK;
-/* The calling thread's stack of contexts, bottom first, by handle (0: none); replaces what it had. */
+/*
+ * The calling thread's stack of contexts, bottom first, by handle (0: none); replaces what it had. In the place of a context
+ * that has ended meanwhile there is none. HG_ERR_NOMEM: nothing has changed.
+ */
 enum hg_status hg_driver_ctx_stack(const uint64_t *ctx, size_t depth) HG_MUST_CHECK;
 
 #endif
