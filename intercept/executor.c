@@ -32,7 +32,7 @@ enum hg_status hg_executor_choose(const struct hg_executor **out, const char **t
 		return HG_OK;
 	}
 	if (!strcmp(want, "rocm") || !strcmp(want, "level-zero")) {
-		pr_err("cannot use target '%s': this version runs programs on 'cpu' only; HGSHIM_TARGET=cpu works", want);
+		pr_err("cannot use target '%s': this version runs programs on 'cuda' and 'cpu'", want);
 		return HG_ERR_UNAVAILABLE;
 	}
 	pr_err("HGSHIM_TARGET is '%s': not one of auto, cuda, rocm, level-zero, cpu", want);

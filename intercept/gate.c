@@ -262,6 +262,11 @@ void hg_gate_end(void)
 	futex(FUTEX_WAKE_PRIVATE, INT_MAX, NULL);
 }
 
+bool hg_gate_is_ended(void)
+{
+	return atomic_load(&hg_gate.word) == HG_GATE_ENDED;
+}
+
 bool hg_gate_is_idle(uint32_t timeout_ms)
 {
 	uint64_t end = now_ns() + (uint64_t)timeout_ms * 1000000u;

@@ -65,6 +65,7 @@ void hg_gate_open(void);
 bool hg_gate_close(uint32_t timeout_ms);
 /* From now on nobody gets in. Waiting threads are let go with false. */
 void hg_gate_end(void);
+bool hg_gate_is_ended(void);
 /* Waits, up to timeout_ms, until no thread is inside. */
 bool hg_gate_is_idle(uint32_t timeout_ms);
 /* In a forked child. */

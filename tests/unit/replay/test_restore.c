@@ -1,6 +1,7 @@
 /* test_restore.c - a process that goes on with the portable driver where another one was. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -339,8 +340,15 @@ Test(restore, handles_go_on_to_work)
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuEventQuery)((CUevent)STREAM));
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuStreamQuery)((CUstream)EVENT));
 
+	/* the one in the middle is no context (any more) */
+	cr_assert_eq(hg_driver_ctx_stack((const uint64_t[]){ PRIMARY, STREAM, CREATED }, 3), HG_OK);
+	MUST(CU(cuCtxPopCurrent_v2)(&ctx));
+	cr_assert_eq((uintptr_t)ctx, CREATED);
+	GIVES(CUDA_ERROR_INVALID_CONTEXT, CU(cuCtxGetDevice)(&dev));
+	MUST(CU(cuCtxPopCurrent_v2)(&ctx));
+	MUST(CU(cuCtxGetDevice)(&dev));
+
 	cr_assert_eq(hg_driver_ctx_stack(stack, 3), HG_OK);
-	cr_assert_eq(hg_driver_ctx_stack((const uint64_t[]){ PRIMARY, STREAM }, 2), HG_ERR_INVALID);
 	MUST(CU(cuCtxGetDevice)(&dev));
 	MUST(CU(cuCtxPopCurrent_v2)(&ctx));
 	cr_assert_eq((uintptr_t)ctx, CREATED);
@@ -435,6 +443,8 @@ static void record_code(void)
 	}
 }
 
+static int nr_files;
+
 static uint32_t run_kernel(uint64_t function, uint64_t out)
 {
 	void *params[] = { &out };
@@ -499,6 +509,72 @@ Test(restore, kernels_run_by_every_handle_with_their_variables_where_they_were)
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuModuleGetFunction)(&f, (CUmodule)VIEW, "bump"));
 	cr_assert_eq(run_kernel(PLAIN, out), 202u + 40 + 5);
 	end();
+}
+
+static int nr_warmed;
+
+static void count_kernel(void *arg)
+{
+	(void)arg;
+	nr_warmed++;
+}
+
+static enum hg_status warm(struct hg_recorder *r, void *arg)
+{
+	struct hg_restore_options opt = options;
+	enum hg_status st = hg_recorder_drain(r, 5000);
+
+	(void)arg;
+	if (!st)
+		st = hg_recorder_log(r, &opt.log);
+	if (st)
+		return st;
+	hg_restore_warm(&opt, count_kernel, NULL);
+	hg_log_close(opt.log);
+	return HG_OK;
+}
+
+static int count_file(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)path;
+	(void)st;
+	(void)f;
+	nr_files += kind == FTW_F;
+	return 0;
+}
+
+static int remove_file(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)st;
+	(void)kind;
+	(void)f;
+	return remove(path);
+}
+
+Test(restore, kernels_are_compiled_ahead_and_nothing_else_is_left_of_it)
+{
+	char cache[] = "/tmp/hgshim-unit-cache-XXXXXX";
+	uint64_t out;
+	int before;
+
+	cr_assert(mkdtemp(cache));
+	setenv("HGSHIM_CACHE", cache, 1);
+	begin();
+	out = memory(0x200, 64);
+	record_code();
+	cr_assert_eq(test_on_checkpoint(recorder, warm, NULL), HG_OK);
+	cr_assert_geq(nr_warmed, 2);
+	cr_assert_null(hg_driver_primary_ctx(0), "the driver is closed again");
+	nftw(cache, count_file, 16, FTW_PHYS);
+	cr_assert_gt(nr_files, 0);
+	before = nr_files;
+	move();
+	cr_assert_eq(run_kernel(KERNEL, out), 101u + 30 + 5);
+	nr_files = 0;
+	nftw(cache, count_file, 16, FTW_PHYS);
+	cr_assert_leq(nr_files, before + 1, "compiled again, though it was there");	/* the optimised one may come later */
+	end();
+	nftw(cache, remove_file, 16, FTW_PHYS | FTW_DEPTH);
 }
 
 Test(restore, host_memory_stays_as_the_program_left_it)
