@@ -51,7 +51,7 @@ static CUresult proc_address(const char *name, void **pfn, int v, cuuint64_t fla
 		*pfn = (void *)fake_alloc;
 	else if (!strcmp(name, "cuFromTheFuture") || (!strcmp(name, "cuMemFree") && v >= 13010))
 		*pfn = (void *)fake_future;
-	else if (!strcmp(name, "cuMemFree"))	/* an address that no symbol has */
+	else if (!strcmp(name, "cuMemFree") || !strcmp(name, "cuMemGetInfo"))	/* an address that no symbol has */
 		*pfn = (void *)sink;
 	else
 		*status = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
@@ -78,6 +78,7 @@ Test(native, hands_out_its_own_entries_only)
 	cr_expect_eq(status, CU_GET_PROC_ADDRESS_SUCCESS);
 	cr_expect_null(ask("cuMemFree", 13010, &status), "newer than the table: its arguments may differ");
 	cr_expect_eq(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+	cr_expect_eq(ask("cuMemGetInfo", 13010, &status), (void *)cuMemGetInfo_v2, "newer, and the driver gives what it gave before");
 	cr_expect_null(ask("cuFromTheFuture", 13020, &status));
 	cr_expect_null(ask("cuNever", 13000, &status));
 	cr_expect_eq(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -722,6 +723,23 @@ Test(restore, is_refused_by_memory_that_the_machine_does_not_have)
 	begin();
 	RECORD(cuMemAlloc_v2, HG_ARENA_BASE, UINT64_C(1) << 46);
 	refused(HG_ERR_REFUSED, "MiB fit");
+	end();
+}
+
+Test(restore, is_refused_by_memory_that_the_process_may_not_have)
+{
+	unsigned long long pages;
+	struct rlimit limit;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	begin();
+	RECORD(cuMemAlloc_v2, HG_ARENA_BASE, UINT64_C(1) << 30);
+	cr_assert(f && fscanf(f, "%llu", &pages) == 1);
+	fclose(f);
+	cr_assert_eq(getrlimit(RLIMIT_AS, &limit), 0);
+	limit.rlim_cur = pages * (unsigned long long)PAGE + (700 << 20);
+	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	refused(HG_ERR_REFUSED, "1024 MiB fit left to this process");
 	end();
 }
 
