@@ -75,7 +75,7 @@ const char *const ir_sreg_name[] = {
 };
 _Static_assert(sizeof(ir_sreg_name) / sizeof(ir_sreg_name[0]) == IR_SREG_COUNT + 1, "a name for each special register");
 
-static const char *const atom_name[] = { "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec", NULL };
+static const char *const atom_name[] = { "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec", "mbarrier", NULL };
 static const char *const shfl_name[] = { "up", "down", "bfly", "idx", NULL };
 static const char *const vote_name[] = { "all", "any", "uni", "ballot", NULL };
 static const char *const match_name[] = { "any", "all", NULL };

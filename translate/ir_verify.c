@@ -268,6 +268,13 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 			return fail(v, "wrong number of operands for this atomic operation");
 		if (in->space != IR_GENERIC && in->space != IR_GLOBAL && in->space != IR_SHARED)
 			return fail(v, "no atomic operation in this space");
+		if (in->sub == IR_ATOM_MBARRIER && in->type != IR_B64)
+			return fail(v, "an mbarrier has 64 bits");
+		break;
+	case IR_redux:
+		if (bits != 32 || (in->sub > IR_ATOM_XOR) ||
+		    (ir_type_is_float(in->type) && in->sub != IR_ATOM_MIN && in->sub != IR_ATOM_MAX))
+			return fail(v, "no such redux");
 		break;
 	case IR_st:
 		if (in->space == IR_CONST || in->space == IR_PARAM)
