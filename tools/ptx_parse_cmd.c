@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +20,38 @@
 
 uint32_t ptx_tool_sm = 121;
 
-static enum hg_status read_file(const char *path, char **out, size_t *out_size)
+/*
+ * Libraries are large, and a process that looks at one image at a time in children of its own would copy the page
+ * tables of what it has read for each of them: they are mapped. NULL: not a large file.
+ */
+static char *map_file(int fd, size_t *size)
+{
+	struct stat sb;
+	void *data;
+
+	if (fstat(fd, &sb) || !S_ISREG(sb.st_mode) || sb.st_size < 1 << 20)
+		return NULL;
+	data = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (data == MAP_FAILED)
+		return NULL;
+	/* Text must end with a NUL, which a mapping need not have. */
+	if (memcmp(data, ELFMAG, SELFMAG)) {
+		munmap(data, (size_t)sb.st_size);
+		return NULL;
+	}
+	*size = (size_t)sb.st_size;
+	return data;
+}
+
+static void free_file(char *data, size_t size, bool mapped)
+{
+	if (mapped)
+		munmap(data, size);
+	else
+		free(data);
+}
+
+static enum hg_status read_file(const char *path, char **out, size_t *out_size, bool *mapped)
 {
 	enum hg_status st = HG_ERR_IO;
 	size_t used = 0, capacity = 65536;
@@ -30,6 +62,12 @@ static enum hg_status read_file(const char *path, char **out, size_t *out_size)
 	if (fd < 0) {
 		pr_err("cannot open '%s': %s", path, strerror(errno));
 		return HG_ERR_IO;
+	}
+	*out = map_file(fd, out_size);
+	*mapped = *out != NULL;
+	if (*mapped) {
+		close(fd);
+		return HG_OK;
 	}
 	for (;;) {
 		ssize_t n;
@@ -111,8 +149,9 @@ enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const vo
 	Elf64_Shdr sh, names;
 	Elf64_Ehdr eh;
 	char *data;
+	bool mapped;
 
-	st = read_file(path, &data, &size);
+	st = read_file(path, &data, &size, &mapped);
 	if (st)
 		return st;
 	memset(&eh, 0, sizeof(eh));
@@ -122,13 +161,13 @@ enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const vo
 		st = size ? each(data, size, arg) : HG_ERR_NOTFOUND;
 		if (!size)
 			pr_err("'%s' is empty", path);
-		free(data);
+		free_file(data, size, mapped);
 		return st;
 	}
 	if (!section(data, size, &eh, eh.e_shstrndx, &names) || names.sh_type == SHT_NOBITS || !names.sh_size ||
 	    data[names.sh_offset + names.sh_size - 1]) {
 		pr_err("'%s' has no names of sections", path);
-		free(data);
+		free_file(data, size, mapped);
 		return HG_ERR_CORRUPT;
 	}
 	for (unsigned int i = 0; i < eh.e_shnum && !st; i++) {
@@ -146,7 +185,7 @@ enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const vo
 	}
 	if (!st)
 		st = worst;
-	free(data);
+	free_file(data, size, mapped);
 	if (!st && !found) {
 		pr_err("'%s' holds no GPU code", path);
 		return HG_ERR_NOTFOUND;
