@@ -212,13 +212,13 @@ static bool pointer_at(const struct file *f, uint64_t addr, uint64_t *out)
 	return true;
 }
 
-/* A fatbin in the file, as it is pointed to; NULL: none. */
-static const void *fatbin_at(struct file *f, uint64_t addr)
+/* The fatbin at a place in the file, which then is a wrapper's; NULL: none. */
+static const void *take_fatbin(struct file *f, size_t at)
 {
 	static const uint32_t magic = HG_FATBIN_MAGIC;
-	size_t at, n, *more;
+	size_t n, *more;
 
-	if (!place_of(f, addr, 16, &at) || memcmp(f->data + at, &magic, sizeof(magic)))
+	if (f->size < 16 || at > f->size - 16 || memcmp(f->data + at, &magic, sizeof(magic)))
 		return NULL;
 	n = hg_image_size(f->data + at);
 	if (!n || n > f->size - at)
@@ -229,6 +229,54 @@ static const void *fatbin_at(struct file *f, uint64_t addr)
 	more[f->nr_taken++] = at;
 	f->taken = more;
 	return f->data + at;
+}
+
+static const void *fatbin_at(struct file *f, uint64_t addr)
+{
+	size_t at;
+
+	return place_of(f, addr, 16, &at) ? take_fatbin(f, at) : NULL;
+}
+
+/* The fatbins of a wrapper, which a NULL ends. */
+struct linked {
+	const void **fatbin;
+	size_t nr;
+	bool whole;		/* all that it points to was found */
+};
+
+static enum hg_status add_linked(struct linked *l, const void *fatbin)
+{
+	const void **more = l->nr < MAX_LINKED ? realloc(l->fatbin, (l->nr + 2) * sizeof(*more)) : NULL;
+
+	if (!more)
+		return HG_ERR_NOMEM;
+	more[l->nr++] = fatbin;
+	more[l->nr] = NULL;
+	l->fatbin = more;
+	l->whole &= fatbin != NULL;
+	return HG_OK;
+}
+
+/* Relocatable fatbins register themselves when the program starts: there its list is empty. */
+static enum hg_status registered(struct file *f, struct linked *l)
+{
+	enum hg_status st = HG_OK;
+	Elf64_Shdr sh;
+
+	for (unsigned int i = 0; i < f->eh.e_shnum && !st; i++) {
+		if (strcmp(named_section(f, i, &sh), "__nv_relfatbin"))
+			continue;
+		for (size_t at = 0; at + 16 <= sh.sh_size && !st; at += 4) {
+			const void *fatbin = take_fatbin(f, sh.sh_offset + at);
+
+			if (!fatbin)
+				continue;
+			st = add_linked(l, fatbin);
+			at += ((hg_image_size(fatbin) + 3) & ~(size_t)3) - 4;
+		}
+	}
+	return st;
 }
 
 /*
@@ -243,32 +291,27 @@ static enum hg_status linked_images(struct file *f, const Elf64_Shdr *sh)
 
 	for (size_t at = 0; at + sizeof(w) <= sh->sh_size && !st; at += sizeof(w)) {
 		uint64_t data = 0, list = 0, one;
-		const void **fatbin = NULL, **more;
-		bool whole = true;
-		size_t nr = 0;
+		struct linked l = { .whole = true };
+		size_t unused;
 
 		memcpy(&w, f->data + sh->sh_offset + at, sizeof(w));
 		if (w.magic != HG_FATBIN_WRAPPER_MAGIC || w.version != 2 || !pointer_at(f, sh->sh_addr + at + 8, &data) ||
 		    !pointer_at(f, sh->sh_addr + at + 16, &list))
 			continue;
-		for (; whole && nr < MAX_LINKED && pointer_at(f, list + nr * 8, &one) && one; nr++) {
-			more = realloc(fatbin, (nr + 2) * sizeof(*more));
-			if (!more) {
-				free(fatbin);
-				return HG_ERR_NOMEM;
-			}
-			fatbin = more;
-			fatbin[nr] = fatbin_at(f, one);
-			fatbin[nr + 1] = NULL;
-			whole = fatbin[nr] != NULL;
+		if (!place_of(f, list, 8, &unused))
+			st = registered(f, &l);
+		for (size_t i = 0; !st && l.whole && place_of(f, list, 8, &unused); i++) {
+			if (!pointer_at(f, list + i * 8, &one) || !one)
+				break;
+			st = add_linked(&l, fatbin_at(f, one));
 		}
 		/* What cannot be followed is found by its magic number, if at all. */
-		if (nr && whole) {
+		if (!st && l.nr && l.whole) {
 			w.data = data ? fatbin_at(f, data) : NULL;
-			w.fatbins = fatbin;
+			w.fatbins = l.fatbin;
 			st = give(f, &w, sizeof(w));
 		}
-		free(fatbin);
+		free(l.fatbin);
 	}
 	return st;
 }
