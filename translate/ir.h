@@ -177,6 +177,13 @@ struct ir_var {
 	const struct hg_var_reloc *relocs;
 };
 
+/* An instruction that was not translated; insn and function are NULL where they do not apply. */
+struct ir_refusal {
+	uint32_t line;		/* in the PTX text */
+	const char *function;	/* the inlined one it stands in */
+	const char *insn, *why;
+};
+
 struct ir_func {
 	char *name;
 	uint32_t nr_regs;
@@ -194,6 +201,8 @@ struct ir_func {
 	uint32_t req_threads[3];	/* .reqntid, or zeros */
 	uint32_t line;
 	char *refused;		/* not translated, and why; then nr_blocks is 0 */
+	const struct ir_refusal *refusal;	/* then all that was found, the first one first; not part of the text form */
+	uint32_t nr_refusals;
 	bool uses_dynamic_shared, uses_grid_sync;
 	bool needs_zeroed_shared;	/* static shared memory must be zeros when a block begins */
 };
