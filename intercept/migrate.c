@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "common/fault.h"
 #include "common/msg.h"
@@ -24,7 +25,7 @@ struct event {
 	const void *handle;
 	uint64_t ctx;			/* id */
 	bool recorded;
-	uint64_t age_ns;
+	uint64_t recorded_ns;		/* on this host's clock (now_ns) */
 };
 
 struct migration {
@@ -216,9 +217,13 @@ static enum hg_status look_at_devices(struct migration *m)
 		CUmemoryPool pool = NULL;
 
 		m->primary[d] = HG_WORD(hg_native_primary_ctx(d));
+		r = hg_nv.cuDeviceGetDefaultMemPool ? hg_nv.cuDeviceGetDefaultMemPool(&pool, d) : CUDA_ERROR_NOT_SUPPORTED;
 		/* a driver without pools has none to be named */
-		if (hg_nv.cuDeviceGetDefaultMemPool && hg_nv.cuDeviceGetDefaultMemPool(&pool, d) == CUDA_SUCCESS)
-			m->pool[d] = HG_WORD(pool);
+		if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_SUPPORTED) {
+			HG_NV_SAY(cuDeviceGetDefaultMemPool, r);
+			return HG_ERR_FAULT;
+		}
+		m->pool[d] = HG_WORD(pool);
 	}
 	return HG_OK;
 }
@@ -238,6 +243,14 @@ static int add_event(const struct hg_entry *e, void *arg)
 	return 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static CUresult elapsed(float *ms, CUevent from, CUevent to)
 {
 	if (hg_nv.cuEventElapsedTime_v2)
@@ -246,17 +259,28 @@ static CUresult elapsed(float *ms, CUevent from, CUevent to)
 }
 
 /* Which events were recorded, and how long before `now`; the driver refuses for those that were not, or keep no time. */
-static void read_ages(struct migration *m, uint64_t ctx, CUevent now)
+static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 {
+	uint64_t host_now = now_ns();
+
 	for (size_t i = 0; i < m->nr_events; i++) {
 		struct event *e = &m->event[i];
 		float ms;
+		CUresult r;
 
-		if (e->ctx != ctx || elapsed(&ms, (CUevent)(uintptr_t)e->handle, now) != CUDA_SUCCESS)
+		if (e->ctx != ctx)
 			continue;
+		r = elapsed(&ms, (CUevent)(uintptr_t)e->handle, now);
+		if (r == CUDA_ERROR_INVALID_HANDLE)
+			continue;
+		if (r != CUDA_SUCCESS) {
+			hg_nv_say(hg_nv.cuEventElapsedTime_v2 ? "cuEventElapsedTime_v2" : "cuEventElapsedTime", r);
+			return HG_ERR_FAULT;
+		}
 		e->recorded = true;
-		e->age_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+		e->recorded_ns = host_now - (ms > 0 ? (uint64_t)((double)ms * 1e6) : 0);
 	}
+	return HG_OK;
 }
 
 static enum hg_status look_at_events(struct migration *m)
@@ -287,7 +311,7 @@ static enum hg_status look_at_events(struct migration *m)
 				HG_NV_SAY(cuEventSynchronize, r);
 		}
 		if (r == CUDA_SUCCESS)
-			read_ages(m, m->ctxs.ctx[i].id, now);
+			st = read_ages(m, m->ctxs.ctx[i].id, now);
 		else
 			st = HG_ERR_FAULT;
 		if (now)
@@ -297,6 +321,35 @@ static enum hg_status look_at_events(struct migration *m)
 			st = popped;
 	}
 	return st;
+}
+
+/* What cannot be compiled ahead will be said when it matters. */
+static void swallow(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)line;
+	(void)arg;
+}
+
+static void step(void *arg)
+{
+	hg_recorder_progress(arg, HG_CONTROL_MIGRATING, 0, 0);
+}
+
+void hg_migrate_ahead(const char *target, uint32_t timeout_ms)
+{
+	struct hg_restore_options opt = { .target = target, .nr_devices = 1 };
+	struct hg_recorder *recorder = hg_shim_recorder;
+
+	if (hg_executor_portable.load(target) != HG_OK)
+		return;		/* said, and said again when it matters */
+	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);
+	if (hg_recorder_drain(recorder, timeout_ms) != HG_OK || hg_recorder_log(recorder, &opt.log) != HG_OK)
+		return;
+	hg_engine()->msg_sink(swallow, NULL);
+	hg_engine()->restore_warm(&opt, step, recorder);
+	hg_engine()->msg_sink(NULL, NULL);
+	hg_log_close(opt.log);
 }
 
 static void forward(enum hg_msg_level level, const char *line, void *arg)
@@ -383,7 +436,7 @@ static void end_ctx(struct migration *m, CUcontext ctx)
 
 static void take_apart(struct migration *m)
 {
-	bool released = false;
+	bool pushed;
 
 	for (size_t i = 0; i < m->ctxs.nr; i++) {
 		struct in_ctx c = { m, m->ctxs.ctx[i].id, i == 0 };
@@ -393,15 +446,19 @@ static void take_apart(struct migration *m)
 			continue;
 		}
 		(void)hg_ledger_each(free_memory, &c);
-		if (!released)
-			m->nr_failed += hg_native_mem_release();
-		released = true;
 		if (hg_native_ctx_pop() != HG_OK)
 			m->nr_failed++;
 	}
-	/* the arena's addresses stay reserved when the last context ends */
-	if (!released)
-		m->nr_failed += hg_native_mem_release();
+	/*
+	 * Behind all contexts' own memory: until then it tells which is whose. Also without a context: the arena's addresses
+	 * stay reserved when the last one ends.
+	 */
+	pushed = m->ctxs.nr && hg_native_ctx_push(m->ctxs.ctx[0].handle) == HG_OK;
+	if (m->ctxs.nr && !pushed)
+		m->nr_failed++;
+	m->nr_failed += hg_native_mem_release();
+	if (pushed && hg_native_ctx_pop() != HG_OK)
+		m->nr_failed++;
 	for (int d = 0; d < m->nr_devices; d++)
 		if (m->pool[d])
 			TRY(m, cuMemPoolTrimTo, ((CUmemoryPool)(uintptr_t)m->pool[d], 0));
@@ -497,7 +554,7 @@ static enum hg_status rebuild(struct migration *m)
 		st = m->engine->restore_run(m->restore, m->range, m->nr_ranges);
 	for (size_t i = 0; i < m->nr_events && st == HG_OK; i++)
 		if (m->event[i].recorded)
-			st = m->engine->event_age(m->event[i].handle, m->event[i].age_ns);
+			st = m->engine->event_age(m->event[i].handle, now_ns() - m->event[i].recorded_ns);
 	return st;
 }
 

@@ -14,6 +14,12 @@
 enum hg_status hg_migrate_check(const char *target, const char **out) HG_MUST_CHECK;
 
 /*
+ * On the checkpoint thread, while the program still runs: what takes long and can be done ahead. Kernels are compiled for
+ * the target, so that the program is not stopped for as long as that takes.
+ */
+void hg_migrate_ahead(const char *target, uint32_t timeout_ms);
+
+/*
  * On the checkpoint thread, gate closed, queues empty, right after snapshot `number` of this process became durable: the
  * portable driver is opened on the target and takes over every object under the handle or address that the application
  * has for it. Up to the point where the old driver's objects are taken apart, any failure leaves the process as it was.

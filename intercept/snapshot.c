@@ -166,45 +166,44 @@ static bool is_fault(CUresult r)
 	}
 }
 
+struct fault {
+	const char *call;
+	CUresult result;
+};
+
 /* A context that lost a kernel says so in every call; this one does not wait for those of the others. */
-static CUresult ask_ctx(CUcontext ctx)
-{
-	CUcontext popped;
-	CUresult r;
-
-	if (!hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 || !hg_real[0].cuStreamQuery)
-		return CUDA_SUCCESS;
-	r = hg_real[0].cuCtxPushCurrent_v2(ctx);
-	if (r != CUDA_SUCCESS)
-		return r;
-	r = hg_real[0].cuStreamQuery(CU_STREAM_LEGACY);
-	(void)hg_real[0].cuCtxPopCurrent_v2(&popped);
-	return r;
-}
-
 static int find_fault(const struct hg_entry *e, void *arg)
 {
-	CUresult *fault = arg, r;
+	struct fault *f = arg;
+	CUcontext popped;
 
-	if (e->kind != HG_KIND_CTX)
+	if (e->kind != HG_KIND_CTX || !hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 ||
+	    !hg_real[0].cuStreamQuery)
 		return 0;
-	r = ask_ctx((CUcontext)(uintptr_t)e->handle);
-	if (!is_fault(r))
-		return 0;
-	*fault = r;
-	return 1;
+	f->call = "cuCtxPushCurrent_v2";
+	f->result = hg_real[0].cuCtxPushCurrent_v2((CUcontext)(uintptr_t)e->handle);
+	if (f->result != CUDA_SUCCESS)
+		return 1;
+	f->call = "cuStreamQuery";
+	f->result = hg_real[0].cuStreamQuery(CU_STREAM_LEGACY);
+	(void)hg_real[0].cuCtxPopCurrent_v2(&popped);
+	return f->result != CUDA_SUCCESS && f->result != CUDA_ERROR_NOT_READY;
 }
 
 static enum hg_status refuse_faulted(struct hg_recorder *recorder)
 {
-	CUresult fault = CUDA_SUCCESS;
+	struct fault fault = { .result = CUDA_SUCCESS };
 	const char *text = "unknown error";
 
 	if (!hg_ledger_each(find_fault, &fault))
 		return HG_OK;
 	if (hg_real[0].cuGetErrorString)
-		(void)hg_real[0].cuGetErrorString(fault, &text);
-	hg_recorder_explain(recorder, "a kernel of the program failed (%s): its context has no state that could be kept", text);
+		(void)hg_real[0].cuGetErrorString(fault.result, &text);
+	if (is_fault(fault.result))
+		hg_recorder_explain(recorder, "a kernel of the program failed (%s: %s): its context has no state that could be kept",
+				    fault.call, text);
+	else
+		hg_recorder_explain(recorder, "%s failed (%s): it is not known whether the kernels are done", fault.call, text);
 	return HG_ERR_REFUSED;
 }
 
@@ -250,6 +249,9 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 		st = hg_migrate_check(asked, &target);
 		if (st != HG_OK)
 			return st;
+		hg_migrate_ahead(target, timeout_ms);
+		start = now_ns();
+		end = start + (uint64_t)timeout_ms * 1000000u;
 	}
 	hg_recorder_progress(recorder, HG_CONTROL_QUIESCING, 0, 0);
 	if (!hg_gate_close(timeout_ms)) {

@@ -21,6 +21,7 @@
 #define HG_META_HORIZON "horizon"	/* every record with a smaller seq is stored */
 #define HG_META_RECORDS "records"	/* number of records ever stored */
 #define HG_META_DROPPED "dropped"	/* number of records dropped */
+#define HG_META_LATE "late-gaps"	/* dropped records whose gap could not be stored in its place */
 #define HG_META_GAP_SEQ "gap-seq"	/* records are missing from the tail at or before this; 0 none */
 #define HG_META_GAP_WHY "gap-why"	/* string */
 #define HG_META_HOLES_TO "holes-to"	/* below this, calls may have been dropped on purpose */

@@ -261,6 +261,7 @@ static enum hg_status load_all(struct hg_log *log)
 	}
 	log->horizon = meta_u64(log, HG_META_HORIZON, HG_ID_FIRST);
 	log->holes_to = meta_u64(log, HG_META_HOLES_TO, 0);
+	log->nr_late = meta_u64(log, HG_META_LATE, 0);
 	log->gap_seq = meta_u64(log, HG_META_GAP_SEQ, 0);
 	log->mode = meta_u64(log, HG_META_CALLS, HG_CALLS_TAIL);
 	log->program = meta_str(log, HG_META_PROGRAM);

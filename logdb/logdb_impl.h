@@ -52,7 +52,7 @@ struct hg_log {
 	uint64_t nr_lost, nr_ring_dropped;
 	bool ring_damaged, ring_gap;
 
-	uint64_t horizon, holes_to, gap_seq, mode;
+	uint64_t horizon, holes_to, gap_seq, mode, nr_late;
 	bool objects_loaded;
 	char *program, *executor, *executor_now, *gap_why, *off_why;
 	struct hg_log_snap *snaps;

@@ -56,8 +56,8 @@ const char *hg_recorder_dir(const struct hg_recorder *r);
 /*
  * Writing a record: begin gives room for header, nr_words and blob_bytes (each blob padded to 8)
  * in the calling thread's lane, header filled in but for result and ctx; the caller fills in the
- * rest and commits. No lock, allocation or system call unless the lane is full. One record at a
- * time per thread. `seq` is from hg_recorder_seq (taken before a call that destroys, after any
+ * rest and commits. No lock, allocation or system call unless the lane is full; or half full, and the
+ * writer still asleep: then it is woken. One record at a time per thread. `seq` is from hg_recorder_seq (taken before a call that destroys, after any
  * other); between hg_recorder_seq and commit or cancel the writer keeps later records back, so
  * that the log is in sequence order. NULL: not recorded (lane full and the op may be dropped,
  * or recording is off); then hg_recorder_cancel is not needed.

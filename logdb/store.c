@@ -65,12 +65,12 @@ struct hg_store {
 	int payload_fd;
 	uint32_t payload_file;
 
-	uint64_t nr_records, nr_dropped;	/* of the whole log */
-	uint64_t pass_records, pass_dropped;
+	uint64_t nr_records, nr_dropped, nr_late;	/* of the whole log */
+	uint64_t pass_records, pass_dropped, pass_late;
 	size_t pass_bytes;
 	uint64_t tail_bytes;		/* of records since the last snapshot */
 	uint64_t gap_seq;
-	uint64_t last_stored;		/* seq of the last record put into a block */
+	uint64_t last_stored, committed;	/* seq of the last record put into a block; of the last in the file */
 	size_t filled;			/* of the fullest lane, when the pass began */
 	bool map_full, tail_capped, gap_stored, is_behind, wrote;
 };
@@ -422,6 +422,11 @@ static const uint64_t ops_without_objects =
 	UINT64_C(1) << HG_OP_LAUNCH | UINT64_C(1) << HG_OP_HOST_FUNC | UINT64_C(1) << HG_OP_SYNC |
 	UINT64_C(1) << HG_OP_COPY;
 
+static uint64_t gap_count(const struct hg_rec *rec)
+{
+	return rec->nr_words > HG_GAP_COUNT ? rec->word[HG_GAP_COUNT] : 0;
+}
+
 static enum hg_status store_record(struct hg_recorder *r, const struct hg_rec *rec)
 {
 	struct hg_store *s = r->store;
@@ -434,8 +439,15 @@ static enum hg_status store_record(struct hg_recorder *r, const struct hg_rec *r
 		return st;
 	s->wrote = true;
 	if (rec->call == HG_REC_GAP) {
-		s->pass_dropped += rec->nr_words > HG_GAP_COUNT ? rec->word[HG_GAP_COUNT] : 0;
-		return append(r, rec);
+		s->pass_dropped += gap_count(rec);
+		/*
+		 * It has the number of a dropped record, and comes with the thread's next one: records of other threads
+		 * may be stored behind it already. Then it is only counted.
+		 */
+		if (rec->seq > s->last_stored)
+			return append(r, rec);
+		s->pass_late += gap_count(rec);
+		return HG_OK;
 	}
 	if (!desc)
 		return append(r, rec);
@@ -515,7 +527,8 @@ static enum hg_status take_front(struct hg_recorder *r, struct source *src, unsi
 
 	if (st)
 		return st;
-	r->store->last_stored = src->front->seq;
+	if (src->front->seq > r->store->last_stored)
+		r->store->last_stored = src->front->seq;
 	if (src->front_is_held)
 		src->held_at += src->front->size;
 	else
@@ -582,6 +595,8 @@ static enum hg_status scan_shared(struct hg_recorder *r, uint64_t from, uint64_t
 			st = store_special(r, rec);
 		else if (rec->seq >= from && rec->seq < horizon)
 			st = add_sorted(s, rec);
+		else if (rec->call == HG_REC_GAP && rec->seq < from && was >= s->shared_special)
+			st = store_record(r, rec);
 		if (st)
 			return st;
 	}
@@ -591,12 +606,14 @@ static enum hg_status scan_shared(struct hg_recorder *r, uint64_t from, uint64_t
 }
 
 /* Stores every record below the horizon, in order; *upto: every record below it is stored. */
-static enum hg_status merge(struct hg_recorder *r, uint64_t horizon, uint64_t *upto)
+static enum hg_status merge(struct hg_recorder *r, uint64_t from, uint64_t horizon, uint64_t *upto)
 {
 	struct hg_store *s = r->store;
 	unsigned int shared = s->nr_sources - 1;
 	size_t at_sorted = 0;
 	enum hg_status st;
+
+	*upto = from;
 
 	for (unsigned int i = 0; i < shared; i++) {
 		if (s->source[i].pos == s->source[i].head && s->source[i].held_at == s->source[i].held_size) {
@@ -646,7 +663,8 @@ static enum hg_status merge(struct hg_recorder *r, uint64_t horizon, uint64_t *u
 			}
 		}
 		if (s->pass_bytes >= PASS_BYTES) {
-			*upto = s->last_stored + 1;
+			if (s->last_stored >= from)
+				*upto = s->last_stored + 1;
 			s->is_behind = true;
 			return HG_OK;
 		}
@@ -744,6 +762,8 @@ static enum hg_status store_meta(struct hg_recorder *r, uint64_t upto)
 		st = hg_store_put_u64(r, s->txn, HG_META_RECORDS, s->nr_records + s->pass_records);
 	if (!st && s->pass_dropped)
 		st = hg_store_put_u64(r, s->txn, HG_META_DROPPED, s->nr_dropped + s->pass_dropped);
+	if (!st && s->pass_late)
+		st = hg_store_put_u64(r, s->txn, HG_META_LATE, s->nr_late + s->pass_late);
 	if (!st && why && !s->gap_stored) {
 		s->gap_seq = upto;
 		st = hg_store_put_u64(r, s->txn, HG_META_GAP_SEQ, upto);
@@ -768,12 +788,13 @@ static enum hg_status pass(struct hg_recorder *r, uint64_t *upto)
 			s->filled = s->source[i].head - s->source[i].pos;
 	}
 	s->nr_sorted = 0;
+	s->last_stored = s->committed;
 	if (s->source[shared].head != s->source[shared].pos || s->source[shared].held_size) {
 		st = scan_shared(r, from, horizon);
 		if (st)
 			return st;
 	}
-	st = merge(r, horizon, upto);
+	st = merge(r, from, horizon, upto);
 	if (st)
 		return st;
 	if (atomic_load(&r->gap_why) && !s->gap_stored)
@@ -808,6 +829,7 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 	for (;;) {
 		s->pass_records = 0;
 		s->pass_dropped = 0;
+		s->pass_late = 0;
 		s->pass_bytes = 0;
 		s->filled = 0;
 		s->block_bytes = 0;
@@ -833,6 +855,8 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 	hg_track_clean(&s->track);
 	s->nr_records += s->pass_records;
 	s->nr_dropped += s->pass_dropped;
+	s->nr_late += s->pass_late;
+	s->committed = s->last_stored;
 	s->tail_bytes += s->pass_bytes;
 	s->gap_stored = s->gap_stored || (s->wrote && atomic_load(&r->gap_why));
 	if (s->tail_bytes > r->cfg.tail_limit && !s->tail_capped) {

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/memory.h"
 #include "common/msg.h"
@@ -190,6 +191,67 @@ static enum hg_status name_all(const struct hg_restore_options *opt)
 	for (uint64_t i = 0; i < opt->nr_pools && i < (uint64_t)drv.nr_devices && !st; i++)
 		st = name_one(HG_HANDLE_POOL, drv_handle(&drv.default_pool[i]->obj), opt->pool[i], "memory pool", i);
 	return st;
+}
+
+/* compiling ahead */
+
+struct warming {
+	struct hg_log *log;
+	struct hg_idmap code;		/* object id -> CUmodule: of a library, too, it makes no difference here */
+	void (*step)(void *arg);
+	void *arg;
+};
+
+static void warm_code(struct warming *w, const struct hg_object *o)
+{
+	CUmodule module;
+	const void *image;
+	void *copy;
+	size_t size;
+
+	if (o->created.nr_args < 2 || o->created.arg[1].kind != HG_KIND_IMAGE || !o->created.blob[1] ||
+	    hg_log_image(w->log, o->created.blob[1], &image, &size))
+		return;
+	/* an image in the log need not be aligned, nor have the NUL that ends a text */
+	copy = calloc(1, size + 16);
+	if (!copy)
+		return;
+	memcpy(copy, image, size);
+	if (!CU(cuModuleLoadData)(&module, copy) && hg_idmap_put(&w->code, o->id, (uintptr_t)module))
+		pr_debug("a module is not compiled ahead");
+	free(copy);
+}
+
+static enum hg_status warm_object(const struct hg_object *o, void *arg)
+{
+	struct warming *w = arg;
+	CUfunction function;
+	uint64_t module;
+
+	if (o->kind == HG_KIND_MODULE || o->kind == HG_KIND_LIBRARY) {
+		warm_code(w, o);
+	} else if (o->kind == HG_KIND_FUNCTION && o->name && hg_idmap_get(&w->code, o->parent, &module) &&
+		   !CU(cuModuleGetFunction)(&function, (CUmodule)(uintptr_t)module, o->name) && !CU(cuFuncLoad)(function)) {
+		w->step(w->arg);
+	}
+	return HG_OK;
+}
+
+void hg_restore_warm(const struct hg_restore_options *opt, void (*step)(void *arg), void *arg)
+{
+	const struct hg_target_ops *target = hg_target_by_name(opt->target);
+	struct warming w = { .log = opt->log, .code = HG_IDMAP_INIT, .step = step, .arg = arg };
+	CUcontext ctx;
+
+	if (!target || hg_driver_open_devices(target, opt->nr_devices))
+		return;
+	hg_driver_vars_later(true);
+	if (!CU(cuInit)(0) && !CU(cuDevicePrimaryCtxRetain)(&ctx, 0) && !CU(cuCtxSetCurrent)(ctx) &&
+	    hg_log_objects(opt->log, 0, warm_object, &w))
+		pr_debug("not all kernels are compiled ahead");
+	hg_driver_vars_later(false);
+	hg_driver_close();
+	hg_idmap_release(&w.code);
 }
 
 /* the three steps */

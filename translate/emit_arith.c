@@ -955,6 +955,16 @@ static LLVMValueRef cvt_to_half(struct emit *e, LLVMValueRef v, bool bf)
 {
 	const struct ir_insn *in = e->insn;
 
+	if (in->flags & IR_RELU)
+		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, LLVMConstNull(LLVMTypeOf(v)), ""), LLVMConstNull(LLVMTypeOf(v)), v);
+	if (in->flags & IR_SAT)
+		v = clamp01(e, v);
+	if (in->flags & IR_SATFINITE) {
+		LLVMValueRef top = emit_fconst(e, 32, bf ? 0x1.fep127 : 65504.0), low = emit_fconst(e, 32, bf ? -0x1.fep127 : -65504.0);
+
+		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, top, ""), top, v);
+		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, low, ""), low, v);
+	}
 	if (directed(e)) {
 		LLVMValueRef h, back, mag, shrink;
 
@@ -968,16 +978,6 @@ static LLVMValueRef cvt_to_half(struct emit *e, LLVMValueRef v, bool bf)
 		mag = fabs_of(e, v);
 		shrink = LLVMBuildFCmp(e->b, LLVMRealOGT, back, mag, "");
 		return step(e, h, shrink, false);
-	}
-	if (in->flags & IR_RELU)
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, LLVMConstNull(LLVMTypeOf(v)), ""), LLVMConstNull(LLVMTypeOf(v)), v);
-	if (in->flags & IR_SAT)
-		v = clamp01(e, v);
-	if (in->flags & IR_SATFINITE) {
-		LLVMValueRef top = emit_fconst(e, 32, bf ? 0x1.fep127 : 65504.0), low = emit_fconst(e, 32, bf ? -0x1.fep127 : -65504.0);
-
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, top, ""), top, v);
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, low, ""), low, v);
 	}
 	return emit_bits(v) == 64 ? f64_to_half(e, v, bf) : f32_to_half(e, v, bf);
 }

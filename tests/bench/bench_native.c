@@ -413,7 +413,7 @@ int main(int argc, char **argv)
 		return measure();
 	if (argc > 1 && !strcmp(argv[1], "count"))
 		return count();
-	snprintf(scratch, sizeof(scratch), "%s/bench_native.tmp", folder);
+	snprintf(scratch, sizeof(scratch), "%s/native_bench.tmp", folder);
 	if (argc > 1 && !strcmp(argv[1], "instructions")) {
 		count_instructions();
 		clear_scratch(false);

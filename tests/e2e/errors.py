@@ -9,8 +9,10 @@ from harness import CUDA, Counters, Program, checkpoint, expect, migrate, replay
 
 OUT_OF_MEMORY, INVALID_HANDLE, UNKNOWN = 2, 400, 999
 # What only gives back what hgshim used for itself: when it fails, the snapshot is good all the same.
-TIDIES_UP = {"cuEventDestroy_v2", "cuStreamDestroy_v2", "cuMemFreeHost", "cuCtxPopCurrent_v2", "cuStreamSynchronize",
-             "cuMemHostUnregister", "cuCtxPushCurrent_v2"}
+TIDIES_UP = {"cuEventDestroy_v2", "cuStreamDestroy_v2", "cuMemFreeHost", "cuStreamSynchronize"}
+AROUND_IT = {"cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"}
+# As often as it takes until something is done: there is no last one.
+POLLED = {"cuEventQuery", "cuStreamQuery"}
 
 
 class Held:
@@ -45,8 +47,7 @@ class Held:
         return self.program.stderr()
 
     def close(self):
-        self.program.kill()
-        self.program.errors.close()
+        self.program.close()
         if self.counters:
             self.counters.page.close()
 
@@ -69,11 +70,13 @@ def calls_of(held, *options):
 def moments(made, but={}):
     """The first and the last of each, after those that are not of interest."""
     return [(call, nth) for call, n in sorted(made.items()) for nth in sorted({but.get(call, 0) + 1, n})
-            if nth > but.get(call, 0)]
+            if but.get(call, 0) < nth <= n and (nth == 1 or call not in POLLED)]
 
 
-def codes(k):
-    return (UNKNOWN, OUT_OF_MEMORY, INVALID_HANDLE)[k % 3]
+def code(k, call):
+    chosen = (UNKNOWN, OUT_OF_MEMORY, INVALID_HANDLE)[k % 3]
+    # an event that was never recorded is no failure
+    return UNKNOWN if call == "cuEventElapsedTime_v2" else chosen
 
 
 def in_a_snapshot(scratch):
@@ -81,9 +84,9 @@ def in_a_snapshot(scratch):
     with Held(scratch, "lasting", "", CUDA, "--rounds", 20) as held:
         todo = moments(calls_of(held))
         for k, (call, nth) in enumerate(todo):
-            what = f"'{call}', call {nth}, fails with {codes(k)}"
+            what = f"'{call}', call {nth}, fails with {code(k, call)}"
             before = harness.snapshots(held.log)
-            held.counters.fail(call, nth, codes(k))
+            held.counters.fail(call, nth, code(k, call))
             result = tool("hgshim-ckpt", held.program.pid)
             expect(not held.counters.pending(call), f"{what}: it was not called so often: {result}")
             known = harness.snapshots(held.log)
@@ -91,7 +94,7 @@ def in_a_snapshot(scratch):
                 expect(call in result.err, f"{what}: the message does not name it: {result.err!r}")
                 expect(known == before, f"{what}: snapshots {sorted(known)}, before {sorted(before)}")
             else:
-                expect(call in TIDIES_UP, f"{what}: and hgshim-ckpt says nothing of it")
+                expect(call in TIDIES_UP | AROUND_IT, f"{what}: and hgshim-ckpt says nothing of it")
                 tolerated.add(call)
                 held.good = max(known)
             expect(held.program.is_running(), f"{what}: the program ended: {held.program.describe()}")
@@ -116,8 +119,8 @@ def in_a_move(place, name, scratch):
         for k, (call, nth) in enumerate(todo):
             if not held:
                 held, nr = Held(scratch, name, nr, place, "--rounds", 20), nr + 1
-            what = f"'{call}', call {nth}, fails with {codes(k)}"
-            held.counters.fail(call, nth, codes(k))
+            what = f"'{call}', call {nth}, fails with {code(k, call)}"
+            held.counters.fail(call, nth, code(k, call))
             result = tool("hgshim-ckpt", "--migrate", "cpu", held.program.pid)
             expect(not held.counters.pending(call), f"{what}: it was not called so often: {result}")
             expect(held.program.is_running(), f"{what}: the program ended: {held.program.describe()}")
@@ -128,11 +131,12 @@ def in_a_move(place, name, scratch):
                 calls_of(held)
                 held.is_whole(what)
                 continue
-            said = held.said()
-            expect(re.search(rf"\b{call}\b", said) or call in TIDIES_UP, f"{what}: and nobody is told: {said[:300]!r}")
             moved.add(call)
             got = held.ends()
             expect(got == checksum, f"{what}: the result is {got}, not {checksum}")
+            # hgshim's own threads leave their messages to the program's next call
+            said = held.said()
+            expect(re.search(rf"\b{call}\b", said) or call in TIDIES_UP, f"{what}: and nobody is told: {said[:300]!r}")
             held.is_whole(what)
             held.close()
             held = None

@@ -1,15 +1,15 @@
 /*
  * native_cost.c - counts what a call costs besides time: allocations, locks, system calls.
  *
- *     native_cost [--waste alloc|lock|syscall]
+ *     native_cost ROUNDS [alloc|lock|syscall]
  *
  * An ordinary program of the driver API, which it opens by name. The counts are those of the thread that calls: this
  * program's own malloc, pthread_mutex_lock, … come before the C library's for every library in the process, and a
  * seccomp filter tells another thread of each system call. Each line of output:
  *
- *     launch 1: 10000 calls, 0 allocations, 0 locks, 0 system calls
+ *     launch with 1 parameter: 5000 calls, 0 allocations, 0 locks, 0 system calls
  *
- * Where the kernel has no such filter, "system calls" is "-". With --waste each launch does one such thing more: a
+ * Where the kernel has no such filter, "system calls" is "-". With the second argument each launch wastes one such thing: a
  * counter that does not count is then seen. tests/e2e/test_native_cost compares runs with and without hgshim.
  */
 #define _GNU_SOURCE
@@ -36,8 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROUNDS 20
-#define CALLS 500		/* in a round: what they record has room, whether the writer runs or not */
+#define CALLS 250		/* in a round: what several rounds record has room, whether the log's writer runs or not */
 
 /* ---- counting ---- */
 
@@ -153,17 +152,12 @@ LOCK(pthread_cond_broadcast, pthread_cond_t)
 LOCK(sem_wait, sem_t)
 LOCK(sem_post, sem_t)
 
-static pthread_spinlock_t *as_spin(pthread_spinlock_t *lock)
-{
-	return lock;
-}
-
 typedef int (*spin_fn)(pthread_spinlock_t *);
 HG_EXPORT int pthread_spin_lock(pthread_spinlock_t *lock)
 {
 	NEXT(spin_fn, "pthread_spin_lock");
 	nr_locks++;
-	return next(as_spin(lock));
+	return next(lock);
 }
 
 typedef int (*wait_fn)(pthread_cond_t *, pthread_mutex_t *);
@@ -414,13 +408,15 @@ static void do_alloc_free(void)
 
 /* ---- the rounds ---- */
 
+static int rounds;
+
 static void count(const char *name, void (*call)(void))
 {
 	uint64_t allocs = 0, locks = 0, syscalls = 0;
 
 	for (int i = 0; i < CALLS; i++)
 		call();
-	for (int round = 0; round < ROUNDS; round++) {
+	for (int round = 0; round < rounds; round++) {
 		uint64_t a, l, s;
 
 		/* the log's writer finds the time to take what was recorded */
@@ -435,7 +431,7 @@ static void count(const char *name, void (*call)(void))
 		locks += nr_locks - l;
 		syscalls += atomic_load(&nr_syscalls) - s;
 	}
-	printf("%s: %d calls, %llu allocations, %llu locks, ", name, ROUNDS * CALLS, (unsigned long long)allocs,
+	printf("%s: %d calls, %llu allocations, %llu locks, ", name, rounds * CALLS, (unsigned long long)allocs,
 	       (unsigned long long)locks);
 	if (has_filter)
 		printf("%llu system calls\n", (unsigned long long)syscalls);
@@ -449,12 +445,13 @@ int main(int argc, char **argv)
 	CUmodule module;
 	CUcontext ctx;
 
-	if (argc == 3 && !strcmp(argv[1], "--waste")) {
-		waste = !strcmp(argv[2], "alloc") ? WASTE_ALLOC : !strcmp(argv[2], "lock") ? WASTE_LOCK : WASTE_SYSCALL;
-	} else if (argc != 1) {
-		fprintf(stderr, "usage: native_cost [--waste alloc|lock|syscall]\n");
+	rounds = argc >= 2 ? atoi(argv[1]) : 0;
+	if (rounds < 1 || argc > 3) {
+		fprintf(stderr, "usage: native_cost ROUNDS [alloc|lock|syscall]\n");
 		return 2;
 	}
+	if (argc == 3)
+		waste = !strcmp(argv[2], "alloc") ? WASTE_ALLOC : !strcmp(argv[2], "lock") ? WASTE_LOCK : WASTE_SYSCALL;
 	count_syscalls();
 	open_driver();
 	CU(cuInit(0));

@@ -47,14 +47,6 @@ static void *copy_of(const struct fake_copy *c)
 	return tight.dst;
 }
 
-static void put(struct fake_stream *s, const struct fake_copy *c, uint64_t *pos)
-{
-	struct fake_work *w = fake_work_begin(s, FAKE_COPY);
-
-	w->copy = *c;
-	*pos = fake_work_publish(s, w);
-}
-
 /* What `expect` of a side means: 'd' must be memory of the device (or pinned, by its unified address), '?' may be any. */
 static CUresult place(uint64_t addr, size_t size, char expect, enum fake_place *out)
 {
@@ -73,8 +65,8 @@ static CUresult place(uint64_t addr, size_t size, char expect, enum fake_place *
 static CUresult copy(struct fake_stream *s, struct fake_copy c, char dst_kind, char src_kind, bool async)
 {
 	enum fake_place dst, src;
+	struct fake_work *w;
 	CUresult r;
-	uint64_t pos;
 
 	if (!c.width || !c.height || !c.depth)
 		return CUDA_SUCCESS;
@@ -83,6 +75,10 @@ static CUresult copy(struct fake_stream *s, struct fake_copy c, char dst_kind, c
 		r = place((uint64_t)(uintptr_t)c.src, extent(&c, c.src_pitch, c.src_slice), src_kind, &src);
 	if (r != CUDA_SUCCESS)
 		return r;
+	if (fake_config.null_launch && !async) {
+		fake_copy_run(&c);
+		return CUDA_SUCCESS;
+	}
 	if (async && src == FAKE_PAGEABLE && dst != FAKE_PAGEABLE) {
 		c.staging = copy_of(&c);
 		if (!c.staging)
@@ -91,10 +87,13 @@ static CUresult copy(struct fake_stream *s, struct fake_copy c, char dst_kind, c
 		c.src_pitch = c.width;
 		c.src_slice = c.width * c.height;
 	}
-	put(s, &c, &pos);
-	if (async ? dst != FAKE_PAGEABLE : dst == FAKE_ON_DEVICE && src == FAKE_ON_DEVICE)
+	w = fake_work_begin(s, FAKE_COPY);
+	w->copy = c;
+	if (async ? dst != FAKE_PAGEABLE : dst == FAKE_ON_DEVICE && src == FAKE_ON_DEVICE) {
+		fake_work_publish(s, w);
 		return CUDA_SUCCESS;
-	fake_stream_wait(s, pos);
+	}
+	fake_work_finish(s, w);
 	return atomic_load(&s->obj.ctx->error);
 }
 
@@ -307,7 +306,6 @@ static CUresult fill(CUdeviceptr dst, size_t pitch, uint32_t value, uint32_t siz
 	enum fake_place where;
 	struct fake_stream *s;
 	struct fake_work *w;
-	uint64_t pos;
 	CUresult r = fake_stream_get(stream, &s);
 
 	if (r != CUDA_SUCCESS || !width || !height)
@@ -322,10 +320,11 @@ static CUresult fill(CUdeviceptr dst, size_t pitch, uint32_t value, uint32_t siz
 		.dst = (unsigned char *)(uintptr_t)dst, .pitch = pitch, .width = width, .height = height,
 		.value = value, .size = size,
 	};
-	pos = fake_work_publish(s, w);
-	if (async || where == FAKE_ON_DEVICE)
+	if (async || where == FAKE_ON_DEVICE) {
+		fake_work_publish(s, w);
 		return CUDA_SUCCESS;
-	fake_stream_wait(s, pos);
+	}
+	fake_work_finish(s, w);
 	return atomic_load(&s->obj.ctx->error);
 }
 

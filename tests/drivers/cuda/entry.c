@@ -54,6 +54,14 @@ static inline CUresult enter(enum hg_sym i)
 	return is_stateless(i) ? CUDA_SUCCESS : atomic_load_explicit(&fake_state, memory_order_acquire);
 }
 
+/* What waited when the driver ended did not see the end of what it waited for. */
+static inline CUresult state_after(void)
+{
+	CUresult now = atomic_load_explicit(&fake_state, memory_order_acquire);
+
+	return now == CUDA_ERROR_DEINITIALIZED ? now : CUDA_SUCCESS;
+}
+
 #define CALL_PLAIN(plain, args) result_ = fake_##plain args
 #define CALL_PTSZ(plain, args)                                                                     \
 	do {                                                                                       \
@@ -71,6 +79,6 @@ static inline CUresult enter(enum hg_sym i)
                                                                                                    \
 		if (result_ == CUDA_SUCCESS)                                                       \
 			CALL_##flavour(plain, args);                                               \
-		return result_;                                                                    \
+		return result_ == CUDA_SUCCESS && !is_stateless(HG_SYM_##sym) ? state_after() : result_; \
 	}
 #include "intercept/symbols.def"

@@ -38,6 +38,7 @@ struct fake_config {
 	int pattern;			/* what fresh memory is filled with; -1: left as it is */
 	bool keep_range;		/* the reservation outlives the last context */
 	bool null_launch;
+	bool host_pointer;		/* CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM */
 	bool skip_sass;			/* kernels that are machine code only do nothing, and succeed */
 	bool no_param_info;
 	unsigned int kernel_us;		/* every kernel takes that long at least */
@@ -159,7 +160,8 @@ CUresult fake_table(const char uuid[16], const void **out);
 
 /* ---- streams (queue.c, stream.c, event.c) ---- */
 
-enum fake_op { FAKE_NOP, FAKE_COPY, FAKE_FILL, FAKE_LAUNCH, FAKE_HOST, FAKE_CALLBACK, FAKE_RECORD, FAKE_WAIT };
+enum fake_op { FAKE_NOP, FAKE_COPY, FAKE_FILL, FAKE_LAUNCH, FAKE_HOST, FAKE_CALLBACK, FAKE_RECORD, FAKE_WAIT,
+	       FAKE_WRITE, FAKE_POLL };
 
 struct fake_copy {
 	unsigned char *dst;
@@ -205,6 +207,11 @@ struct fake_work {
 			struct fake_stream *stream;	/* a reference */
 			uint64_t pos;
 		} wait;
+		struct {
+			void *addr;
+			uint64_t value;
+			unsigned int bits, flags;
+		} value;
 	};
 	_Alignas(16) unsigned char param[FAKE_PARAM_BYTES];
 };
@@ -223,6 +230,7 @@ struct fake_stream {
 	atomic_uint_fast64_t oldest;	/* seq of that, UINT64_MAX when empty */
 	unsigned int waiters;
 	bool stop;			/* end when empty */
+	bool caller_runs;		/* what is at the head; the worker waits */
 };
 
 /* Of a context that is alive. */
@@ -238,7 +246,8 @@ void fake_stream_end(struct fake_stream *s);
  */
 struct fake_work *fake_work_begin(struct fake_stream *s, enum fake_op op);
 uint64_t fake_work_publish(struct fake_stream *s, struct fake_work *w);
-void fake_work_abandon(struct fake_stream *s);
+/* Publishes it and returns when it is done; in an idle stream the caller does it, which is a good deal faster. */
+void fake_work_finish(struct fake_stream *s, struct fake_work *w);
 void fake_stream_wait(struct fake_stream *s, uint64_t pos);
 static inline bool fake_stream_reached(struct fake_stream *s, uint64_t pos)
 {
@@ -301,6 +310,9 @@ bool fake_account(int64_t bytes);			/* of device memory; false: more than there 
 void fake_memory_ctx_begin(void);			/* the first context reserves the addresses */
 void fake_memory_ctx_end(struct fake_ctx *ctx);
 void fake_host_end(const struct fake_range *r);		/* of a context that ends; not under the lock */
+/* Memory of a variable that belongs to no context; 0: none left. init NULL: zeros. */
+uint64_t fake_managed_var(uint64_t size, const void *init);
+void fake_managed_var_end(uint64_t addr);
 void fake_pools_sync(void);				/* after a synchronisation: gives back what pools hold in vain */
 void fake_pools_ctx_end(struct fake_ctx *ctx);
 CUresult fake_pools_init(void);
@@ -364,6 +376,7 @@ struct fake_library {
 	struct fake_module *module;		/* list, one for each context; under the lock */
 	size_t nr_kernels;
 	struct fake_kernel *kernel;
+	uint64_t *managed;			/* for each variable: its address, if it was asked for as managed; else 0 */
 };
 
 /* A CUfunction of the current context, or a CUkernel's function there. */

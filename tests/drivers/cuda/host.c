@@ -91,6 +91,34 @@ CUresult fake_cuMemAllocManaged(CUdeviceptr *out, size_t size, unsigned int flag
 	return alloc((uint64_t *)out, size, FAKE_MEM_MANAGED, flags);
 }
 
+uint64_t fake_managed_var(uint64_t size, const void *init)
+{
+	struct fake_range new = { .size = size ? size : 1, .mem = FAKE_MEM_MANAGED, .flags = CU_MEM_ATTACH_GLOBAL };
+
+	new.start = map(new.size);
+	if (!new.start)
+		return 0;
+	if (init)
+		memcpy((void *)(uintptr_t)new.start, init, size);
+	else
+		memset((void *)(uintptr_t)new.start, 0, size);
+	if (add(&new) == CUDA_SUCCESS)
+		return new.start;
+	fake_host_end(&new);
+	return 0;
+}
+
+void fake_managed_var_end(uint64_t addr)
+{
+	struct fake_range old;
+
+	pthread_mutex_lock(&fake_mem_lock);
+	old = *fake_range_find(addr);
+	fake_range_remove(addr);
+	pthread_mutex_unlock(&fake_mem_lock);
+	fake_host_end(&old);
+}
+
 static CUresult take(void *p, enum fake_mem mem, CUresult otherwise, struct fake_range *out)
 {
 	struct fake_range *found;

@@ -167,6 +167,7 @@ __attribute__((constructor)) static void load(void)
 	fake_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)knob("HG_FAKE_CUDA_PATTERN", 0xcd) & 0xff;
 	fake_config.keep_range = knob("HG_FAKE_CUDA_KEEP_RESERVATION", 0);
 	fake_config.null_launch = knob("HG_FAKE_CUDA_NULL", 0);
+	fake_config.host_pointer = knob("HG_FAKE_CUDA_HOST_POINTER", 1);
 	fake_config.skip_sass = knob("HG_FAKE_CUDA_SKIP_SASS", 0);
 	fake_config.no_param_info = knob("HG_FAKE_CUDA_NO_PARAM_INFO", 0);
 	fake_config.kernel_us = (unsigned int)knob("HG_FAKE_CUDA_KERNEL_US", 0);

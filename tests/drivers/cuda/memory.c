@@ -421,7 +421,7 @@ CUresult fake_cuMemFree_v2(CUdeviceptr addr)
 		return r;
 	pthread_mutex_lock(&fake_mem_lock);
 	found = fake_range_find(addr);
-	if (!found || found->start != addr ||
+	if (!found || found->start != addr || !found->ctx ||
 	    (found->mem != FAKE_MEM_DEVICE && found->mem != FAKE_MEM_POOL && found->mem != FAKE_MEM_MANAGED))
 		r = CUDA_ERROR_INVALID_VALUE;
 	else

@@ -52,6 +52,14 @@ static bool list_kernels(struct fake_image *image)
 	return true;
 }
 
+/* PTX begins with a word, a comment or white space; no other image does (the fatbin's magic is 'P' and no letter). */
+static bool is_text(const void *data)
+{
+	const unsigned char *p = data;
+
+	return (p[0] >= ' ' && p[0] < 0x7f && p[1] < 0x7f) || p[0] == '\t' || p[0] == '\n' || p[0] == '\r';
+}
+
 static CUresult image_error(enum hg_status st, const void *data)
 {
 	switch (st) {
@@ -60,9 +68,7 @@ static CUresult image_error(enum hg_status st, const void *data)
 	case HG_ERR_UNSUPPORTED:
 		return CUDA_ERROR_NO_BINARY_FOR_GPU;
 	default:
-		/* text begins with a printable character, and no other image does but ELF's 0x7f */
-		return *(const unsigned char *)data < 0x7f && *(const unsigned char *)data >= '\t' &&
-			*(const unsigned char *)data != 'P' ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
+		return is_text(data) ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
 	}
 }
 
@@ -76,14 +82,10 @@ static CUresult image_new(const void *data, char *log, size_t log_size, struct f
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	atomic_init(&image->refs, 1);
 	pthread_mutex_init(&image->lock, NULL);
-	st = hg_module_load(data, 0, sm, log, log_size, &image->code);
-	if (!st || st == HG_ERR_UNSUPPORTED) {
-		enum hg_status index = hg_image_index(data, 0, &image->index);
-
-		/* machine code alone is fine, for listing; PTX that is too new is not */
-		if (st && !index && image->index->nr_sass && !image->index->nr_ptx)
-			st = HG_OK;
-	}
+	/* text has no machine code; its errors are for the parser, which knows lines */
+	st = is_text(data) ? HG_OK : hg_image_index(data, 0, &image->index);
+	if (!st && !(image->index && image->index->nr_sass && !image->index->nr_ptx))
+		st = hg_module_load(data, 0, sm, log, log_size, &image->code);
 	if (!st && !list_kernels(image))
 		st = HG_ERR_NOMEM;
 	if (st) {
@@ -162,6 +164,10 @@ static uint64_t place_vars(struct fake_module *m, uint64_t base)
 		const struct hg_var_info *v = hg_module_var(m->image->code, i);
 		uint64_t align = v->align > 4 ? v->align : 4;
 
+		if (m->library && m->library->managed[i]) {
+			m->var_addr[i] = m->library->managed[i];
+			continue;
+		}
 		at = (at + 4 * (1 + i * 7 % 13) + align - 1) & -align;
 		m->var_addr[i] = base + at;
 		at += v->size ? v->size : 4;
@@ -177,6 +183,8 @@ static void init_vars(struct fake_module *m)
 		const struct hg_var_info *v = hg_module_var(m->image->code, i);
 		unsigned char *p = (unsigned char *)(uintptr_t)m->var_addr[i];
 
+		if (m->library && m->library->managed[i])
+			continue;
 		if (v->init)
 			memcpy(p, v->init, v->size);
 		else
@@ -466,6 +474,10 @@ static void library_release(struct fake_obj *obj)
 {
 	struct fake_library *lib = (struct fake_library *)obj;
 
+	for (size_t i = 0; lib->managed && i < hg_module_nr_vars(lib->image->code); i++)
+		if (lib->managed[i])
+			fake_managed_var_end(lib->managed[i]);
+	free(lib->managed);
 	image_put(lib->image);
 	pthread_mutex_destroy(&lib->lock);
 	free(lib->kernel);
@@ -496,6 +508,11 @@ static CUresult library_new(CUlibrary *out, const void *data, unsigned int nr, c
 	lib->kernel = calloc(lib->image->nr_kernels + 1, sizeof(*lib->kernel));
 	if (!lib->kernel)
 		goto err_release;
+	if (lib->image->code) {
+		lib->managed = calloc(hg_module_nr_vars(lib->image->code) + 1, sizeof(*lib->managed));
+		if (!lib->managed)
+			goto err_release;
+	}
 	for (size_t i = 0; i < lib->image->nr_kernels; i++) {
 		struct fake_kernel *k = &lib->kernel[i];
 
@@ -704,14 +721,41 @@ CUresult fake_cuLibraryGetGlobal(CUdeviceptr *addr, size_t *size, CUlibrary hand
 	return r == CUDA_SUCCESS ? get_global(m, addr, size, name) : r;
 }
 
-/* No image that this driver takes has managed variables or unified functions. */
+/*
+ * Managed variables are the library's: the runtime asks for them when there is no context yet. The translator does not
+ * say which ones are managed, but a program asks only for those that are, before it uses anything else of the library.
+ */
 CUresult fake_cuLibraryGetManaged(CUdeviceptr *addr, size_t *size, CUlibrary handle, const char *name)
 {
-	if (!fake_handle(handle, FAKE_LIBRARY))
+	struct fake_library *lib = fake_handle(handle, FAKE_LIBRARY);
+	const struct hg_var_info *v;
+	CUresult r = CUDA_SUCCESS;
+	int i;
+
+	if (!lib)
 		return CUDA_ERROR_INVALID_HANDLE;
-	return (!addr && !size) || !name ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_NOT_FOUND;
+	if ((!addr && !size) || !name)
+		return CUDA_ERROR_INVALID_VALUE;
+	i = lib->image->code ? hg_module_find_var(lib->image->code, name) : -1;
+	if (i < 0)
+		return CUDA_ERROR_NOT_FOUND;
+	v = hg_module_var(lib->image->code, (size_t)i);
+	pthread_mutex_lock(&lib->lock);
+	if (!lib->managed[i] && lib->module)
+		r = CUDA_ERROR_NOT_FOUND;
+	else if (!lib->managed[i])
+		lib->managed[i] = fake_managed_var(v->size, v->init);
+	if (r == CUDA_SUCCESS && !lib->managed[i])
+		r = CUDA_ERROR_OUT_OF_MEMORY;
+	if (r == CUDA_SUCCESS && addr)
+		*addr = lib->managed[i];
+	pthread_mutex_unlock(&lib->lock);
+	if (r == CUDA_SUCCESS && size)
+		*size = v->size;
+	return r;
 }
 
+/* No image that this driver takes has any. */
 CUresult fake_cuLibraryGetUnifiedFunction(void **fn, CUlibrary handle, const char *name)
 {
 	if (!fake_handle(handle, FAKE_LIBRARY))

@@ -41,6 +41,21 @@ void fake_streams_shutdown(void)
 
 /* ---- waiting ---- */
 
+/* The stream is locked. False: at exit, when nothing is begun any more; the call then has another result (entry.c). */
+static bool wait_done(struct fake_stream *s)
+{
+	struct timespec end;
+
+	if (atomic_load(&shutdown))
+		return false;
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_nsec += 50000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	(void)pthread_cond_timedwait(&s->done, &s->lock, &end);
+	return true;
+}
+
 /* Until nothing in it is older than seq. */
 static void wait_older(struct fake_stream *s, uint64_t seq)
 {
@@ -48,8 +63,8 @@ static void wait_older(struct fake_stream *s, uint64_t seq)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->waiters++;
-	while (s->oldest < seq)
-		pthread_cond_wait(&s->done, &s->lock);
+	while (s->oldest < seq && wait_done(s))
+		;
 	s->waiters--;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -60,8 +75,8 @@ void fake_stream_wait(struct fake_stream *s, uint64_t pos)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->waiters++;
-	while (s->head < pos)
-		pthread_cond_wait(&s->done, &s->lock);
+	while (s->head < pos && wait_done(s))
+		;
 	s->waiters--;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -71,6 +86,8 @@ static struct fake_stream *find_older(struct fake_ctx *ctx, uint64_t seq, bool a
 {
 	struct fake_stream *found = NULL;
 
+	if (atomic_load(&shutdown))
+		return NULL;
 	pthread_mutex_lock(&ctx->lock);
 	for (size_t i = 0; i < ctx->nr_streams && !found; i++) {
 		struct fake_stream *s = ctx->stream[i];
@@ -102,6 +119,45 @@ static void wait_for_others(struct fake_stream *s, uint64_t seq)
 }
 
 /* ---- the worker ---- */
+
+static uint64_t load(const struct fake_work *w)
+{
+	return w->value.bits == 32 ? *(volatile uint32_t *)w->value.addr : *(volatile uint64_t *)w->value.addr;
+}
+
+static bool is_reached(const struct fake_work *w)
+{
+	uint64_t now = load(w), mask = w->value.bits == 32 ? UINT32_MAX : UINT64_MAX;
+
+	switch (w->value.flags) {
+	case CU_STREAM_WAIT_VALUE_GEQ:
+		return !((now - w->value.value) >> (w->value.bits - 1) & 1);
+	case CU_STREAM_WAIT_VALUE_EQ:
+		return now == w->value.value;
+	case CU_STREAM_WAIT_VALUE_AND:
+		return now & w->value.value;
+	default:
+		return ~(now | w->value.value) & mask;
+	}
+}
+
+/* Until someone, on whatever side, has written it. */
+static void poll_value(struct fake_ctx *ctx, const struct fake_work *w)
+{
+	const struct timespec tick = { 0, 50000 };
+
+	while (!is_reached(w) && !atomic_load(&shutdown) && atomic_load(&ctx->error) == CUDA_SUCCESS)
+		nanosleep(&tick, NULL);
+	atomic_thread_fence(memory_order_acquire);
+}
+
+static void write_value(const struct fake_work *w)
+{
+	if (w->value.bits == 32)
+		__atomic_store_n((uint32_t *)w->value.addr, (uint32_t)w->value.value, __ATOMIC_RELEASE);
+	else
+		__atomic_store_n((uint64_t *)w->value.addr, w->value.value, __ATOMIC_RELEASE);
+}
 
 static void run(struct fake_stream *s, struct fake_work *w)
 {
@@ -140,7 +196,27 @@ static void run(struct fake_stream *s, struct fake_work *w)
 			fake_stream_wait(w->wait.stream, w->wait.pos);
 		fake_put(&w->wait.stream->obj);
 		break;
+	case FAKE_WRITE:
+		if (error == CUDA_SUCCESS)
+			write_value(w);
+		break;
+	case FAKE_POLL:
+		if (error == CUDA_SUCCESS)
+			poll_value(s->obj.ctx, w);
+		break;
 	}
+}
+
+/* The stream locked: its first work is done. */
+static void advance(struct fake_stream *s)
+{
+	const uint64_t mask = fake_config.queue_depth - 1;
+
+	atomic_store_explicit(&s->oldest, s->head + 1 == s->tail ? UINT64_MAX : s->ring[(s->head + 1) & mask].seq,
+			      memory_order_release);
+	atomic_store_explicit(&s->head, s->head + 1, memory_order_release);
+	if (s->waiters)
+		pthread_cond_broadcast(&s->done);
 }
 
 static void leave(struct fake_stream *s)
@@ -168,7 +244,7 @@ static void *worker(void *arg)
 	for (;;) {
 		struct fake_work *w;
 
-		while (s->head == s->tail && !s->stop)
+		while (s->caller_runs || (s->head == s->tail && !s->stop))
 			pthread_cond_wait(&s->more, &s->lock);
 		if (s->head == s->tail)
 			break;
@@ -186,11 +262,7 @@ static void *worker(void *arg)
 		atomic_fetch_sub(&busy, 1);
 
 		pthread_mutex_lock(&s->lock);
-		atomic_store_explicit(&s->oldest, s->head + 1 == s->tail ? UINT64_MAX : s->ring[(s->head + 1) & mask].seq,
-				      memory_order_release);
-		atomic_store_explicit(&s->head, s->head + 1, memory_order_release);
-		if (s->waiters)
-			pthread_cond_broadcast(&s->done);
+		advance(s);
 	}
 	pthread_mutex_unlock(&s->lock);
 	leave(s);
@@ -411,35 +483,52 @@ struct fake_work *fake_work_begin(struct fake_stream *s, enum fake_op op)
 	return w;
 }
 
-uint64_t fake_work_publish(struct fake_stream *s, struct fake_work *w)
+/* Still locked after it. */
+static uint64_t append(struct fake_stream *s, struct fake_work *w)
 {
-	uint64_t pos = s->tail + 1;
-
 	w->seq = atomic_fetch_add_explicit(&s->obj.ctx->seq, 1, memory_order_acq_rel);
 	if (s->head == s->tail)
 		atomic_store_explicit(&s->oldest, w->seq, memory_order_release);
-	atomic_store_explicit(&s->tail, pos, memory_order_release);
+	atomic_store_explicit(&s->tail, s->tail + 1, memory_order_release);
+	return s->tail;
+}
+
+uint64_t fake_work_publish(struct fake_stream *s, struct fake_work *w)
+{
+	uint64_t pos = append(s, w);
+
 	if (pos - s->head == 1)
 		pthread_cond_signal(&s->more);
 	pthread_mutex_unlock(&s->lock);
 	return pos;
 }
 
-void fake_work_abandon(struct fake_stream *s)
+void fake_work_finish(struct fake_stream *s, struct fake_work *w)
 {
+	if (s->head != s->tail) {
+		fake_stream_wait(s, fake_work_publish(s, w));
+		return;
+	}
+	s->caller_runs = true;
+	append(s, w);
+	pthread_mutex_unlock(&s->lock);
+	wait_for_others(s, w->seq);
+	run(s, w);
+	pthread_mutex_lock(&s->lock);
+	advance(s);
+	s->caller_runs = false;
+	if (s->head != s->tail || s->stop)
+		pthread_cond_signal(&s->more);
 	pthread_mutex_unlock(&s->lock);
 }
 
 CUresult fake_stream_sync(struct fake_stream *s)
 {
-	uint64_t pos;
-
 	/* its own end would not say that the others, for which it waits, are there */
 	if (s->is_legacy)
-		pos = fake_work_publish(s, fake_work_begin(s, FAKE_NOP));
+		fake_work_finish(s, fake_work_begin(s, FAKE_NOP));
 	else
-		pos = atomic_load(&s->tail);
-	fake_stream_wait(s, pos);
+		fake_stream_wait(s, atomic_load(&s->tail));
 	return atomic_load(&s->obj.ctx->error);
 }
 

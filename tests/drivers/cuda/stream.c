@@ -185,6 +185,55 @@ CUresult fake_cuStreamAddCallback(CUstream handle, CUstreamCallback callback, vo
 	return CUDA_SUCCESS;
 }
 
+/* ---- values in memory ---- */
+
+static CUresult value_op(CUstream handle, enum fake_op op, unsigned int bits, CUdeviceptr addr, uint64_t value,
+			 unsigned int flags)
+{
+	unsigned int known = op == FAKE_WRITE ? CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER : CU_STREAM_WAIT_VALUE_NOR;
+	enum fake_place place;
+	struct fake_stream *s;
+	struct fake_work *w;
+	CUresult r = fake_stream_get(handle, &s);
+
+	if (r != CUDA_SUCCESS)
+		return r;
+	if (flags > known || addr % (bits / 8))
+		return CUDA_ERROR_INVALID_VALUE;
+	r = fake_place(addr, bits / 8, &place);
+	if (r == CUDA_SUCCESS && place == FAKE_PAGEABLE)
+		r = CUDA_ERROR_INVALID_VALUE;
+	if (r != CUDA_SUCCESS)
+		return r;
+	w = fake_work_begin(s, op);
+	w->value.addr = (void *)(uintptr_t)addr;
+	w->value.value = value;
+	w->value.bits = bits;
+	w->value.flags = flags;
+	fake_work_publish(s, w);
+	return CUDA_SUCCESS;
+}
+
+#define VALUES(suffix)                                                                                              \
+	CUresult fake_cuStreamWriteValue32##suffix(CUstream s, CUdeviceptr addr, cuuint32_t v, unsigned int flags)  \
+	{                                                                                                           \
+		return value_op(s, FAKE_WRITE, 32, addr, v, flags);                                                 \
+	}                                                                                                           \
+	CUresult fake_cuStreamWriteValue64##suffix(CUstream s, CUdeviceptr addr, cuuint64_t v, unsigned int flags)  \
+	{                                                                                                           \
+		return value_op(s, FAKE_WRITE, 64, addr, v, flags);                                                 \
+	}                                                                                                           \
+	CUresult fake_cuStreamWaitValue32##suffix(CUstream s, CUdeviceptr addr, cuuint32_t v, unsigned int flags)   \
+	{                                                                                                           \
+		return value_op(s, FAKE_POLL, 32, addr, v, flags);                                                  \
+	}                                                                                                           \
+	CUresult fake_cuStreamWaitValue64##suffix(CUstream s, CUdeviceptr addr, cuuint64_t v, unsigned int flags)   \
+	{                                                                                                           \
+		return value_op(s, FAKE_POLL, 64, addr, v, flags);                                                  \
+	}
+VALUES()
+VALUES(_v2)
+
 /* ---- attributes ---- */
 
 CUresult fake_cuStreamGetAttribute(CUstream handle, CUstreamAttrID what, CUstreamAttrValue *value)

@@ -38,9 +38,10 @@ struct meet {
 
 struct item {
 	struct simt_item pub;	/* first: kernels know its address */
-	struct simt_fibre fibre;
-	struct block *block;
+	/* what every switch needs lies in one line of the cache */
+	_Alignas(64) struct simt_fibre fibre;
 	struct item *next;	/* in the queue */
+	struct block *block;
 	struct meet *meet;
 	const uint32_t *path;	/* where it waits in simt_active */
 	uint32_t path_nr;
@@ -57,7 +58,7 @@ struct warp {
 };
 
 struct barrier {
-	bool used, some_arrived;
+	bool used, some_arrived, counts;
 	uint32_t count;
 	uint32_t nr_waiting;
 	uint32_t base;		/* arrived, beyond what the masks say */
@@ -72,6 +73,7 @@ struct block {
 	struct warp warp[MAX_WARPS];
 	struct barrier barrier[NR_BARRIERS];
 	struct meet *spare, *meets;
+	uint64_t alone[SIMT_MAX_LANES];	/* what a lane gave that meets nobody */
 	unsigned char *memory;	/* the items, shared and local memory */
 	size_t memory_size;
 	struct simt_stacks stacks;
@@ -172,8 +174,7 @@ void simt_faulted(void *run, int signo, uint64_t addr)
 
 char *simt_fault_stack(void *run)
 {
-	const struct item *it = ((struct run *)run)->now;
-	const struct simt_fibre *f = it->fibre.bottom ? &it->fibre : &it->block->item[0].fibre;
+	const struct simt_fibre *f = &((struct run *)run)->now->fibre;
 
 	simt_fibre_forget(f);
 	return f->bottom + f->size;
@@ -209,18 +210,36 @@ static void switch_away(struct run *r)
 
 	if (to == me)
 		return;
+	/* the next one's stack takes longer to come than this one's turn, often */
+	if (r->first)
+		__builtin_prefetch(r->first->fibre.sp);
 	r->now = to;
 	simt_fibre_switch(&me->fibre, to ? &to->fibre : &r->thread);
 }
 
-static void make_ready(struct item *it)
+static struct item *lane_of(struct block *b, uint32_t warp, uint64_t mask)
 {
-	struct block *b = it->block;
+	return &b->item[warp * b->env.lanes + (uint32_t)__builtin_ctzll(mask)];
+}
 
-	b->nr_ready++;
-	b->warp[it->pub.warp].nr_ready++;
-	b->run->idle = 0;
-	enqueue(b->run, it);
+/* These lanes of a warp, which waited, can go on: first of all, or after those that can already. */
+static void make_ready(struct block *b, uint32_t warp, uint64_t lanes, bool first)
+{
+	uint32_t nr = (uint32_t)__builtin_popcountll(lanes);
+	struct run *r = b->run;
+	struct item *others = first ? r->first : NULL, **last = first ? &r->first : r->last;
+
+	for (uint64_t left = lanes; left; left &= left - 1) {
+		*last = lane_of(b, warp, left);
+		last = &(*last)->next;
+	}
+	*last = others;
+	if (!others)
+		r->last = last;
+	r->nr_queued += nr;
+	r->idle = 0;
+	b->nr_ready += nr;
+	b->warp[warp].nr_ready += nr;
 }
 
 /* ---- lanes at one place ---- */
@@ -237,14 +256,13 @@ static int path_compare(const struct item *a, const struct item *b)
 static bool release_active(struct block *b, uint32_t w)
 {
 	struct warp *warp = &b->warp[w];
-	struct item *items = b->item + (size_t)w * b->env.lanes;
 	const struct item *first = NULL;
 	uint64_t together = 0;
 
 	if (!warp->active)
 		return false;
 	for (uint64_t left = warp->active; left; left &= left - 1) {
-		const struct item *it = &items[__builtin_ctzll(left)];
+		const struct item *it = lane_of(b, w, left);
 		int c = first ? path_compare(it, first) : -1;
 
 		if (c < 0) {
@@ -256,12 +274,9 @@ static bool release_active(struct block *b, uint32_t w)
 	}
 	warp->active &= ~together;
 	warp->active_yields = 0;
-	for (uint64_t left = together; left; left &= left - 1) {
-		struct item *it = &items[__builtin_ctzll(left)];
-
-		it->result = together;
-		make_ready(it);
-	}
+	for (uint64_t left = together; left; left &= left - 1)
+		lane_of(b, w, left)->result = together;
+	make_ready(b, w, together, true);
 	return true;
 }
 
@@ -312,8 +327,8 @@ static void meet_complete(struct block *b, uint32_t warp, struct meet *m, uint64
 		at = &(*at)->next;
 	*at = m->next;
 	m->left = m->here;
-	for (uint64_t left = m->here & ~me; left; left &= left - 1)
-		make_ready(&b->item[(size_t)warp * b->env.lanes + (size_t)__builtin_ctzll(left)]);
+	/* before all others: their stacks are in the nearest cache. Loops of warp operations yield, so the others' turn comes */
+	make_ready(b, warp, m->here & ~me, true);
 }
 
 static struct meet *meet_new(struct block *b, uint32_t warp, uint32_t op, uint64_t mask)
@@ -337,18 +352,19 @@ static struct meet *meet_new(struct block *b, uint32_t warp, uint32_t op, uint64
 	return m;
 }
 
-uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, uint64_t values[SIMT_MAX_LANES])
+uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, const uint64_t **values)
 {
 	struct item *it = item_of(self);
 	struct block *b = it->block;
 	struct warp *w = &b->warp[self->warp];
-	uint64_t me = UINT64_C(1) << self->lane, took;
+	uint64_t me = UINT64_C(1) << self->lane;
 	struct meet *m;
 
 	if (!(mask & me))
 		simt_trap(self, "not in the member mask of its own warp operation");
 	if ((mask & w->alive) == me) {
-		values[self->lane] = value;
+		b->alone[self->lane] = value;
+		*values = b->alone;
 		return me;
 	}
 	for (m = w->meets; m && (m->op != op || m->mask != mask); m = m->next)
@@ -365,14 +381,14 @@ uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t 
 		it->meet = m;
 		block_item(it);
 	}
-	took = m->here;
-	memcpy(values, m->value, b->env.lanes * sizeof(*values));
+	/* another use of it begins with another call, of this lane or after a switch */
+	*values = m->value;
 	m->left &= ~me;
 	if (!m->left) {
 		m->next = b->spare;
 		b->spare = m;
 	}
-	return took;
+	return m->here;
 }
 
 /* ---- barriers ---- */
@@ -411,20 +427,23 @@ static void barrier_open(struct block *b, struct barrier *bar, const struct item
 {
 	uint64_t nr_true = 0, nr = 0;
 
-	for (int pass = 0; pass < 2; pass++)
+	if (bar->counts)
 		for (uint32_t w = 0; w < b->env.nr_warps; w++)
 			for (uint64_t left = bar->waiting[w]; left; left &= left - 1) {
-				struct item *it = &b->item[w * b->env.lanes + (uint32_t)__builtin_ctzll(left)];
-
-				if (pass) {
-					it->result = nr << 32 | nr_true;
-					if (it != me)
-						make_ready(it);
-				} else if (it->counted) {
-					nr++;
-					nr_true += it->pred;
-				}
+				nr += lane_of(b, w, left)->counted;
+				nr_true += lane_of(b, w, left)->counted && lane_of(b, w, left)->pred;
 			}
+	for (uint32_t w = 0; w < b->env.nr_warps; w++) {
+		uint64_t lanes = bar->waiting[w];
+
+		if (bar->counts)
+			for (uint64_t left = lanes; left; left &= left - 1)
+				lane_of(b, w, left)->result = nr << 32 | nr_true;
+		if (me && me->pub.warp == w)
+			lanes &= ~(UINT64_C(1) << me->pub.lane);
+		if (lanes)
+			make_ready(b, w, lanes, false);
+	}
 	memset(bar, 0, sizeof(*bar));
 }
 
@@ -453,6 +472,7 @@ static uint64_t barrier_wait(struct item *it, uint32_t id, uint32_t count, bool 
 
 	it->counted = counts;
 	it->pred = pred;
+	bar->counts |= counts;
 	bar->waiting[it->pub.warp] |= UINT64_C(1) << it->pub.lane;
 	bar->nr_waiting++;
 	if (barrier_is_complete(b, bar))
@@ -589,20 +609,15 @@ static void fibre_main(void *arg)
 	abort();
 }
 
-/* A whole block whose items never wait, in one fibre. */
+/* A whole block whose items never wait, as one item after the other. */
 static void plain_main(void *arg)
 {
 	struct item *it = arg;
-	struct block *b = it->block;
-	struct run *r = b->run;
+	struct run *r = it->block->run;
 
 	simt_fibre_entered();
-	for (uint32_t i = 0; i < b->nr_items; i++) {
-		r->now = &b->item[i];
-		r->entry(&b->item[i].pub);
-	}
-	r->now = it;
-	r->ended = b;
+	r->entry(&it->pub);
+	r->ended = it->block;
 	switch_away(r);
 	abort();
 }
@@ -679,7 +694,7 @@ static void place_items(struct run *r, struct block *b)
 		*it = (struct item){
 			.pub = {
 				.env = &b->env,
-				.local = at + i * local,
+				.local = local ? at + i * local : NULL,
 				.tid = { i % n[0], i / n[0] % n[1], i / n[0] / n[1] },
 				.lane = i % lanes,
 				.warp = i / lanes,
@@ -689,7 +704,7 @@ static void place_items(struct run *r, struct block *b)
 		};
 	}
 	memset(b->warp, 0, b->env.nr_warps * sizeof(b->warp[0]));
-	for (uint32_t w = 0; w < b->env.nr_warps; w++) {
+	for (uint32_t w = 0; w * lanes < b->nr_items; w++) {
 		uint32_t nr = b->nr_items - w * lanes < lanes ? b->nr_items - w * lanes : lanes;
 
 		b->warp[w].alive = nr == 64 ? UINT64_MAX : (UINT64_C(1) << nr) - 1;
@@ -710,7 +725,7 @@ static void place_items(struct run *r, struct block *b)
 static enum hg_status block_start(struct run *r)
 {
 	const struct simt_launch *l = r->l;
-	uint32_t nr_items = l->block[0] * l->block[1] * l->block[2], nr_fibres = r->waits ? nr_items : 1;
+	uint32_t nr_threads = l->block[0] * l->block[1] * l->block[2], nr_items = r->waits ? nr_threads : 1;
 	uint64_t index = r->next_block;
 	struct block *b = block_get(r, nr_items);
 	enum hg_status st;
@@ -731,15 +746,15 @@ static enum hg_status block_start(struct run *r)
 			   (uint32_t)(index / l->grid[0] / l->grid[1]) },
 		.nctaid = { l->grid[0], l->grid[1], l->grid[2] },
 		.lanes = l->warp_size,
-		.nr_warps = (nr_items + l->warp_size - 1) / l->warp_size,
+		.nr_warps = (nr_threads + l->warp_size - 1) / l->warp_size,
 		.shared_bytes = r->k->shared_bytes + l->shared_bytes,
 		.dynamic_shared_bytes = l->shared_bytes,
 	};
 	place_items(r, b);
-	st = simt_stacks_need(&b->stacks, nr_fibres);
+	st = simt_stacks_need(&b->stacks, nr_items);
 	if (st)
 		return st;
-	for (uint32_t i = 0; i < nr_fibres; i++) {
+	for (uint32_t i = 0; i < nr_items; i++) {
 		struct item *it = &b->item[i];
 
 		it->fibre.bottom = simt_stack(&b->stacks, i);

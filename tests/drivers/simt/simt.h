@@ -37,7 +37,11 @@ struct simt_launch {
 /*
  * Runs the whole grid on the calling thread and returns when all of it ran. HG_ERR_FAULT: a kernel trapped, waited for
  * ever (every fibre of a block waits), or touched memory it may not; `why` (NUL-terminated, cut to fit) names kernel,
- * block and thread. HG_ERR_UNSUPPORTED: refused, `why` says why.
+ * block and thread; the rest of the grid is abandoned. HG_ERR_UNSUPPORTED: refused, `why` says why. HG_ERR_INVALID: no
+ * device takes this shape. HG_ERR_NOTFOUND: no such kernel. Other failures leave `why` empty.
+ *
+ * Blocks run one after the other, the lowest first, unless the grid is cooperative, or those that run do nothing
+ * but wait: then more of them join in. A loop that waits for memory may wait for other threads and the host too.
  */
 enum hg_status simt_run(struct simt_module *m, const struct simt_launch *l, char *why, size_t why_size) HG_MUST_CHECK;
 

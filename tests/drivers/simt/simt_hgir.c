@@ -143,9 +143,24 @@ static V self_field(struct em *e, unsigned int bits, size_t offset)
 	return load(e, int_t(e, bits), e->self, offset);
 }
 
+/* Constant while the block runs. */
+static V constant_load(struct em *e, LLVMTypeRef t, V base, size_t offset)
+{
+	V v = load(e, t, base, offset);
+
+	LLVMSetMetadata(v, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
+			LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
+	return v;
+}
+
+static V env_ptr(struct em *e)
+{
+	return constant_load(e, ptr_t(e), e->self, offsetof(struct simt_item, env));
+}
+
 static V env_field(struct em *e, unsigned int bits, size_t offset)
 {
-	return load(e, int_t(e, bits), load(e, ptr_t(e), e->self, offsetof(struct simt_item, env)), offset);
+	return constant_load(e, int_t(e, bits), env_ptr(e), offset);
 }
 
 /* A function in C, or of LLVM's, by name. */
@@ -258,9 +273,8 @@ static V src(struct em *e, unsigned int i, unsigned int bits)
 	case IR_OPD_IMM:
 		return k(e, bits, o->imm);
 	case IR_OPD_VAR:
-		v = load(e, ptr_t(e), e->self, offsetof(struct simt_item, env));
-		v = load(e, ptr_t(e), v, offsetof(struct simt_env, var_addr));
-		v = load(e, int_t(e, 64), v, (uint64_t)o->index * 8);
+		v = constant_load(e, ptr_t(e), env_ptr(e), offsetof(struct simt_env, var_addr));
+		v = constant_load(e, int_t(e, 64), v, (uint64_t)o->index * 8);
 		return resize(e, LLVMBuildAdd(e->b, v, k(e, 64, o->imm), ""), bits, false);
 	case IR_OPD_SREG:
 	default:
@@ -1071,6 +1085,9 @@ static void memory_access(struct em *e)
 
 		if (store) {
 			access = LLVMBuildStore(e->b, v[i], to);
+		} else if (in->space == IR_PARAM) {
+			access = constant_load(e, int_t(e, size * 8), to, 0);
+			v[i] = access;
 		} else {
 			access = LLVMBuildLoad2(e->b, int_t(e, size * 8), to, "");
 			v[i] = access;

@@ -165,10 +165,12 @@ static enum hg_status link_unit(struct simt_module *m, struct unit *u, LLVMMemor
 		LLVMOrcCJITDylibSearchOrderElement order = { u->dylib, LLVMOrcJITDylibLookupFlagsMatchAllSymbols };
 		LLVMOrcCLookupSetElement symbol = { NULL, LLVMOrcSymbolLookupFlagsRequiredSymbol };
 		uint64_t addr = 0;
+		char entry[512];
 
 		if (m->kernel[i].k.refused)
 			continue;
-		symbol.Name = LLVMOrcLLJITMangleAndIntern(host.jit, m->kernel[i].k.name);
+		snprintf(entry, sizeof(entry), m->kernel[i].k.waits ? "%s" : "%.400s.all", m->kernel[i].k.name);
+		symbol.Name = LLVMOrcLLJITMangleAndIntern(host.jit, entry);
 		LLVMOrcExecutionSessionLookup(es, LLVMOrcLookupKindStatic, &order, 1, &symbol, 1, on_found, &addr);
 		if (!addr)
 			return HG_ERR_UNSUPPORTED;
@@ -186,6 +188,101 @@ static void probe_stacks(LLVMContextRef c, LLVMModuleRef code)
 						LLVMCreateStringAttribute(c, "probe-stack", 11, "inline-asm", 10));
 }
 
+/* ---- a block of items that never wait is a loop ---- */
+
+struct loop {
+	LLVMContextRef c;
+	LLVMBuilderRef b;
+	LLVMValueRef f, self;
+};
+
+static LLVMValueRef number(struct loop *l, uint64_t v)
+{
+	return LLVMConstInt(LLVMInt32TypeInContext(l->c), v, 0);
+}
+
+static LLVMValueRef place(struct loop *l, LLVMValueRef base, size_t offset)
+{
+	LLVMValueRef index = LLVMConstInt(LLVMInt64TypeInContext(l->c), offset, 0);
+
+	return LLVMBuildGEP2(l->b, LLVMInt8TypeInContext(l->c), base, &index, 1, "");
+}
+
+static LLVMValueRef field(struct loop *l, LLVMValueRef base, size_t offset)
+{
+	return LLVMBuildLoad2(l->b, LLVMInt32TypeInContext(l->c), place(l, base, offset), "");
+}
+
+static void set_field(struct loop *l, size_t offset, LLVMValueRef v)
+{
+	LLVMBuildStore(l->b, v, place(l, l->self, offset));
+}
+
+/* `name`.all: the kernel for each item of the block, x first; the kernel itself becomes part of it. */
+static void add_loop(LLVMContextRef c, LLVMModuleRef code, const struct simt_kernel *k)
+{
+	static const size_t tid = offsetof(struct simt_item, tid), ntid = offsetof(struct simt_env, ntid);
+	LLVMTypeRef ptr = LLVMPointerTypeInContext(c, 0), i32 = LLVMInt32TypeInContext(c);
+	LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(c), &ptr, 1, 0);
+	LLVMValueRef kernel = LLVMGetNamedFunction(code, k->name), env, phi, next, n[3], t[3], lanes, zero;
+	unsigned int always = LLVMGetEnumAttributeKindForName("alwaysinline", 12);
+	struct loop l = { .c = c, .b = LLVMCreateBuilderInContext(c) };
+	LLVMBasicBlockRef entry, body, end, from[2];
+	char name[512];
+
+	snprintf(name, sizeof(name), "%.400s.all", k->name);
+	l.f = LLVMAddFunction(code, name, type);
+	l.self = LLVMGetParam(l.f, 0);
+	LLVMAddAttributeAtIndex(kernel, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(c, always, 0));
+	LLVMSetLinkage(kernel, LLVMInternalLinkage);
+	entry = LLVMAppendBasicBlockInContext(c, l.f, "");
+	body = LLVMAppendBasicBlockInContext(c, l.f, "");
+	end = LLVMAppendBasicBlockInContext(c, l.f, "");
+	LLVMPositionBuilderAtEnd(l.b, entry);
+	env = LLVMBuildLoad2(l.b, ptr, place(&l, l.self, offsetof(struct simt_item, env)), "");
+	for (int i = 0; i < 3; i++)
+		n[i] = field(&l, env, ntid + 4 * (size_t)i);
+	lanes = field(&l, env, offsetof(struct simt_env, lanes));
+	n[2] = LLVMBuildMul(l.b, LLVMBuildMul(l.b, n[0], n[1], ""), n[2], "");	/* all items */
+	LLVMBuildBr(l.b, body);
+
+	LLVMPositionBuilderAtEnd(l.b, body);
+	phi = LLVMBuildPhi(l.b, i32, "");
+	for (int i = 0; i < 3; i++)
+		t[i] = LLVMBuildPhi(l.b, i32, "");
+	for (int i = 0; i < 3; i++)
+		set_field(&l, tid + 4 * (size_t)i, t[i]);
+	set_field(&l, offsetof(struct simt_item, lane), LLVMBuildURem(l.b, phi, lanes, ""));
+	set_field(&l, offsetof(struct simt_item, warp), LLVMBuildUDiv(l.b, phi, lanes, ""));
+	if (k->local_bytes)
+		LLVMBuildMemSet(l.b, LLVMBuildLoad2(l.b, ptr, place(&l, l.self, offsetof(struct simt_item, local)), ""),
+				LLVMConstNull(LLVMInt8TypeInContext(c)), number(&l, k->local_bytes), 1);
+	LLVMBuildCall2(l.b, type, kernel, &l.self, 1, "");
+	zero = number(&l, 0);
+	next = LLVMBuildAdd(l.b, phi, number(&l, 1), "");
+	from[0] = entry;
+	from[1] = body;
+	LLVMAddIncoming(phi, (LLVMValueRef[]){ zero, next }, from, 2);
+	/* x, and what is carried over to y and z */
+	{
+		LLVMValueRef carry = number(&l, 1), sum, over;
+
+		for (int i = 0; i < 3; i++) {
+			sum = LLVMBuildAdd(l.b, t[i], carry, "");
+			over = i < 2 ? LLVMBuildICmp(l.b, LLVMIntEQ, sum, n[i], "") : NULL;
+			if (over) {
+				sum = LLVMBuildSelect(l.b, over, zero, sum, "");
+				carry = LLVMBuildZExt(l.b, over, i32, "");
+			}
+			LLVMAddIncoming(t[i], (LLVMValueRef[]){ zero, sum }, from, 2);
+		}
+	}
+	LLVMBuildCondBr(l.b, LLVMBuildICmp(l.b, LLVMIntEQ, next, n[2], ""), end, body);
+	LLVMPositionBuilderAtEnd(l.b, end);
+	LLVMBuildRetVoid(l.b);
+	LLVMDisposeBuilder(l.b);
+}
+
 static enum hg_status compile(struct simt_module *m, struct unit *u)
 {
 	LLVMTargetMachineRef tm = LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
@@ -198,6 +295,9 @@ static enum hg_status compile(struct simt_module *m, struct unit *u)
 	LLVMSetModuleDataLayout(u->code, layout);
 	LLVMDisposeTargetData(layout);
 	LLVMSetTarget(u->code, host.triple);
+	for (size_t i = u->first; i < u->first + u->nr; i++)
+		if (!m->kernel[i].k.refused && !m->kernel[i].k.waits && LLVMGetNamedFunction(u->code, m->kernel[i].k.name))
+			add_loop(u->context, u->code, &m->kernel[i].k);
 	probe_stacks(u->context, u->code);
 	st = HG_ERR_UNSUPPORTED;
 	if (LLVMVerifyModule(u->code, LLVMReturnStatusAction, &text))

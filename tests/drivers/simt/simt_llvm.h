@@ -36,7 +36,7 @@ struct simt_env {
 
 struct simt_item {
 	const struct simt_env *env;
-	unsigned char *local;		/* local_bytes of the kernel, 64-byte aligned, zeros at the start */
+	unsigned char *local;		/* local_bytes of the kernel, 64-byte aligned, zeros at the start; 0 where it has none */
 	uint32_t tid[3];
 	uint32_t lane, warp;
 	uint32_t patience;		/* counted down by loops that may wait; at 0 they call simt_yield, which sets it anew */
@@ -47,10 +47,11 @@ typedef void (*simt_entry)(struct simt_item *self);
 
 /*
  * A rendezvous of lanes: waits until all lanes of `mask` (bit n: lane n of the caller's warp) that have not
- * exited called this with the same `op` and `mask`; op is any number that names the operation. values[n] receives
- * the value of lane n, for lanes in the result: those that took part. The caller must be in its mask.
+ * exited called this with the same `op` and `mask`; op is any number that names the operation. (*values)[n] is then
+ * the value of lane n, for lanes in the result: those that took part. It may be read until the caller calls one of these
+ * functions again. The caller must be in its mask.
  */
-uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, uint64_t values[SIMT_MAX_LANES]);
+uint64_t simt_meet(struct simt_item *self, uint32_t op, uint64_t mask, uint64_t value, const uint64_t **values);
 /*
  * The lanes that are at this place together. As lanes run one after the other, it waits until the warp's others have
  * come too, exited, or wait elsewhere; then those at the first place go on together. path[nr] says where and when a
@@ -84,7 +85,7 @@ struct simt_kernel {
 	uint32_t shared_bytes;		/* static */
 	uint32_t local_bytes;
 	uint32_t lanes;			/* a warp has this many, launches must agree; 0: any */
-	bool waits;			/* calls a function that switches */
+	bool waits;			/* calls a function that switches: its work-items need a fibre each */
 	const char *refused;		/* why it cannot run, or NULL; copied */
 };
 
@@ -106,7 +107,11 @@ enum hg_status simt_module_create(const struct simt_symbol *symbols, size_t nr, 
 enum hg_status simt_module_add(struct simt_module *m, LLVMContextRef context, LLVMModuleRef code,
 			       const struct simt_kernel *k, size_t nr) HG_MUST_CHECK;
 
-/* The kernel's description and its code, compiled now if need be. Thread-safe. HG_ERR_NOTFOUND: no such number. */
-enum hg_status simt_module_kernel(struct simt_module *m, size_t i, const struct simt_kernel **k, simt_entry *entry) HG_MUST_CHECK;
+/*
+ * The kernel's description and its code, compiled now if need be; of a kernel that does not wait, code that runs all
+ * items of a block one after the other, as the one item that it is given. Thread-safe. HG_ERR_NOTFOUND: no such number.
+ */
+enum hg_status simt_module_kernel(struct simt_module *m, size_t i, const struct simt_kernel **k,
+				  simt_entry *entry) HG_MUST_CHECK;
 
 #endif

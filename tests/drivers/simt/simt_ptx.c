@@ -201,7 +201,8 @@ enum { MEET_SHFL = 0x100, MEET_VOTE = 0x200, MEET_MATCH = 0x300, MEET_REDUX = 0x
 
 uint64_t simt_shfl(struct simt_item *self, uint32_t mode, uint32_t value, uint32_t b, uint32_t c, uint32_t mask)
 {
-	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_SHFL | mode, mask, value, values);
+	const uint64_t *values;
+	uint64_t took = simt_meet(self, MEET_SHFL | mode, mask, value, &values);
 	uint32_t lane = self->lane, segment = c >> 8 & 31, limit, from;
 	bool in_range;
 
@@ -235,7 +236,8 @@ uint64_t simt_shfl(struct simt_item *self, uint32_t mode, uint32_t value, uint32
 
 uint32_t simt_vote(struct simt_item *self, uint32_t kind, uint32_t pred, uint32_t mask)
 {
-	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_VOTE | kind, mask, pred, values);
+	const uint64_t *values;
+	uint64_t took = simt_meet(self, MEET_VOTE | kind, mask, pred, &values);
 	uint32_t yes = 0;
 
 	for (uint64_t left = took; left; left &= left - 1)
@@ -250,7 +252,8 @@ uint32_t simt_vote(struct simt_item *self, uint32_t kind, uint32_t pred, uint32_
 
 uint32_t simt_match(struct simt_item *self, uint32_t all, uint64_t value, uint32_t mask)
 {
-	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_MATCH | all, mask, value, values);
+	const uint64_t *values;
+	uint64_t took = simt_meet(self, MEET_MATCH | all, mask, value, &values);
 	uint32_t same = 0;
 
 	for (uint64_t left = took; left; left &= left - 1)
@@ -261,7 +264,8 @@ uint32_t simt_match(struct simt_item *self, uint32_t all, uint64_t value, uint32
 
 uint32_t simt_redux(struct simt_item *self, uint32_t code, uint32_t value, uint32_t mask)
 {
-	uint64_t values[SIMT_MAX_LANES], took = simt_meet(self, MEET_REDUX | code << 16, mask, value, values);
+	const uint64_t *values;
+	uint64_t took = simt_meet(self, MEET_REDUX | code << 16, mask, value, &values);
 
 	for (uint64_t left = took & ~(UINT64_C(1) << self->lane); left; left &= left - 1)
 		value = (uint32_t)apply(code, value, values[__builtin_ctzll(left)]);
@@ -270,9 +274,9 @@ uint32_t simt_redux(struct simt_item *self, uint32_t code, uint32_t value, uint3
 
 void simt_warpsync(struct simt_item *self, uint32_t mask)
 {
-	uint64_t values[SIMT_MAX_LANES];
+	const uint64_t *values;
 
-	simt_meet(self, MEET_SYNC, mask, 0, values);
+	simt_meet(self, MEET_SYNC, mask, 0, &values);
 }
 
 #define SYMBOL(name) { #name, (void *)name }

@@ -1,8 +1,11 @@
 /* test_code.c - contexts, modules, libraries and launches of the fake CUDA driver. */
 #include "fake_test.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- contexts ---- */
 
@@ -192,6 +195,64 @@ Test(modules, what_is_no_image_is_refused)
 	GIVES(CUDA_ERROR_INVALID_VALUE, cu.cuModuleLoadData(&m, NULL));
 }
 
+/* nvcc's machine code for the device, without PTX; NULL: there is no nvcc. */
+static const char *make_cubin(void)
+{
+	static char path[300];
+	const char *nvcc = getenv("NVCC");
+	char source[300], command[2000];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s", temporary("sass.cubin"));
+	snprintf(source, sizeof(source), "%s", temporary("sass.cu"));
+	f = fopen(source, "w");
+	cr_assert(f);
+	fputs("extern \"C\" __global__ void twice(int *p, short n, double x) { p[n] *= (int)x; }\n", f);
+	fclose(f);
+	snprintf(command, sizeof(command), "'%s' -cubin -arch=sm_90 -o %s %s >/dev/null 2>&1",
+		 nvcc ? nvcc : "/usr/local/cuda/bin/nvcc", path, source);
+	if (system(command))
+		path[0] = 0;
+	unlink(source);
+	return path[0] ? path : NULL;
+}
+
+static void load_sass(const char *knob)
+{
+	const char *cubin = make_cubin();
+	size_t offset, size;
+	CUmodule m;
+	CUfunction f;
+	CUdeviceptr p = 0;
+	short n = 0;
+	double x = 2;
+	void *params[] = { &p, &n, &x };
+
+	if (!cubin)
+		cr_skip_test("no nvcc");
+	START(knob);
+	OK(cu.cuModuleLoad(&m, cubin));
+	unlink(cubin);
+	OK(cu.cuModuleGetFunction(&f, m, "twice"));
+	OK(cu.cuFuncGetParamInfo(f, 1, &offset, &size));
+	cr_assert(offset == 8 && size == 2);
+	OK(cu.cuFuncGetParamInfo(f, 2, &offset, &size));
+	cr_assert(offset == 16 && size == 8);
+	GIVES(strcmp(knob, "SKIP_SASS=1") ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS,
+	      cu.cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+	OK(cu.cuCtxSynchronize());
+}
+
+Test(modules, of_machine_code_alone_load_and_do_not_run)
+{
+	load_sass("SKIP_SASS=0");
+}
+
+Test(modules, of_machine_code_alone_may_pretend_to_run)
+{
+	load_sass("SKIP_SASS=1");
+}
+
 Test(libraries, become_a_module_in_each_context)
 {
 	CUdeviceptr out, here, there;
@@ -231,6 +292,32 @@ Test(libraries, become_a_module_in_each_context)
 	OK(cu.cuLibraryUnload(lib));
 	GIVES(CUDA_ERROR_INVALID_HANDLE, cu.cuLibraryGetKernel(&k, lib, "bump"));
 	GIVES(CUDA_ERROR_INVALID_HANDLE, cu.cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+}
+
+Test(libraries, have_managed_variables_before_there_is_a_context)
+{
+	CUdeviceptr p, out;
+	void *params[] = { &out };
+	CUlibrary lib;
+	CUkernel k;
+	size_t size;
+
+	LOAD();
+	OK(cu.cuInit(0));
+	OK(cu.cuLibraryLoadData(&lib, test_ptx, NULL, NULL, 0, NULL, NULL, 0));
+	OK(cu.cuLibraryGetManaged(&p, &size, lib, "counter"));
+	cr_assert_eq(size, 4);
+	*(uint32_t *)(uintptr_t)p = 40;
+	start();
+	OK(cu.cuMemAlloc_v2(&out, 4));
+	OK(cu.cuLibraryGetKernel(&k, lib, "bump"));
+	OK(cu.cuLaunchKernel((CUfunction)k, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+	OK(cu.cuCtxSynchronize());
+	cr_assert_eq(*(uint32_t *)(uintptr_t)p, 41);
+	OK(cu.cuDevicePrimaryCtxReset_v2(0));
+	cr_assert_eq(*(uint32_t *)(uintptr_t)p, 41);
+	GIVES(CUDA_ERROR_NOT_FOUND, cu.cuLibraryGetManaged(&p, &size, lib, "nobody"));
+	OK(cu.cuLibraryUnload(lib));
 }
 
 Test(libraries, live_through_a_reset)

@@ -251,6 +251,28 @@ Test(streams, callbacks_get_the_stream_as_it_was_given)
 	cr_assert_eq(seen, s);
 }
 
+Test(streams, wait_for_a_value_and_write_one)
+{
+	uint32_t *flag;
+	CUdeviceptr p;
+	CUstream s;
+
+	START();
+	p = zeroed(8);
+	OK(cu.cuMemAllocHost_v2((void **)&flag, 4));
+	*flag = 1;
+	s = stream(CU_STREAM_NON_BLOCKING);
+	OK(cu.cuStreamWaitValue32_v2(s, (CUdeviceptr)(uintptr_t)flag, 2, CU_STREAM_WAIT_VALUE_GEQ));
+	OK(cu.cuStreamWriteValue64_v2(s, p, 0x123456789, 0));
+	pause_ms(20);
+	cr_assert_eq(*(volatile uint64_t *)(uintptr_t)p, 0);
+	*(volatile uint32_t *)flag = 3;
+	OK(cu.cuStreamSynchronize(s));
+	cr_assert_eq(*(volatile uint64_t *)(uintptr_t)p, 0x123456789);
+	GIVES(CUDA_ERROR_INVALID_VALUE, cu.cuStreamWriteValue32_v2(s, p + 2, 0, 0));
+	GIVES(CUDA_ERROR_INVALID_VALUE, cu.cuStreamWriteValue32_v2(s, p + 8, 0, 0));
+}
+
 /* ---- events ---- */
 
 Test(events, measure_time_on_the_device)

@@ -49,6 +49,8 @@ Test(ledger, children_go_with_their_parents_and_nobody_else)
 	add(HG_KIND_FUNCTION, 6 << 8, 21, 18);
 	for (uint64_t i = 0; i < 1000; i++)
 		add(HG_KIND_DPTR, (i + 1) << 21, 100 + i, i % 2 ? 16 : 17);
+	hg_ledger_drop_children(&(struct hg_entry){ .kind = HG_KIND_DPTR, .id = 16 });
+	cr_expect_eq(hg_ledger_count(HG_KIND_DPTR), 1000, "memory is nobody's parent: nothing is looked for");
 	hg_ledger_drop_children(&(struct hg_entry){ .kind = HG_KIND_CTX, .id = 16 });
 	cr_expect_eq(hg_ledger_count(HG_KIND_DPTR), 500);
 	cr_expect_null(hg_ledger_find(HG_KIND_MODULE, 4 << 8));

@@ -219,12 +219,18 @@ static enum hg_status flatten(const void *image, size_t size, void **out, size_t
 	return HG_OK;
 }
 
+static unsigned int nr_asked;
+static bool knows_no_kernel;
+
 static enum hg_status kernel_info(const struct hg_function *f, const struct hg_kernel_info **out)
 {
 	/* a hole between the parameters, as C would leave it */
 	static const struct hg_param param[] = { { 0, 4, 4, false }, { 8, 8, 8, true } };
 	static const struct hg_kernel_info k = { .name = "k", .nr_params = 2, .params = param, .param_bytes = 16 };
 
+	nr_asked++;
+	if (knows_no_kernel)
+		return HG_ERR_NOTFOUND;
 	if (f->handle != &the_function)
 		return HG_ERR_INVALID;
 	*out = &k;
@@ -510,6 +516,21 @@ Test(record, parameters_of_a_launch_lie_as_the_kernel_reads_them, .init = setup,
 	r = rec(HG_ID_cuLaunchKernel, 2);
 	cr_expect_eq(r->result, CUDA_ERROR_INVALID_VALUE);
 	cr_expect_eq(r->word[HG_LAUNCH_PARAMS], HG_BLOB(HG_BLOB_ABSENT, 0));
+}
+
+Test(record, a_kernel_that_nobody_knows_is_asked_for_once, .init = setup, .fini = teardown)
+{
+	CUmodule m;
+	CUfunction f;
+
+	knows_no_kernel = true;
+	cuModuleLoadData(&m, "image");
+	cuModuleGetFunction(&f, m, "k");
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL), CUDA_SUCCESS);
+	cr_expect_eq(nr_asked, 1);
+	read_back();
+	cr_expect_eq(rec(HG_ID_cuLaunchKernel, 2)->word[HG_LAUNCH_PARAMS], HG_BLOB(HG_BLOB_ABSENT, 0));
 }
 
 Test(record, the_per_thread_default_stream_is_stream_2, .init = setup, .fini = teardown)

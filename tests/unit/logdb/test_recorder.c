@@ -919,6 +919,61 @@ Test(recorder, a_request_reaches_the_callback_and_its_reason_the_page, .timeout 
 	hg_recorder_stop(r);
 }
 
+/* Drops launches while the writer is held up, waits, and then has one that is kept. */
+struct dropping {
+	struct hg_recorder *r;
+	uint64_t ctx;
+	atomic_int step;
+};
+
+static void *drop_thread(void *arg)
+{
+	struct dropping *d = arg;
+
+	for (int i = 0; i < 200; i++)
+		test_launch(d->r, d->ctx, 0, (uint64_t)i);
+	atomic_store(&d->step, 1);
+	while (atomic_load(&d->step) != 2)
+		usleep(500);
+	test_launch(d->r, d->ctx, 0, 1000);
+	return NULL;
+}
+
+Test(recorder, gap_that_comes_after_later_records_of_others_is_counted)
+{
+	const char *dir = test_dir();
+	struct dropping d = { 0 };
+	struct hg_log_info info;
+	struct hg_log *log;
+	pthread_t thread;
+
+	setenv("HGSHIM_RING", "4096:4", 1);
+	d.r = test_start_with(dir, HG_CALLS_ALL, false);
+	d.ctx = test_ctx(d.r);
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	pthread_mutex_lock(&d.r->txn_lock);
+	pthread_create(&thread, NULL, drop_thread, &d);
+	while (atomic_load(&d.step) != 1)
+		usleep(500);
+	pthread_mutex_unlock(&d.r->txn_lock);
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	/* of a later number than all that were dropped */
+	cr_assert(test_launch(d.r, d.ctx, 0, 2000));
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	atomic_store(&d.step, 2);
+	pthread_join(thread, NULL);
+	cr_assert_eq(hg_recorder_drain(d.r, 5000), HG_OK);
+	cr_assert(hg_recorder_is_on(d.r));
+	hg_recorder_stop(d.r);
+	log = test_open(dir);
+	hg_log_info(log, &info);
+	cr_assert_gt(info.nr_dropped, 100u);
+	cr_assert_eq(info.nr_records + info.nr_dropped, 203u);
+	cr_assert(info.snapshots_only);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
 /* the process's own log, read while the writer goes on */
 
 static atomic_bool busy_stop;
@@ -935,7 +990,7 @@ static void *busy_thread(void *recorder)
 		test_launch(r, busy_ctx, 0, i);
 		if (i % 50 > 25)
 			test_free(r, busy_ctx, addr + (i % 50 - 25) * 4096);
-		if (i % 200 == 0)
+		if (i % 50 == 0)
 			usleep(500);
 	}
 	return NULL;
@@ -1056,6 +1111,7 @@ Test(recorder, log_is_read_by_its_own_process_while_the_writer_goes_on)
 	for (int i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
 	cr_assert(hg_recorder_is_on(r));
+	cr_assert_eq(hg_recorder_drain(r, 30000), HG_OK);
 	status = test_child(is_control_locked, &q);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 7, "the log does not count as live any more");
 	hg_recorder_stop(r);
@@ -1067,7 +1123,7 @@ Test(recorder, log_is_read_by_its_own_process_while_the_writer_goes_on)
 static enum hg_status own_conflicts(struct hg_recorder *r, void *line)
 {
 	struct hg_snapshot_writer *s;
-	struct hg_log *log, *second;
+	struct hg_log *log = NULL, *second;
 	int *failed = line;
 
 	if (hg_recorder_log(r, &log))
@@ -1075,6 +1131,7 @@ static enum hg_status own_conflicts(struct hg_recorder *r, void *line)
 	else if (hg_recorder_log(r, &second) != HG_ERR_REFUSED || hg_snapshot_begin(r, &s) != HG_ERR_REFUSED)
 		*failed = __LINE__;
 	hg_log_close(log);
+	log = NULL;
 	if (!*failed && hg_recorder_log(r, &log))
 		*failed = __LINE__;
 	hg_log_close(log);
@@ -1109,7 +1166,7 @@ static enum hg_status own_full_map(struct hg_recorder *r, void *line)
 	if (r->mdb->env_set_mapsize(r->env, r->map_size))
 		*failed = __LINE__;
 	pthread_mutex_unlock(&r->txn_lock);
-	if (!*failed && hg_recorder_log(r, &log)) {
+	if (*failed || hg_recorder_log(r, &log)) {
 		*failed = __LINE__;
 		return HG_OK;
 	}

@@ -489,6 +489,29 @@ Test(snapshot, an_object_that_nothing_needs_is_forgotten)
 	hg_log_close(log);
 }
 
+Test(snapshot, what_goes_with_an_older_object_is_no_damage)
+{
+	const char *dir = test_dir();
+	struct hg_recorder *r = test_start(dir);
+	struct test_memory m = memory(4096);
+	uint64_t ctx, module, function, words[1], number, written;
+	struct hg_log *log;
+
+	ctx = test_ctx(r);
+	module = test_module(r, ctx, ".version 7.0", 13);
+	cr_assert_eq(test_snapshot(r, &m, 0, &number, &written), HG_OK);
+	/* the module's own record is dropped with those before the snapshot */
+	function = test_function(r, ctx, module, "late");
+	words[0] = module;
+	test_record(r, HG_ID_cuModuleUnload, ctx, words, 1);
+	test_launch(r, ctx, 0, 1);
+	hg_recorder_stop(r);
+	log = test_open(dir);
+	cr_assert(function > module);
+	cr_assert_eq(test_nr_problems(log), 0);
+	hg_log_close(log);
+}
+
 Test(track, objects_have_kind_parent_name_and_settings)
 {
 	const char *dir = test_dir();

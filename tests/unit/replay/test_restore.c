@@ -1,6 +1,7 @@
 /* test_restore.c - a process that goes on with the portable driver where another one was. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -377,6 +378,36 @@ static uint64_t nth_function(int n)
 	return first_function + (uint64_t)n;
 }
 
+Test(restore, every_device_is_called_as_it_was)
+{
+	static const uint64_t both[] = { PRIMARY, PRIMARY + 64 }, pool[] = { POOL, 0 };
+	const struct hg_restore_options one = options;
+	CUmemoryPool got;
+	CUcontext ctx;
+	CUdevice dev;
+	int nr;
+
+	begin();
+	RECORD(cuDevicePrimaryCtxRetain, PRIMARY + 64, 1);
+	options.nr_devices = 17;
+	refused(HG_ERR_UNSUPPORTED, "17 devices");
+	options = (struct hg_restore_options){
+		.target = "cpu", .nr_devices = 2, .nr_pools = 2, .pool = pool, .nr_primaries = 2, .primary = both,
+	};
+	move();
+	MUST(CU(cuDeviceGetCount)(&nr));
+	cr_assert_eq(nr, 2);
+	MUST(CU(cuCtxSetCurrent)((CUcontext)both[1]));
+	MUST(CU(cuCtxGetDevice)(&dev));
+	cr_assert_eq(dev, 1);
+	MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 1));
+	cr_assert_eq((uintptr_t)ctx, both[1]);
+	MUST(CU(cuDeviceGetDefaultMemPool)(&got, 1));
+	cr_assert(got && (uintptr_t)got != POOL);
+	options = one;
+	end();
+}
+
 /* A library with a kernel looked up as such and as a function, and a module of its own, its variables in odd places. */
 static void record_code(void)
 {
@@ -412,6 +443,8 @@ static void record_code(void)
 		memcpy(device.data + (i ? 0x32008 : 0x30010), &value, 8);
 	}
 }
+
+static int nr_files;
 
 static uint32_t run_kernel(uint64_t function, uint64_t out)
 {
@@ -477,6 +510,72 @@ Test(restore, kernels_run_by_every_handle_with_their_variables_where_they_were)
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuModuleGetFunction)(&f, (CUmodule)VIEW, "bump"));
 	cr_assert_eq(run_kernel(PLAIN, out), 202u + 40 + 5);
 	end();
+}
+
+static int nr_warmed;
+
+static void count_kernel(void *arg)
+{
+	(void)arg;
+	nr_warmed++;
+}
+
+static enum hg_status warm(struct hg_recorder *r, void *arg)
+{
+	struct hg_restore_options opt = options;
+	enum hg_status st = hg_recorder_drain(r, 5000);
+
+	(void)arg;
+	if (!st)
+		st = hg_recorder_log(r, &opt.log);
+	if (st)
+		return st;
+	hg_restore_warm(&opt, count_kernel, NULL);
+	hg_log_close(opt.log);
+	return HG_OK;
+}
+
+static int count_file(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)path;
+	(void)st;
+	(void)f;
+	nr_files += kind == FTW_F;
+	return 0;
+}
+
+static int remove_file(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)st;
+	(void)kind;
+	(void)f;
+	return remove(path);
+}
+
+Test(restore, kernels_are_compiled_ahead_and_nothing_else_is_left_of_it)
+{
+	char cache[] = "/tmp/hgshim-unit-cache-XXXXXX";
+	uint64_t out;
+	int before;
+
+	cr_assert(mkdtemp(cache));
+	setenv("HGSHIM_CACHE", cache, 1);
+	begin();
+	out = memory(0x200, 64);
+	record_code();
+	cr_assert_eq(test_on_checkpoint(recorder, warm, NULL), HG_OK);
+	cr_assert_geq(nr_warmed, 2);
+	cr_assert_null(hg_driver_primary_ctx(0), "the driver is closed again");
+	nftw(cache, count_file, 16, FTW_PHYS);
+	cr_assert_gt(nr_files, 0);
+	before = nr_files;
+	move();
+	cr_assert_eq(run_kernel(KERNEL, out), 101u + 30 + 5);
+	nr_files = 0;
+	nftw(cache, count_file, 16, FTW_PHYS);
+	cr_assert_leq(nr_files, before + 1, "compiled again, though it was there");	/* the optimised one may come later */
+	end();
+	nftw(cache, remove_file, 16, FTW_PHYS | FTW_DEPTH);
 }
 
 Test(restore, host_memory_stays_as_the_program_left_it)
@@ -736,6 +835,30 @@ Test(restore, the_same_log_replays_in_another_process)
 	memcpy(device.data + 0x30004, &value, 4);
 	snapshot();
 	replay_from(first, 2 * device.nr);
+}
+
+Test(restore, a_replay_names_the_kernel_without_ptx_before_it_maps_anything)
+{
+	const struct hg_replay_options opt = { .target = &hg_target_cpu };
+	struct hg_replay *replay;
+	struct hg_log *log;
+
+	begin();
+	memory(0x200, 64);
+	look_up(HG_ID_cuModuleGetFunction, PLAIN, load(HG_ID_cuModuleLoadData, MODULE, ptx, sizeof(ptx), NULL, 0), "machine_code");
+	snapshot();
+	hg_recorder_stop(recorder);
+	log = test_open(dir);
+	said[0] = '\0';
+	hg_msg_sink_set(listen_to, NULL);
+	cr_assert_eq(hg_replay_open(log, &opt, on_taken, NULL, &replay), HG_OK);
+	cr_assert_eq(hg_replay_run(replay), HG_ERR_REFUSED);
+	hg_msg_sink_set(NULL, NULL);
+	cr_assert(strstr(said, "'machine_code'") && strstr(said, "no PTX"), "%s", said);
+	cr_assert(!hg_driver_has(BASE + 0x200, 64));
+	hg_replay_close(replay);
+	hg_log_close(log);
+	free(device.data);
 }
 
 static enum hg_status read_portable(void *dst, uint64_t addr, size_t size, void *arg)

@@ -253,7 +253,9 @@ Test(simt_insn, conversions_of_floats)
 	      "f cvt.ftz.sat.f32.f32 %f4, %f1;", "h cvt.rn.f16.f32 %h4, %f1;", "h cvt.rz.f16.f32 %h4, %f1;", "h cvt.rn.bf16.f32 %h4, %f1;",
 	      "h cvt.rz.bf16.f32 %h4, %f1;", "h cvt.rn.relu.f16.f32 %h4, %f1;", "h cvt.rn.relu.bf16.f32 %h4, %f1;", "h cvt.rn.sat.f16.f32 %h4, %f1;",
 	      "r cvt.rn.f16x2.f32 %r4, %f1, %f2;", "r cvt.rn.bf16x2.f32 %r4, %f1, %f2;", "r cvt.rz.bf16x2.f32 %r4, %f1, %f2;",
-	      "r cvt.rn.relu.bf16x2.f32 %r4, %f1, %f2;", "r setp.lt.f32 %p1|%p2, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
+	      "r cvt.rn.relu.bf16x2.f32 %r4, %f1, %f2;", "h cvt.rz.relu.f16.f32 %h4, %f1;",
+	      "r cvt.rz.relu.bf16x2.f32 %r4, %f1, %f2;", "h cvt.rn.satfinite.f16.f32 %h4, %f1;", "h cvt.rn.satfinite.relu.bf16.f32 %h4, %f1;",
+	      "r setp.lt.f32 %p1|%p2, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
 	      "r setp.lt.f32 %p1|%p2, %f1, %f2; selp.u32 %r4, 1, 0, %p2;", "r setp.equ.ftz.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
 	      "r setp.neu.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;", "r setp.num.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
 	      "r setp.nan.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;");

@@ -34,9 +34,9 @@ static const char text[] =
 	"declare i64 @three_times(i64)\n"
 	/* the value of the lane opposite, out of 64 */
 	"define void @mirror(ptr %self) {\n"
-	"  %v = alloca [64 x i64]\n" PLACE
+	"  %vp = alloca ptr\n" PLACE
 	"  %x = call i64 @three_times(i64 %t64)\n"
-	"  %took = call i64 @simt_meet(ptr %self, i32 1, i64 -1, i64 %x, ptr %v)\n"
+	"  %took = call i64 @simt_meet(ptr %self, i32 1, i64 -1, i64 %x, ptr %vp)\n  %v = load ptr, ptr %vp\n"
 	"  %from = xor i64 %lane64, 63\n  %p = getelementptr i64, ptr %v, i64 %from\n  %r = load i64, ptr %p\n"
 	"  store i64 %r, ptr %mine\n  %m2 = getelementptr i64, ptr %mine, i64 1024\n  store i64 %took, ptr %m2\n  ret void\n}\n"
 	/* who is in which branch; then how many of the block are in lanes above 40 */
