@@ -1273,7 +1273,7 @@ static void emit_insn(struct emit *e)
 	e->lanes = vector ? HG_WARP : 1;
 	if (in->op == IR_trap)
 		emit_trap(e);
-	else if (!emit_arith(e) && !emit_math(e) && !emit_memory(e) && !emit_warp(e))
+	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e))
 		emit_unsupported(e, "operation");
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,

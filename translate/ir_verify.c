@@ -286,6 +286,14 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 		if (bits < 32)
 			return fail(v, "an address of %u bits", bits);
 		break;
+	case IR_narrow:
+		if (in->rnd < IR_RN || in->rnd > IR_RNA || (in->sub == IR_FMT_UE8M0 && in->rnd != IR_RZ && in->rnd != IR_RP))
+			return fail(v, "no such rounding to this format");
+		break;
+	case IR_widen:
+		if (in->sub == IR_FMT_TF32)
+			return fail(v, "tf32 is f32 already");
+		break;
 	case IR_cvt:
 		if (in->type2 == IR_NONE || in->type2 == IR_PRED)
 			return fail(v, "nothing to convert from");
