@@ -116,6 +116,9 @@ bool emit_arith(struct emit *e);
 bool emit_math(struct emit *e);
 bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
+bool emit_matrix(struct emit *e);
+
+LLVMValueRef emit_address(struct emit *e);	/* of a memory operation: the host's, i64 */
 
 LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v);
 LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v);	/* a float's NaN */

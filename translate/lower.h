@@ -105,6 +105,18 @@ void lower_call(struct lower *l);
 uint32_t lower_reserved(struct lower *l);
 uint32_t lower_storage(struct lower *l, const struct ptx_var *v);
 
+/* Operands of l->in: a source; a destination; an address and an offset, and the variable's space if none was given. */
+struct ir_operand lower_get(struct lower *l, const struct ptx_opd *o, enum ir_type type);
+ir_reg lower_put(struct lower *l, const struct ptx_opd *o, enum ir_type type);
+bool lower_address(struct lower *l, const struct ptx_opd *o, bool given, struct ir_operand out[2], enum ir_space *space);
+
+/* lower_matrix.c; none of them may have a guard */
+void lower_mma(struct lower *l);
+void lower_wmma(struct lower *l);
+void lower_ldmatrix(struct lower *l);
+void lower_stmatrix(struct lower *l);
+void lower_movmatrix(struct lower *l);
+
 /* Lowers l->in: lower_insn.c's whole work. */
 void lower_insn(struct lower *l);
 
