@@ -78,6 +78,7 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 			return true;
 		break;
 	case IR_bar_red:
+	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return true;
 	default:
 		break;

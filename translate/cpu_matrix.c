@@ -1,0 +1,436 @@
+/*
+ * cpu_matrix.c - products of matrices, for compiled CPU code. Where the elements lie: translate/ir_mma.h.
+ *
+ * The result is defined by one algorithm, whatever the CPU has: an element of D begins as C's, and for k from 0 on
+ * the product of A's and B's element is added; f64 with one rounding to f64 each (a fused multiply-add), the
+ * other floats with one rounding to f32 each, at the end a rounding to f16 if D is of f16. All to nearest even, denormals kept.
+ * Integers are added exactly, and the sum is wrapped or clamped at the end.
+ */
+#include "translate/cpu_rt.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "translate/ir_mma.h"
+
+static void (*raise_fault)(uint32_t kind, uint64_t addr);
+
+#define MAX_ELEMS 1024		/* of A or B, but for bits: m16k64 */
+typedef int32_t vec_s32 __attribute__((vector_size(32)));
+
+static float bits_float(uint32_t v)
+{
+	float f;
+
+	memcpy(&f, &v, sizeof(f));
+	return f;
+}
+
+static uint32_t float_bits(float f)
+{
+	uint32_t v;
+
+	memcpy(&v, &f, sizeof(v));
+	return f != f ? 0x7fffffff : v;
+}
+
+/* ---- elements, as they stand in the registers, made f32 or s32 ---- */
+
+/* Exact: the exponent is put right by a multiplication, which also makes denormals what they are. */
+static float half_float(uint32_t h)
+{
+	uint32_t u = h & 0x7fff;
+	float f = bits_float(u << 13) * 0x1p112f;
+	uint32_t v;
+
+	memcpy(&v, &f, sizeof(v));
+	v = u >= 0x7c00 ? 0x7f800000 | u << 13 : v;
+	return bits_float(v | (h & 0x8000) << 16);
+}
+
+/* e5m2 is the upper half of an f16; e4m3 has no infinity, and one NaN of each sign. */
+static float e4m3_float(uint32_t b)
+{
+	uint32_t u = b & 0x7f;
+	float f = bits_float(u << 20) * 0x1p120f;
+
+	if (u == 0x7f)
+		f = bits_float(0x7fffffff);
+	return b & 0x80 ? -f : f;
+}
+
+static void unpack_float(enum ir_elem type, const uint32_t *reg, unsigned int nr, float *out)
+{
+	const uint16_t *h = (const uint16_t *)(const void *)reg;
+	const uint8_t *b = (const uint8_t *)reg;
+
+	nr *= HG_WARP;
+	switch (type) {
+	case IR_ELEM_TF32:	/* the low 13 bits do not count */
+		for (unsigned int i = 0; i < nr; i++)
+			out[i] = bits_float(reg[i] & 0xffffe000);
+		break;
+	case IR_ELEM_BF16:
+		for (unsigned int i = 0; i < nr * 2; i++)
+			out[i] = bits_float((uint32_t)h[i] << 16);
+		break;
+	case IR_ELEM_F16:
+		for (unsigned int i = 0; i < nr * 2; i++)
+			out[i] = half_float(h[i]);
+		break;
+	case IR_ELEM_E4M3:
+		for (unsigned int i = 0; i < nr * 4; i++)
+			out[i] = e4m3_float(b[i]);
+		break;
+	default:
+		for (unsigned int i = 0; i < nr * 4; i++)
+			out[i] = half_float((uint32_t)b[i] << 8);
+		break;
+	}
+}
+
+static void unpack_int(enum ir_elem type, const uint32_t *reg, unsigned int nr, int32_t *out)
+{
+	const uint8_t *b = (const uint8_t *)reg;
+
+	nr *= HG_WARP * 4;
+	for (unsigned int i = 0; i < nr; i++) {
+		switch (type) {
+		case IR_ELEM_S8: out[i] = (int8_t)b[i]; break;
+		case IR_ELEM_U8: out[i] = b[i]; break;
+		case IR_ELEM_S4:
+			out[2 * i] = ((b[i] & 15) ^ 8) - 8;
+			out[2 * i + 1] = (b[i] >> 4 ^ 8) - 8;
+			break;
+		default:
+			out[2 * i] = b[i] & 15;
+			out[2 * i + 1] = b[i] >> 4;
+			break;
+		}
+	}
+}
+
+/* ---- tiles ---- */
+
+/* The tiles of a product: 8 rows and 8 columns of D each. */
+struct tiles {
+	unsigned int across;	/* elements of a row of A's tile */
+	unsigned int nr_k, nr_n, pair;	/* tiles along k and n; of A one above the other: 2, or 1 */
+	unsigned int nr_m;
+};
+
+static struct tiles tiles_of(const struct ir_mma_desc *d)
+{
+	unsigned int bits = ir_elem_bits(d->a);
+	struct tiles t = { .across = bits == 64 ? 4 : 128 / bits, .nr_n = d->n / 8u, .nr_m = d->m / 8u };
+
+	t.nr_k = d->k / t.across;
+	t.pair = t.nr_m > 1 ? 2 : 1;
+	return t;
+}
+
+static unsigned int tile_a(const struct tiles *t, unsigned int m, unsigned int k)
+{
+	return (m / t->pair * t->nr_k + k) * t->pair + m % t->pair;
+}
+
+static unsigned int tile_c(const struct tiles *t, unsigned int m, unsigned int n)
+{
+	return (m / t->pair * t->nr_n + n) * t->pair + m % t->pair;
+}
+
+/* acc[r][j] += a[r][k] * b[k][j], k by k; rows of a are `across` apart. */
+static void add_tile_plain(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8])
+{
+	for (unsigned int k = 0; k < across; k++)
+		for (unsigned int r = 0; r < 8; r++)
+			for (unsigned int j = 0; j < 8; j++)
+				acc[r][j] = fmaf(a[r * across + k], b[k][j], acc[r][j]);
+}
+
+__attribute__((target("avx2,fma")))
+static void add_tile_fma(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8])
+{
+	__m256 v[8];
+
+	for (unsigned int r = 0; r < 8; r++)
+		v[r] = _mm256_loadu_ps(acc[r]);
+	for (unsigned int k = 0; k < across; k++) {
+		__m256 row = _mm256_loadu_ps(b[k]);
+
+#pragma GCC unroll 8
+		for (unsigned int r = 0; r < 8; r++)
+			v[r] = _mm256_fmadd_ps(_mm256_set1_ps(a[r * across + k]), row, v[r]);
+	}
+	for (unsigned int r = 0; r < 8; r++)
+		_mm256_storeu_ps(acc[r], v[r]);
+}
+
+static void (*add_tile)(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8]) = add_tile_plain;
+
+static void load_c(float (*acc)[8], const uint32_t *c, unsigned int tile, bool half)
+{
+	const uint32_t *lo = c + (half ? tile : tile * 2) * HG_WARP, *hi = lo + HG_WARP;
+
+	for (unsigned int l = 0; l < HG_WARP; l++) {
+		acc[l / 4][l % 4 * 2] = half ? half_float(lo[l] & 0xffff) : bits_float(lo[l]);
+		acc[l / 4][l % 4 * 2 + 1] = half ? half_float(lo[l] >> 16) : bits_float(hi[l]);
+	}
+}
+
+static void store_d(float (*acc)[8], uint32_t *d, unsigned int tile, bool half)
+{
+	uint32_t *lo = d + (half ? tile : tile * 2) * HG_WARP, *hi = lo + HG_WARP;
+
+	for (unsigned int l = 0; l < HG_WARP; l++) {
+		float x = acc[l / 4][l % 4 * 2], y = acc[l / 4][l % 4 * 2 + 1];
+
+		if (half) {
+			lo[l] = hg_cpu_f16(x) | hg_cpu_f16(y) << 16;
+		} else {
+			lo[l] = float_bits(x);
+			hi[l] = float_bits(y);
+		}
+	}
+}
+
+static void mma_float(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
+		      uint32_t *d, bool d_half)
+{
+	struct tiles t = tiles_of(desc);
+	float ea[MAX_ELEMS], eb[MAX_ELEMS], eb_t[MAX_ELEMS / 8][8], acc[8][8];
+	unsigned int size = 8 * t.across;
+
+	unpack_float(desc->a, a, ir_mma_regs_a(desc), ea);
+	unpack_float(desc->b, b, ir_mma_regs_b(desc), eb);
+	for (unsigned int i = 0; i < t.nr_n * t.nr_k; i++)
+		for (unsigned int j = 0; j < 8; j++)
+			for (unsigned int k = 0; k < t.across; k++)
+				eb_t[i * t.across + k][j] = eb[i * size + j * t.across + k];
+	for (unsigned int m = 0; m < t.nr_m; m++)
+		for (unsigned int n = 0; n < t.nr_n; n++) {
+			load_c(acc, c, tile_c(&t, m, n), c_half);
+			for (unsigned int k = 0; k < t.nr_k; k++)
+				add_tile(acc, ea + tile_a(&t, m, k) * size, t.across,
+					 (const float (*)[8])eb_t + (n * t.nr_k + k) * t.across);
+			store_d(acc, d, tile_c(&t, m, n), d_half);
+		}
+}
+
+static uint32_t finish(int32_t sum, uint32_t c, bool clamp)
+{
+	int64_t v = (int64_t)sum + (int32_t)c;
+
+	if (clamp && v > INT32_MAX)
+		return INT32_MAX;
+	if (clamp && v < INT32_MIN)
+		return UINT32_C(1) << 31;
+	return (uint32_t)v;
+}
+
+static void mma_int(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d,
+		    bool clamp)
+{
+	struct tiles t = tiles_of(desc);
+	int32_t ea[MAX_ELEMS], eb[MAX_ELEMS];
+	vec_s32 eb_t[MAX_ELEMS / 8];
+	unsigned int size = 8 * t.across;
+
+	unpack_int(desc->a, a, ir_mma_regs_a(desc), ea);
+	unpack_int(desc->b, b, ir_mma_regs_b(desc), eb);
+	for (unsigned int i = 0; i < t.nr_n * t.nr_k; i++)
+		for (unsigned int j = 0; j < 8; j++)
+			for (unsigned int k = 0; k < t.across; k++)
+				eb_t[i * t.across + k][j] = eb[i * size + j * t.across + k];
+	for (unsigned int m = 0; m < t.nr_m; m++)
+		for (unsigned int n = 0; n < t.nr_n; n++) {
+			unsigned int at = tile_c(&t, m, n) * 2 * HG_WARP;
+
+			for (unsigned int r = 0; r < 8; r++) {
+				vec_s32 sum = { 0 };
+
+				for (unsigned int k = 0; k < t.nr_k * t.across; k++)
+					sum += ea[tile_a(&t, m, k / t.across) * size + r * t.across + k % t.across] *
+					       eb_t[n * t.nr_k * t.across + k];
+				for (unsigned int j = 0; j < 8; j++) {
+					unsigned int i = at + j % 2 * HG_WARP + r * 4 + j / 2;
+
+					d[i] = finish(sum[j], c[i], clamp);
+				}
+			}
+		}
+}
+
+static void mma_bits(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d)
+{
+	struct tiles t = tiles_of(desc);
+
+	for (unsigned int m = 0; m < t.nr_m; m++)
+		for (unsigned int r = 0; r < 8; r++)
+			for (unsigned int j = 0; j < 8; j++) {
+				unsigned int at = tile_c(&t, m, 0) * 2 * HG_WARP + j % 2 * HG_WARP + r * 4 + j / 2;
+				uint32_t sum = c[at];
+
+				for (unsigned int k = 0; k < t.nr_k * 4; k++) {
+					uint32_t x = a[tile_a(&t, m, k / 4) * HG_WARP + r * 4 + k % 4];
+					uint32_t y = b[k / 4 * HG_WARP + j * 4 + k % 4];
+
+					sum += (uint32_t)__builtin_popcount(desc->kind == IR_MMA_XOR ? x ^ y : x & y);
+				}
+				d[at] = sum;
+			}
+}
+
+#define MMA_F64_BODY(fma_)										\
+	struct tiles t = tiles_of(desc);								\
+													\
+	for (unsigned int m = 0; m < t.nr_m; m++)							\
+		for (unsigned int r = 0; r < 8; r++)							\
+			for (unsigned int j = 0; j < 8; j++) {						\
+				unsigned int at = tile_c(&t, m, 0) * 2 * HG_WARP + j % 2 * HG_WARP + r * 4 + j / 2; \
+				double sum = c[at];							\
+													\
+				for (unsigned int k = 0; k < desc->k; k++)				\
+					sum = fma_(a[tile_a(&t, m, k / 4) * HG_WARP + r * 4 + k % 4],	\
+						   b[k / 4 * HG_WARP + j * 4 + k % 4], sum);		\
+				d[at] = sum;								\
+			}
+
+static void mma_f64_plain(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d)
+{
+	MMA_F64_BODY(fma)
+}
+
+__attribute__((target("avx2,fma")))
+static void mma_f64_fma(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d)
+{
+	MMA_F64_BODY(__builtin_fma)
+}
+
+static void (*mma_f64)(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d) =
+	mma_f64_plain;
+
+/* ---- four products of eight lanes ---- */
+
+static float half_of(const uint32_t *reg, unsigned int lane, unsigned int i)
+{
+	return half_float(reg[i / 2 * HG_WARP + lane] >> (i % 2 * 16) & 0xffff);
+}
+
+/* Where element (row, col) of C is: lane and number. */
+static unsigned int quad_c(bool half, unsigned int q, unsigned int row, unsigned int col, unsigned int *i)
+{
+	if (half) {
+		*i = col;
+		return q * 4 + row % 4 + row / 4 * 16;
+	}
+	*i = (col & 1) | (row & 2) | (col & 4);
+	return q * 4 + ((row & 1) | (col & 2)) + row / 4 * 16;
+}
+
+static void mma_quads(enum ir_mma form, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half, uint32_t *d,
+		      bool d_half)
+{
+	bool a_rows = form == IR_MMA_m8n8k4_row_row || form == IR_MMA_m8n8k4_row_col;
+	bool b_rows = form == IR_MMA_m8n8k4_row_row || form == IR_MMA_m8n8k4_col_row;
+	uint32_t out[8 * HG_WARP];
+
+	memset(out, 0, sizeof(out));
+	for (unsigned int e = 0; e < 4 * 64; e++) {
+		unsigned int q = e / 64, row = e / 8 % 8, col = e % 8, i, lane = quad_c(c_half, q, row, col, &i);
+		float sum = c_half ? half_of(c, lane, i) : bits_float(c[i * HG_WARP + lane]);
+
+		for (unsigned int k = 0; k < 4; k++)
+			sum = fmaf(a_rows ? half_of(a, q * 4 + row % 4 + row / 4 * 16, k) : half_of(a, q * 4 + k + row / 4 * 16, row % 4),
+				   b_rows ? half_of(b, q * 4 + k + col / 4 * 16, col % 4) : half_of(b, q * 4 + col % 4 + col / 4 * 16, k),
+				   sum);
+		lane = quad_c(d_half, q, row, col, &i);
+		if (d_half)
+			out[i / 2 * HG_WARP + lane] |= hg_cpu_f16(sum) << (i % 2 * 16);
+		else
+			out[i * HG_WARP + lane] = float_bits(sum);
+	}
+	memcpy(d, out, (d_half ? 4 : 8) * HG_WARP * sizeof(*d));
+}
+
+static void canonical_f64(double *d, unsigned int nr)
+{
+	static const uint64_t nan = UINT64_C(0xfff8000000000000);
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (d[i] != d[i])
+			memcpy(&d[i], &nan, sizeof(nan));
+}
+
+static void rt_mma(uint32_t code, const void *a, const void *b, const void *c, void *d)
+{
+	enum ir_mma form = code & 0xff;
+	const struct ir_mma_desc *desc = &ir_mma_desc[form];
+	bool d_half = (code >> 8 & 0xff) == IR_F16X2, c_half = (code >> 16 & 0xff) == IR_F16X2;
+
+	if (desc->kind == IR_MMA_QUADS) {
+		mma_quads(form, a, b, c, c_half, d, d_half);
+		return;
+	}
+	switch ((enum ir_elem)desc->a) {
+	case IR_ELEM_F64:
+		mma_f64(desc, a, b, c, d);
+		canonical_f64(d, ir_mma_regs_c(desc, IR_F64) * HG_WARP);
+		break;
+	case IR_ELEM_B1:
+		mma_bits(desc, a, b, c, d);
+		break;
+	case IR_ELEM_S8: case IR_ELEM_U8: case IR_ELEM_S4: case IR_ELEM_U4:
+		mma_int(desc, a, b, c, d, code >> 24 & 1);
+		break;
+	default:
+		mma_float(desc, a, b, c, c_half, d, d_half);
+		break;
+	}
+}
+
+/* ---- rows of 16 bytes ---- */
+
+#define UNCHECKED __attribute__((no_sanitize("address", "undefined")))
+
+static bool row_there(const uint64_t *addr, uint32_t mask, unsigned int lane)
+{
+	if (!(mask >> lane & 1))
+		return false;
+	if (addr[lane] & 15)
+		raise_fault(HG_CPU_FAULT_MISALIGNED, addr[lane]);
+	return true;
+}
+
+/* Lanes 4 * r to 4 * r + 3 get row r: what lies in memory is what the register is. */
+static UNCHECKED void rt_ldmatrix(const uint64_t *addr, uint32_t mask, uint32_t *data, uint32_t nr)
+{
+	for (unsigned int i = 0; i < nr * 8; i++) {
+		__m128i v = _mm_setzero_si128();
+
+		if (row_there(addr, mask, i))
+			v = _mm_load_si128((const __m128i *)(uintptr_t)addr[i]);
+		_mm_storeu_si128((__m128i *)(void *)(data + i * 4), v);
+	}
+}
+
+static UNCHECKED void rt_stmatrix(const uint64_t *addr, uint32_t mask, const uint32_t *data, uint32_t nr)
+{
+	for (unsigned int i = 0; i < nr * 8; i++)
+		if (row_there(addr, mask, i))
+			_mm_store_si128((__m128i *)(uintptr_t)addr[i], _mm_loadu_si128((const __m128i *)(const void *)(data + i * 4)));
+}
+
+void hg_cpu_matrix_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr))
+{
+	raise_fault = fault;
+	if (__builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2")) {
+		add_tile = add_tile_fma;
+		mma_f64 = mma_f64_fma;
+	}
+	rt->mma = rt_mma;
+	rt->ldmatrix = rt_ldmatrix;
+	rt->stmatrix = rt_stmatrix;
+}
