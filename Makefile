@@ -239,6 +239,10 @@ fuzz-run: $(addprefix $(O)/,$(fuzzers))
 lint: ## format, spelling, and the rules that a grep can keep
 	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
 
+.PHONY: corpus
+corpus: $(O)/hgshim-ptx ## all PTX of the installed CUDA libraries through parser, lowering and verifier
+	$(Q)$(test_env) tests/corpus
+
 PREFIX ?= /usr/local
 .PHONY: install
 install: all ## install to DESTDIR/PREFIX

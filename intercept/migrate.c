@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "common/fault.h"
 #include "common/msg.h"
 #include "intercept/gate.h"
 #include "intercept/ledger.h"
@@ -590,6 +591,10 @@ enum hg_status hg_migrate(struct hg_recorder *recorder, const char *target, uint
 
 	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);
 	st = prepare(&m, number);
+	if (st == HG_OK && hg_fault("migrate.prepared")) {
+		pr_err("a fault was asked for");
+		st = HG_ERR_REFUSED;
+	}
 	/* a process that is ending goes nowhere, and its driver may be ending, too */
 	if (st == HG_OK && hg_gate_is_ended()) {
 		pr_err("the program is ending");

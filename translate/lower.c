@@ -32,6 +32,39 @@ static void insn_text(const struct ptx_insn *in, char *buf, size_t size)
 	buf[o] = 0;
 }
 
+static bool grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size);
+
+/* For whoever asks what a kernel lacks: an instruction of a function that is inlined often counts once. */
+static void note_refusal(struct lower *l, const char *why, const char *text)
+{
+	for (uint32_t i = 0; i < l->nr_refusals; i++)
+		if (l->refused_insn[i] == l->in)
+			return;
+	if (l->nr_refusals == LOWER_MAX_REFUSALS) {
+		l->is_hopeless = true;
+		return;
+	}
+	if (!grow(l, (void **)&l->refusal, l->nr_refusals, &l->cap_refusals, sizeof(*l->refusal)) ||
+	    !grow(l, (void **)&l->refused_insn, l->nr_refusals, &l->cap_refused_insns, sizeof(*l->refused_insn)))
+		return;
+	l->refused_insn[l->nr_refusals] = l->in;
+	l->refusal[l->nr_refusals++] = (struct ir_refusal){
+		.line = l->in ? l->in->line : l->kernel->sym->line,
+		.function = l->inst && l->inst->parent ? hg_pool_strdup(l->pool, l->inst->fn->sym->name) : NULL,
+		.insn = text ? hg_pool_strdup(l->pool, text) : NULL,
+		.why = hg_pool_strdup(l->pool, why),
+	};
+}
+
+/* Whether lower_body can look at the next instruction, though it will come to nothing. */
+static bool go_on(struct lower *l)
+{
+	if (l->st || l->tmp->failed || l->pool->failed || l->is_hopeless)
+		return false;
+	l->refused = NULL;
+	return true;
+}
+
 void lower_refuse(struct lower *l, const char *fmt, ...)
 {
 	char why[256], text[160], where[160] = "";
@@ -42,10 +75,16 @@ void lower_refuse(struct lower *l, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
+	if (l->in)
+		insn_text(l->in, text, sizeof(text));
+	note_refusal(l, why, l->in ? text : NULL);
+	if (l->first_refused) {
+		l->refused = l->first_refused;
+		return;
+	}
 	if (l->inst && l->inst->parent)
 		snprintf(where, sizeof(where), " in '%.100s'", l->inst->fn->sym->name);
 	if (l->in) {
-		insn_text(l->in, text, sizeof(text));
 		l->refused = hg_pool_printf(l->pool, "kernel '%s', line %" PRIu32 "%s: '%s': %s", l->kernel->sym->name,
 					    l->in->line, where, text, why);
 	} else {
@@ -54,6 +93,7 @@ void lower_refuse(struct lower *l, const char *fmt, ...)
 	}
 	if (!l->refused)
 		l->st = HG_ERR_NOMEM;
+	l->first_refused = l->refused;
 }
 
 void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...)
@@ -63,6 +103,12 @@ void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...)
 
 	if (lower_stopped(l))
 		return;
+	/* What looks wrong behind an instruction that was left out may be right. */
+	if (l->first_refused) {
+		l->refused = l->first_refused;
+		l->is_hopeless = true;
+		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
@@ -98,6 +144,7 @@ static bool more_regs(struct lower *l, uint32_t nr)
 	if (nr <= l->cap_regs - l->fn->nr_regs)
 		return true;
 	if (nr > LOWER_MAX_REGS || l->fn->nr_regs > LOWER_MAX_REGS - nr) {
+		l->is_hopeless = true;
 		lower_refuse(l, "too many registers");
 		return false;
 	}
@@ -131,6 +178,7 @@ struct ir_insn *lower_emit(struct lower *l, enum ir_op op, enum ir_type type, un
 	if (lower_stopped(l))
 		return NULL;
 	if (l->nr_insns++ >= LOWER_MAX_INSNS) {
+		l->is_hopeless = true;
 		lower_refuse(l, "more than %" PRIu32 " instructions", LOWER_MAX_INSNS);
 		return NULL;
 	}
@@ -594,7 +642,7 @@ static void lower_body(struct lower *l)
 {
 	struct ptx_func *fn = l->inst->fn;
 
-	for (uint32_t i = 0; i < fn->nr_insns && !lower_stopped(l); i++) {
+	for (uint32_t i = 0; i < fn->nr_insns && go_on(l); i++) {
 		const struct ptx_insn *in = &fn->insn[i];
 
 		if (in->op == PTX_W_NONE) {
@@ -609,7 +657,8 @@ static void lower_body(struct lower *l)
 		lower_insn(l);
 	}
 	/* Running off the end is a return. */
-	lower_bra(l, l->inst->return_block);
+	if (go_on(l))
+		lower_bra(l, l->inst->return_block);
 }
 
 /* --- parameters of inlined calls ------------------------------------------------------------- */
@@ -1291,7 +1340,11 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	}
 	l->kernel = fn;
 	l->fn = &scratch;
-	l->refused = NULL;
+	l->refused = l->first_refused = NULL;
+	l->is_hopeless = false;
+	l->refusal = NULL;
+	l->refused_insn = NULL;
+	l->nr_refusals = l->cap_refusals = l->cap_refused_insns = 0;
 	l->epoch++;
 	l->cap_regs = l->nr_insns = l->nr_blocks = l->cap_blocks = l->nr_storages = l->cap_storages = 0;
 	l->block = NULL;
@@ -1322,6 +1375,7 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 		fn->is_busy = true;
 		lower_body(l);
 		fn->is_busy = false;
+		l->refused = l->first_refused;
 		l->cur = exit_block;
 		l->in = NULL;
 		lower_emit(l, IR_exit, IR_NONE, 0, 0);
@@ -1335,6 +1389,8 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 		l->st = HG_ERR_NOMEM;
 	if (l->refused) {
 		out->refused = (char *)l->refused;
+		out->refusal = hg_pool_copy(l->pool, l->refusal, l->nr_refusals * sizeof(*l->refusal));
+		out->nr_refusals = out->refusal ? l->nr_refusals : 0;
 		out->nr_blocks = out->nr_regs = 0;
 		out->uses_dynamic_shared = out->uses_grid_sync = out->needs_zeroed_shared = false;
 		out->shared_bytes = out->local_bytes = 0;

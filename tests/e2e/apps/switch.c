@@ -151,6 +151,45 @@ static uint64_t plain(void)
 	return sum;
 }
 
+/* ---- nothing works any more, and it ends like any program that is told so ---- */
+
+static uint64_t lost(void)
+{
+	CUdeviceptr x;
+	struct work w;
+	CUcontext ctx;
+
+	begin(&ctx);
+	work_begin(&w);
+	work_do(&w, 10);
+	hold();
+	GIVES(CUDA_ERROR_DEINITIALIZED, cuMemAlloc(&x, 100));
+	GIVES(CUDA_ERROR_DEINITIALIZED, cuStreamSynchronize(w.stream));
+	GIVES(CUDA_ERROR_DEINITIALIZED, cuInit(0));
+	return 1;
+}
+
+/* ---- a thread waits for a kernel that takes a while ---- */
+
+static uint64_t waits(void)
+{
+	struct work w;
+	CUcontext ctx;
+	uint64_t sum;
+
+	begin(&ctx);
+	work_begin(&w);
+	work_do(&w, 3);
+	fclose(fopen(hold_file, "w"));
+	DRV(cuStreamSynchronize(w.stream));
+	while (!access(hold_file, F_OK))
+		;
+	work_do(&w, 1);
+	sum = work_end(&w);
+	DRV(cuDevicePrimaryCtxRelease(0));
+	return sum;
+}
+
 /* ---- a context that another thread has destroyed is in this one's stack ---- */
 
 static atomic_int turn;
@@ -454,11 +493,11 @@ static uint64_t brief_threads(void)
 
 /* ---- the process ends in the middle of it ---- */
 
-/* HGSHIM_LOG's control page says what is being done (logdb/control.h): 4 is a move. */
+/* HGSHIM_LOG's control page says what is being done (logdb/control.h): 4 is a move; and by whom, "cuda" or "cpu". */
 static uint64_t ends(void)
 {
 	char path[4096];
-	volatile uint32_t *state;
+	volatile char *page;
 	struct work w;
 	CUcontext ctx;
 	FILE *f;
@@ -470,10 +509,10 @@ static uint64_t ends(void)
 	f = fopen(path, "r");
 	if (!f)
 		app_fail("no control page");
-	state = (volatile uint32_t *)((char *)mmap(NULL, 4096, PROT_READ, MAP_SHARED, fileno(f), 0) + 40);
+	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fileno(f), 0);
 	fclose(f);
 	fclose(fopen(hold_file, "w"));
-	while (*state != 4)
+	while (page[40] != 4 && page[105] != 'p')
 		;
 	/* without waiting for anything */
 	return 1;
@@ -493,7 +532,8 @@ static uint64_t unmapped(void)
 	work_begin(&w);
 	work_do(&w, 5);
 	DRV(cuMemHostRegister(p, bytes, 0));
-	munmap(p + bytes / 2, bytes / 2);
+	/* nothing else may come to lie there */
+	NEED(mmap(p + bytes / 2, bytes / 2, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p + bytes / 2);
 	hold();
 	work_do(&w, 5);
 	sum = work_end(&w);
@@ -617,7 +657,7 @@ static const struct {
 	const char *name;
 	uint64_t (*fn)(void);
 } ways[] = {
-	{ "plain", plain }, { "dead_context", dead_context }, { "contexts", contexts }, { "reset", reset },
+	{ "plain", plain }, { "lost", lost }, { "waits", waits }, { "dead_context", dead_context }, { "contexts", contexts }, { "reset", reset },
 	{ "inactive", inactive }, { "no_context", no_context }, { "ended_contexts", ended_contexts },
 	{ "in_order", in_order }, { "brief_threads", brief_threads }, { "ends", ends }, { "unmapped", unmapped },
 	{ "in_a_child", in_a_child }, { "forks", forks }, { "devices", devices }, { "churn", churn },
