@@ -128,42 +128,51 @@ static int wait_stream(const struct hg_entry *e, void *arg)
 
 /* ---- stream capture ---- */
 
-static bool is_capturing(CUstream stream)
+/* HG_ERR_REFUSED: it is captured; asked for the legacy stream: one that waits for it is, be it a thread's own. */
+static enum hg_status ask_capture(CUstream stream)
 {
 	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
 	CUresult r = hg_nv.cuStreamIsCapturing(stream, &status);
 
-	/* asked for the legacy stream: one that waits for it is, be it a thread's own */
-	return r == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || (r == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE);
+	if (r == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || (r == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE)) {
+		pr_err("the program is capturing a stream into a graph, which a checkpoint would break off; try again later");
+		return HG_ERR_REFUSED;
+	}
+	if (r == CUDA_SUCCESS)
+		return HG_OK;
+	HG_NV_SAY(cuStreamIsCapturing, r);
+	return status_of(r);
 }
 
-static int find_capture(const struct hg_entry *e, void *arg)
+static int ask_stream(const struct hg_entry *e, void *arg)
 {
-	(void)arg;
-	return e->kind == HG_KIND_STREAM && is_capturing((CUstream)(uintptr_t)e->handle);
+	enum hg_status *st = arg;
+
+	if (e->kind == HG_KIND_STREAM)
+		*st = ask_capture((CUstream)(uintptr_t)e->handle);
+	return *st != HG_OK;
 }
 
-/* What a checkpoint asks of the driver is not allowed then, and would end the capture with an error. */
+/* What a checkpoint asks of the driver is not allowed during a capture, and would end it with an error. */
 static enum hg_status refuse_capture(const struct hg_native_ctxs *ctxs)
 {
-	bool found = false;
+	enum hg_status st = HG_OK, popped;
 
 	if (!hg_nv.cuStreamIsCapturing)	/* before CUDA 10 */
 		return HG_OK;
-	for (size_t i = 0; i < ctxs->nr && !found; i++) {
-		enum hg_status st = hg_native_ctx_push(ctxs->ctx[i].handle);
-
+	for (size_t i = 0; i < ctxs->nr && st == HG_OK; i++) {
+		st = hg_native_ctx_push(ctxs->ctx[i].handle);
 		if (st != HG_OK)
 			return st;
-		found = is_capturing(CU_STREAM_LEGACY) || (i == 0 && hg_ledger_each(find_capture, NULL));
-		st = hg_native_ctx_pop();
-		if (st != HG_OK)
-			return st;
+		st = ask_capture(CU_STREAM_LEGACY);
+		/* any context will do for a stream that is named */
+		if (st == HG_OK && i == 0)
+			(void)hg_ledger_each(ask_stream, &st);
+		popped = hg_native_ctx_pop();
+		if (st == HG_OK)
+			st = popped;
 	}
-	if (!found)
-		return HG_OK;
-	pr_err("the program is capturing a stream into a graph, which a checkpoint would break off; try again later");
-	return HG_ERR_REFUSED;
+	return st;
 }
 
 /* ---- waiting ---- */
