@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "translate/ir_mma.h"
@@ -61,9 +62,9 @@ static float e4m3_float(uint32_t b)
 	return b & 0x80 ? -f : f;
 }
 
-/* Written once, compiled for the plain CPU and for one with AVX2. Inner loops have constant lengths, so that they become vectors. */
+/* Written once, compiled for the plain CPU and for one with AVX2, FMA and F16C. Inner loops have constant lengths, so that they become vectors. */
 #define TWICE static inline __attribute__((always_inline))
-#define FAST __attribute__((target("avx2,fma")))
+#define FAST __attribute__((target("avx2,fma,f16c")))
 
 #define UNPACK(per, expr)								\
 	for (unsigned int r = 0; r < nr; r++, reg += HG_WARP, out += (per) * HG_WARP) {	\
@@ -81,11 +82,47 @@ TWICE void unpack_float(enum ir_elem type, const uint32_t *restrict reg, unsigne
 	switch (type) {
 	case IR_ELEM_TF32: UNPACK(1, bits_float(reg[i] & 0xffffe000)) break;	/* the low 13 bits do not count */
 	case IR_ELEM_BF16: UNPACK(2, bits_float((uint32_t)h[i] << 16)) break;
-	case IR_ELEM_F16: UNPACK(2, half_float(h[i])) break;
 	case IR_ELEM_E4M3: UNPACK(4, e4m3_float(b[i])) break;
 	default: UNPACK(4, half_float((uint32_t)b[i] << 8)) break;
 	}
 }
+
+/* nr registers of halves; rows of a matrix of f16, 8 in a row, are the same */
+FAST static void unpack_half_fast(const uint32_t *reg, unsigned int nr, float *out)
+{
+	for (unsigned int i = 0; i < nr * HG_WARP / 4; i++)
+		_mm256_storeu_ps(out + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(reg + 4 * i))));
+}
+
+static void unpack_half_plain(const uint32_t *restrict reg, unsigned int nr, float *restrict out)
+{
+	UNPACK(2, half_float(h[i]))
+}
+
+FAST static void pack_half_fast(const float *in, uint32_t *reg)
+{
+	for (unsigned int i = 0; i < 8; i++, in += 8) {
+		__m256 v = _mm256_loadu_ps(in), is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
+		__m128i nan = _mm_packs_epi32(_mm_castps_si128(_mm256_castps256_ps128(is_nan)),
+					      _mm_castps_si128(_mm256_extractf128_ps(is_nan, 1)));
+		__m128i half = _mm_blendv_epi8(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT), _mm_set1_epi16(0x7fff), nan);
+
+		_mm_storeu_si128((__m128i *)(void *)(reg + 4 * i), half);
+	}
+}
+
+static void pack_half_plain(const float *in, uint32_t *reg)
+{
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		reg[i] = hg_cpu_f16(in[2 * i]) | hg_cpu_f16(in[2 * i + 1]) << 16;
+}
+
+/* What is written twice by hand. */
+struct by_cpu {
+	void (*add_tile)(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8]);
+	void (*unpack_half)(const uint32_t *reg, unsigned int nr, float *out);
+	void (*pack_half)(const float *in, uint32_t *reg);	/* one register */
+};
 
 TWICE void unpack_int(enum ir_elem type, const uint32_t *restrict reg, unsigned int nr, int32_t *restrict out)
 {
@@ -152,18 +189,12 @@ FAST static void add_tile_fast(float (*acc)[8], const float *a, unsigned int acr
 		_mm256_storeu_ps(acc[r], v[r]);
 }
 
-static void load_c(float (*acc)[8], const uint32_t *c, unsigned int tile, bool half)
+/* Two registers of the even and the odd columns. */
+static void load_c(float (*acc)[8], const uint32_t *c)
 {
-	const uint32_t *lo = c + (half ? tile : tile * 2) * HG_WARP;
-
-	for (unsigned int r = 0; half && r < 8; r++)
-		for (unsigned int i = 0; i < 4; i++) {
-			acc[r][2 * i] = half_float(lo[4 * r + i] & 0xffff);
-			acc[r][2 * i + 1] = half_float(lo[4 * r + i] >> 16);
-		}
-	for (unsigned int r = 0; !half && r < 8; r++) {
-		__m128 x = _mm_loadu_ps((const float *)(const void *)(lo + 4 * r));
-		__m128 y = _mm_loadu_ps((const float *)(const void *)(lo + HG_WARP + 4 * r));
+	for (unsigned int r = 0; r < 8; r++) {
+		__m128 x = _mm_loadu_ps((const float *)(const void *)(c + 4 * r));
+		__m128 y = _mm_loadu_ps((const float *)(const void *)(c + HG_WARP + 4 * r));
 
 		_mm_storeu_ps(acc[r], _mm_unpacklo_ps(x, y));
 		_mm_storeu_ps(acc[r] + 4, _mm_unpackhi_ps(x, y));
@@ -177,54 +208,66 @@ static __m128 canonical(__m128 v)
 	return _mm_or_ps(_mm_and_ps(is_nan, nan), _mm_andnot_ps(is_nan, v));
 }
 
-static void store_d(float (*acc)[8], uint32_t *d, unsigned int tile, bool half)
+static void store_d(float (*acc)[8], uint32_t *d)
 {
-	uint32_t *lo = d + (half ? tile : tile * 2) * HG_WARP;
-
-	for (unsigned int r = 0; half && r < 8; r++)
-		for (unsigned int i = 0; i < 4; i++)
-			lo[4 * r + i] = hg_cpu_f16(acc[r][2 * i]) | hg_cpu_f16(acc[r][2 * i + 1]) << 16;
-	for (unsigned int r = 0; !half && r < 8; r++) {
+	for (unsigned int r = 0; r < 8; r++) {
 		__m128 x = canonical(_mm_loadu_ps(acc[r])), y = canonical(_mm_loadu_ps(acc[r] + 4));
 
-		_mm_storeu_ps((float *)(void *)(lo + 4 * r), _mm_shuffle_ps(x, y, 0x88));
-		_mm_storeu_ps((float *)(void *)(lo + HG_WARP + 4 * r), _mm_shuffle_ps(x, y, 0xdd));
+		_mm_storeu_ps((float *)(void *)(d + 4 * r), _mm_shuffle_ps(x, y, 0x88));
+		_mm_storeu_ps((float *)(void *)(d + HG_WARP + 4 * r), _mm_shuffle_ps(x, y, 0xdd));
 	}
 }
 
 TWICE void mma_float(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
-		     uint32_t *d, bool d_half, void (*add_tile)(float (*acc)[8], const float *, unsigned int, const float (*)[8]))
+		     uint32_t *d, bool d_half, const struct by_cpu *by)
 {
 	struct tiles t = tiles_of(desc);
 	float ea[MAX_ELEMS], eb[MAX_ELEMS], eb_t[MAX_ELEMS / 8][8], acc[8][8];
 	unsigned int size = 8 * t.across;
 
-	unpack_float(desc->a, a, ir_mma_regs_a(desc), ea);
-	unpack_float(desc->b, b, ir_mma_regs_b(desc), eb);
+	if (desc->a == IR_ELEM_F16) {
+		by->unpack_half(a, ir_mma_regs_a(desc), ea);
+		by->unpack_half(b, ir_mma_regs_b(desc), eb);
+	} else {
+		unpack_float(desc->a, a, ir_mma_regs_a(desc), ea);
+		unpack_float(desc->b, b, ir_mma_regs_b(desc), eb);
+	}
 	for (unsigned int i = 0; i < t.nr_n * t.nr_k; i++)
 		for (unsigned int k = 0; k < t.across; k++)
 			for (unsigned int j = 0; j < 8; j++)
 				eb_t[i * t.across + k][j] = eb[i * size + j * t.across + k];
 	for (unsigned int m = 0; m < t.nr_m; m++)
 		for (unsigned int n = 0; n < t.nr_n; n++) {
-			load_c(acc, c, tile_c(&t, m, n), c_half);
+			unsigned int tile = tile_c(&t, m, n);
+
+			if (c_half)
+				by->unpack_half(c + tile * HG_WARP, 1, acc[0]);
+			else
+				load_c(acc, c + tile * 2 * HG_WARP);
 			for (unsigned int k = 0; k < t.nr_k; k++)
-				add_tile(acc, ea + tile_a(&t, m, k) * size, t.across,
-					 (const float (*)[8])eb_t + (n * t.nr_k + k) * t.across);
-			store_d(acc, d, tile_c(&t, m, n), d_half);
+				by->add_tile(acc, ea + tile_a(&t, m, k) * size, t.across,
+					     (const float (*)[8])eb_t + (n * t.nr_k + k) * t.across);
+			if (d_half)
+				by->pack_half(acc[0], d + tile * HG_WARP);
+			else
+				store_d(acc, d + tile * 2 * HG_WARP);
 		}
 }
 
 static void mma_float_plain(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
 			    uint32_t *d, bool d_half)
 {
-	mma_float(desc, a, b, c, c_half, d, d_half, add_tile_plain);
+	static const struct by_cpu by = { add_tile_plain, unpack_half_plain, pack_half_plain };
+
+	mma_float(desc, a, b, c, c_half, d, d_half, &by);
 }
 
 FAST static void mma_float_fast(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
 				uint32_t *d, bool d_half)
 {
-	mma_float(desc, a, b, c, c_half, d, d_half, add_tile_fast);
+	static const struct by_cpu by = { add_tile_fast, unpack_half_fast, pack_half_fast };
+
+	mma_float(desc, a, b, c, c_half, d, d_half, &by);
 }
 
 static uint32_t finish(int32_t sum, uint32_t c, bool clamp)
@@ -259,9 +302,13 @@ TWICE void mma_int(const struct ir_mma_desc *desc, const uint32_t *a, const uint
 			for (unsigned int r = 0; r < 8; r++) {
 				vec_s32 sum = { 0 };
 
-				for (unsigned int k = 0; k < t.nr_k * t.across; k++)
-					sum += ea[tile_a(&t, m, k / t.across) * size + r * t.across + k % t.across] *
-					       eb_t[n * t.nr_k * t.across + k];
+				for (unsigned int k = 0; k < t.nr_k; k++) {
+					const int32_t *x = ea + tile_a(&t, m, k) * size + r * t.across;
+					const vec_s32 *y = eb_t + (n * t.nr_k + k) * t.across;
+
+					for (unsigned int i = 0; i < t.across; i++)
+						sum += x[i] * y[i];
+				}
 				for (unsigned int j = 0; j < 8; j++) {
 					unsigned int i = at + j % 2 * HG_WARP + r * 4 + j / 2;
 
@@ -470,8 +517,11 @@ static UNCHECKED void rt_stmatrix(const uint64_t *addr, uint32_t mask, const uin
 
 void hg_cpu_matrix_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr))
 {
+	const char *isa = getenv("HGSHIM_ISA");
+	bool is_plain = isa && !strcmp(isa, "sse");	/* as the code that calls */
+
 	raise_fault = fault;
-	if (__builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2")) {
+	if (!is_plain && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) {
 		mma_by.f = mma_float_fast;
 		mma_by.i = mma_int_fast;
 		mma_by.d = mma_f64_fast;

@@ -5,6 +5,16 @@
 #define MATRIX_RUN run_all_ways
 #include "tests/unit/matrix_cases.h"
 
+Test(matrix, products_without_avx)
+{
+	setenv("HGSHIM_ISA", "sse", 1);
+	check_mma("m16n8k16", "", 16, 8, 16, F64, F64, F64, F64, "row", "col", false, 0);
+	check_mma("m16n8k8", "", 16, 8, 8, TF32, TF32, F32, F32, "row", "col", false, 0);
+	check_mma("m16n8k16", "", 16, 8, 16, F16, F16, F16, F16, "row", "col", false, 0);
+	check_mma("m16n8k32", "", 16, 8, 32, E4M3, E5M2, F32, F32, "row", "col", false, 0);
+	check_mma("m16n8k64", ".satfinite", 16, 8, 64, S4, U4, S32, S32, "row", "col", true, 0);
+}
+
 /* ---- what nvcc makes of tests/ptx/gemm.cu, against the sums in the same order ---- */
 
 enum { N = 64 };
