@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "translate/ir_mma.h"
@@ -61,54 +62,75 @@ static float e4m3_float(uint32_t b)
 	return b & 0x80 ? -f : f;
 }
 
-static void unpack_float(enum ir_elem type, const uint32_t *reg, unsigned int nr, float *out)
-{
-	const uint16_t *h = (const uint16_t *)(const void *)reg;
-	const uint8_t *b = (const uint8_t *)reg;
+/* Written once, compiled for the plain CPU and for one with AVX2, FMA and F16C. Inner loops have constant lengths, so that they become vectors. */
+#define TWICE static inline __attribute__((always_inline))
+#define FAST __attribute__((target("avx2,fma,f16c")))
 
-	nr *= HG_WARP;
+#define UNPACK(per, expr)								\
+	for (unsigned int r = 0; r < nr; r++, reg += HG_WARP, out += (per) * HG_WARP) {	\
+		const uint16_t *h = (const uint16_t *)(const void *)reg;		\
+		const uint8_t *b = (const uint8_t *)reg;				\
+											\
+		(void)h;								\
+		(void)b;								\
+		for (unsigned int i = 0; i < (per) * HG_WARP; i++)			\
+			out[i] = (expr);						\
+	}
+
+TWICE void unpack_float(enum ir_elem type, const uint32_t *restrict reg, unsigned int nr, float *restrict out)
+{
 	switch (type) {
-	case IR_ELEM_TF32:	/* the low 13 bits do not count */
-		for (unsigned int i = 0; i < nr; i++)
-			out[i] = bits_float(reg[i] & 0xffffe000);
-		break;
-	case IR_ELEM_BF16:
-		for (unsigned int i = 0; i < nr * 2; i++)
-			out[i] = bits_float((uint32_t)h[i] << 16);
-		break;
-	case IR_ELEM_F16:
-		for (unsigned int i = 0; i < nr * 2; i++)
-			out[i] = half_float(h[i]);
-		break;
-	case IR_ELEM_E4M3:
-		for (unsigned int i = 0; i < nr * 4; i++)
-			out[i] = e4m3_float(b[i]);
-		break;
-	default:
-		for (unsigned int i = 0; i < nr * 4; i++)
-			out[i] = half_float((uint32_t)b[i] << 8);
-		break;
+	case IR_ELEM_TF32: UNPACK(1, bits_float(reg[i] & 0xffffe000)) break;	/* the low 13 bits do not count */
+	case IR_ELEM_BF16: UNPACK(2, bits_float((uint32_t)h[i] << 16)) break;
+	case IR_ELEM_E4M3: UNPACK(4, e4m3_float(b[i])) break;
+	default: UNPACK(4, half_float((uint32_t)b[i] << 8)) break;
 	}
 }
 
-static void unpack_int(enum ir_elem type, const uint32_t *reg, unsigned int nr, int32_t *out)
+/* nr registers of halves; rows of a matrix of f16, 8 in a row, are the same */
+FAST static void unpack_half_fast(const uint32_t *reg, unsigned int nr, float *out)
 {
-	const uint8_t *b = (const uint8_t *)reg;
+	for (unsigned int i = 0; i < nr * HG_WARP / 4; i++)
+		_mm256_storeu_ps(out + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(reg + 4 * i))));
+}
 
-	nr *= HG_WARP * 4;
-	for (unsigned int i = 0; i < nr; i++) {
-		switch (type) {
-		case IR_ELEM_S8: out[i] = (int8_t)b[i]; break;
-		case IR_ELEM_U8: out[i] = b[i]; break;
-		case IR_ELEM_S4:
-			out[2 * i] = ((b[i] & 15) ^ 8) - 8;
-			out[2 * i + 1] = (b[i] >> 4 ^ 8) - 8;
-			break;
-		default:
-			out[2 * i] = b[i] & 15;
-			out[2 * i + 1] = b[i] >> 4;
-			break;
-		}
+static void unpack_half_plain(const uint32_t *restrict reg, unsigned int nr, float *restrict out)
+{
+	UNPACK(2, half_float(h[i]))
+}
+
+FAST static void pack_half_fast(const float *in, uint32_t *reg)
+{
+	for (unsigned int i = 0; i < 8; i++, in += 8) {
+		__m256 v = _mm256_loadu_ps(in), is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
+		__m128i nan = _mm_packs_epi32(_mm_castps_si128(_mm256_castps256_ps128(is_nan)),
+					      _mm_castps_si128(_mm256_extractf128_ps(is_nan, 1)));
+		__m128i half = _mm_blendv_epi8(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT), _mm_set1_epi16(0x7fff), nan);
+
+		_mm_storeu_si128((__m128i *)(void *)(reg + 4 * i), half);
+	}
+}
+
+static void pack_half_plain(const float *in, uint32_t *reg)
+{
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		reg[i] = hg_cpu_f16(in[2 * i]) | hg_cpu_f16(in[2 * i + 1]) << 16;
+}
+
+/* What is written twice by hand. */
+struct by_cpu {
+	void (*add_tile)(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8]);
+	void (*unpack_half)(const uint32_t *reg, unsigned int nr, float *out);
+	void (*pack_half)(const float *in, uint32_t *reg);	/* one register */
+};
+
+TWICE void unpack_int(enum ir_elem type, const uint32_t *restrict reg, unsigned int nr, int32_t *restrict out)
+{
+	switch (type) {
+	case IR_ELEM_S8: UNPACK(4, (int8_t)b[i]) break;
+	case IR_ELEM_U8: UNPACK(4, b[i]) break;
+	case IR_ELEM_S4: UNPACK(8, ((b[i / 2] >> (i % 2 * 4) & 15) ^ 8) - 8) break;
+	default: UNPACK(8, b[i / 2] >> (i % 2 * 4) & 15) break;
 	}
 }
 
@@ -150,8 +172,7 @@ static void add_tile_plain(float (*acc)[8], const float *a, unsigned int across,
 				acc[r][j] = fmaf(a[r * across + k], b[k][j], acc[r][j]);
 }
 
-__attribute__((target("avx2,fma")))
-static void add_tile_fma(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8])
+FAST static void add_tile_fast(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8])
 {
 	__m256 v[8];
 
@@ -168,55 +189,85 @@ static void add_tile_fma(float (*acc)[8], const float *a, unsigned int across, c
 		_mm256_storeu_ps(acc[r], v[r]);
 }
 
-static void (*add_tile)(float (*acc)[8], const float *a, unsigned int across, const float (*b)[8]) = add_tile_plain;
-
-static void load_c(float (*acc)[8], const uint32_t *c, unsigned int tile, bool half)
+/* Two registers of the even and the odd columns. */
+static void load_c(float (*acc)[8], const uint32_t *c)
 {
-	const uint32_t *lo = c + (half ? tile : tile * 2) * HG_WARP, *hi = lo + HG_WARP;
+	for (unsigned int r = 0; r < 8; r++) {
+		__m128 x = _mm_loadu_ps((const float *)(const void *)(c + 4 * r));
+		__m128 y = _mm_loadu_ps((const float *)(const void *)(c + HG_WARP + 4 * r));
 
-	for (unsigned int l = 0; l < HG_WARP; l++) {
-		acc[l / 4][l % 4 * 2] = half ? half_float(lo[l] & 0xffff) : bits_float(lo[l]);
-		acc[l / 4][l % 4 * 2 + 1] = half ? half_float(lo[l] >> 16) : bits_float(hi[l]);
+		_mm_storeu_ps(acc[r], _mm_unpacklo_ps(x, y));
+		_mm_storeu_ps(acc[r] + 4, _mm_unpackhi_ps(x, y));
 	}
 }
 
-static void store_d(float (*acc)[8], uint32_t *d, unsigned int tile, bool half)
+static __m128 canonical(__m128 v)
 {
-	uint32_t *lo = d + (half ? tile : tile * 2) * HG_WARP, *hi = lo + HG_WARP;
+	__m128 is_nan = _mm_cmpunord_ps(v, v), nan = _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff));
 
-	for (unsigned int l = 0; l < HG_WARP; l++) {
-		float x = acc[l / 4][l % 4 * 2], y = acc[l / 4][l % 4 * 2 + 1];
+	return _mm_or_ps(_mm_and_ps(is_nan, nan), _mm_andnot_ps(is_nan, v));
+}
 
-		if (half) {
-			lo[l] = hg_cpu_f16(x) | hg_cpu_f16(y) << 16;
-		} else {
-			lo[l] = float_bits(x);
-			hi[l] = float_bits(y);
-		}
+static void store_d(float (*acc)[8], uint32_t *d)
+{
+	for (unsigned int r = 0; r < 8; r++) {
+		__m128 x = canonical(_mm_loadu_ps(acc[r])), y = canonical(_mm_loadu_ps(acc[r] + 4));
+
+		_mm_storeu_ps((float *)(void *)(d + 4 * r), _mm_shuffle_ps(x, y, 0x88));
+		_mm_storeu_ps((float *)(void *)(d + HG_WARP + 4 * r), _mm_shuffle_ps(x, y, 0xdd));
 	}
 }
 
-static void mma_float(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
-		      uint32_t *d, bool d_half)
+TWICE void mma_float(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
+		     uint32_t *d, bool d_half, const struct by_cpu *by)
 {
 	struct tiles t = tiles_of(desc);
 	float ea[MAX_ELEMS], eb[MAX_ELEMS], eb_t[MAX_ELEMS / 8][8], acc[8][8];
 	unsigned int size = 8 * t.across;
 
-	unpack_float(desc->a, a, ir_mma_regs_a(desc), ea);
-	unpack_float(desc->b, b, ir_mma_regs_b(desc), eb);
+	if (desc->a == IR_ELEM_F16) {
+		by->unpack_half(a, ir_mma_regs_a(desc), ea);
+		by->unpack_half(b, ir_mma_regs_b(desc), eb);
+	} else {
+		unpack_float(desc->a, a, ir_mma_regs_a(desc), ea);
+		unpack_float(desc->b, b, ir_mma_regs_b(desc), eb);
+	}
 	for (unsigned int i = 0; i < t.nr_n * t.nr_k; i++)
-		for (unsigned int j = 0; j < 8; j++)
-			for (unsigned int k = 0; k < t.across; k++)
+		for (unsigned int k = 0; k < t.across; k++)
+			for (unsigned int j = 0; j < 8; j++)
 				eb_t[i * t.across + k][j] = eb[i * size + j * t.across + k];
 	for (unsigned int m = 0; m < t.nr_m; m++)
 		for (unsigned int n = 0; n < t.nr_n; n++) {
-			load_c(acc, c, tile_c(&t, m, n), c_half);
+			unsigned int tile = tile_c(&t, m, n);
+
+			if (c_half)
+				by->unpack_half(c + tile * HG_WARP, 1, acc[0]);
+			else
+				load_c(acc, c + tile * 2 * HG_WARP);
 			for (unsigned int k = 0; k < t.nr_k; k++)
-				add_tile(acc, ea + tile_a(&t, m, k) * size, t.across,
-					 (const float (*)[8])eb_t + (n * t.nr_k + k) * t.across);
-			store_d(acc, d, tile_c(&t, m, n), d_half);
+				by->add_tile(acc, ea + tile_a(&t, m, k) * size, t.across,
+					     (const float (*)[8])eb_t + (n * t.nr_k + k) * t.across);
+			if (d_half)
+				by->pack_half(acc[0], d + tile * HG_WARP);
+			else
+				store_d(acc, d + tile * 2 * HG_WARP);
 		}
+}
+
+static void mma_float_plain(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
+			    uint32_t *d, bool d_half)
+{
+	static const struct by_cpu by = { add_tile_plain, unpack_half_plain, pack_half_plain };
+
+	mma_float(desc, a, b, c, c_half, d, d_half, &by);
+}
+
+FAST static void mma_float_fast(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half,
+				uint32_t *d, bool d_half)
+{
+	static const struct by_cpu by = { add_tile_fast, unpack_half_fast, pack_half_fast };
+
+	mma_float(desc, a, b, c, c_half, d, d_half, &by);
 }
 
 static uint32_t finish(int32_t sum, uint32_t c, bool clamp)
@@ -230,8 +281,8 @@ static uint32_t finish(int32_t sum, uint32_t c, bool clamp)
 	return (uint32_t)v;
 }
 
-static void mma_int(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d,
-		    bool clamp)
+TWICE void mma_int(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d,
+		   bool clamp)
 {
 	struct tiles t = tiles_of(desc);
 	int32_t ea[MAX_ELEMS], eb[MAX_ELEMS];
@@ -251,9 +302,13 @@ static void mma_int(const struct ir_mma_desc *desc, const uint32_t *a, const uin
 			for (unsigned int r = 0; r < 8; r++) {
 				vec_s32 sum = { 0 };
 
-				for (unsigned int k = 0; k < t.nr_k * t.across; k++)
-					sum += ea[tile_a(&t, m, k / t.across) * size + r * t.across + k % t.across] *
-					       eb_t[n * t.nr_k * t.across + k];
+				for (unsigned int k = 0; k < t.nr_k; k++) {
+					const int32_t *x = ea + tile_a(&t, m, k) * size + r * t.across;
+					const vec_s32 *y = eb_t + (n * t.nr_k + k) * t.across;
+
+					for (unsigned int i = 0; i < t.across; i++)
+						sum += x[i] * y[i];
+				}
 				for (unsigned int j = 0; j < 8; j++) {
 					unsigned int i = at + j % 2 * HG_WARP + r * 4 + j / 2;
 
@@ -261,6 +316,18 @@ static void mma_int(const struct ir_mma_desc *desc, const uint32_t *a, const uin
 				}
 			}
 		}
+}
+
+static void mma_int_plain(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d,
+			  bool clamp)
+{
+	mma_int(desc, a, b, c, d, clamp);
+}
+
+FAST static void mma_int_fast(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d,
+			      bool clamp)
+{
+	mma_int(desc, a, b, c, d, clamp);
 }
 
 static void mma_bits(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d)
@@ -283,34 +350,59 @@ static void mma_bits(const struct ir_mma_desc *desc, const uint32_t *a, const ui
 			}
 }
 
-#define MMA_F64_BODY(fma_)										\
-	struct tiles t = tiles_of(desc);								\
-													\
-	for (unsigned int m = 0; m < t.nr_m; m++)							\
-		for (unsigned int r = 0; r < 8; r++)							\
-			for (unsigned int j = 0; j < 8; j++) {						\
-				unsigned int at = tile_c(&t, m, 0) * 2 * HG_WARP + j % 2 * HG_WARP + r * 4 + j / 2; \
-				double sum = c[at];							\
-													\
-				for (unsigned int k = 0; k < desc->k; k++)				\
-					sum = fma_(a[tile_a(&t, m, k / 4) * HG_WARP + r * 4 + k % 4],	\
-						   b[k / 4 * HG_WARP + j * 4 + k % 4], sum);		\
-				d[at] = sum;								\
-			}
-
 static void mma_f64_plain(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d)
 {
-	MMA_F64_BODY(fma)
+	struct tiles t = tiles_of(desc);
+
+	for (unsigned int m = 0; m < t.nr_m; m++)
+		for (unsigned int r = 0; r < 8; r++)
+			for (unsigned int j = 0; j < 8; j++) {
+				unsigned int at = tile_c(&t, m, 0) * 2 * HG_WARP + j % 2 * HG_WARP + r * 4 + j / 2;
+				double sum = c[at];
+
+				for (unsigned int k = 0; k < desc->k; k++)
+					sum = fma(a[tile_a(&t, m, k / 4) * HG_WARP + r * 4 + k % 4],
+						  b[k / 4 * HG_WARP + j * 4 + k % 4], sum);
+				d[at] = sum;
+			}
 }
 
-__attribute__((target("avx2,fma")))
-static void mma_f64_fma(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d)
+FAST static void mma_f64_fast(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d)
 {
-	MMA_F64_BODY(__builtin_fma)
+	struct tiles t = tiles_of(desc);
+	double b_t[16][8];
+
+	for (unsigned int k = 0; k < desc->k; k++)
+		for (unsigned int j = 0; j < 8; j++)
+			b_t[k][j] = b[k / 4 * HG_WARP + j * 4 + k % 4];
+	for (unsigned int m = 0; m < t.nr_m; m++)
+		for (unsigned int r = 0; r < 8; r++) {
+			/* columns 0, 2, 4, 6 lie in one register, the others in the next */
+			unsigned int at = tile_c(&t, m, 0) * 2 * HG_WARP + r * 4;
+			__m256d x = _mm256_loadu_pd(c + at), y = _mm256_loadu_pd(c + at + HG_WARP);
+			__m256d even = _mm256_unpacklo_pd(x, y), odd = _mm256_unpackhi_pd(x, y);
+			__m256d lo = _mm256_permute2f128_pd(even, odd, 0x20), hi = _mm256_permute2f128_pd(even, odd, 0x31);
+
+			for (unsigned int k = 0; k < desc->k; k++) {
+				__m256d v = _mm256_set1_pd(a[tile_a(&t, m, k / 4) * HG_WARP + r * 4 + k % 4]);
+
+				lo = _mm256_fmadd_pd(v, _mm256_loadu_pd(b_t[k]), lo);
+				hi = _mm256_fmadd_pd(v, _mm256_loadu_pd(b_t[k] + 4), hi);
+			}
+			even = _mm256_permute2f128_pd(lo, hi, 0x20);
+			odd = _mm256_permute2f128_pd(lo, hi, 0x31);
+			_mm256_storeu_pd(d + at, _mm256_unpacklo_pd(even, odd));
+			_mm256_storeu_pd(d + at + HG_WARP, _mm256_unpackhi_pd(even, odd));
+		}
 }
 
-static void (*mma_f64)(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d) =
-	mma_f64_plain;
+/* What the CPU can do. */
+static struct {
+	void (*f)(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, bool c_half, uint32_t *d,
+		  bool d_half);
+	void (*i)(const struct ir_mma_desc *desc, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d, bool clamp);
+	void (*d)(const struct ir_mma_desc *desc, const double *a, const double *b, const double *c, double *d);
+} mma_by = { mma_float_plain, mma_int_plain, mma_f64_plain };
 
 /* ---- four products of eight lanes ---- */
 
@@ -376,17 +468,17 @@ static void rt_mma(uint32_t code, const void *a, const void *b, const void *c, v
 	}
 	switch ((enum ir_elem)desc->a) {
 	case IR_ELEM_F64:
-		mma_f64(desc, a, b, c, d);
+		mma_by.d(desc, a, b, c, d);
 		canonical_f64(d, ir_mma_regs_c(desc, IR_F64) * HG_WARP);
 		break;
 	case IR_ELEM_B1:
 		mma_bits(desc, a, b, c, d);
 		break;
 	case IR_ELEM_S8: case IR_ELEM_U8: case IR_ELEM_S4: case IR_ELEM_U4:
-		mma_int(desc, a, b, c, d, code >> 24 & 1);
+		mma_by.i(desc, a, b, c, d, code >> 24 & 1);
 		break;
 	default:
-		mma_float(desc, a, b, c, c_half, d, d_half);
+		mma_by.f(desc, a, b, c, c_half, d, d_half);
 		break;
 	}
 }
@@ -425,10 +517,14 @@ static UNCHECKED void rt_stmatrix(const uint64_t *addr, uint32_t mask, const uin
 
 void hg_cpu_matrix_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr))
 {
+	const char *isa = getenv("HGSHIM_ISA");
+	bool is_plain = isa && !strcmp(isa, "sse");	/* as the code that calls */
+
 	raise_fault = fault;
-	if (__builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2")) {
-		add_tile = add_tile_fma;
-		mma_f64 = mma_f64_fma;
+	if (!is_plain && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) {
+		mma_by.f = mma_float_fast;
+		mma_by.i = mma_int_fast;
+		mma_by.d = mma_f64_fast;
 	}
 	rt->mma = rt_mma;
 	rt->ldmatrix = rt_ldmatrix;

@@ -557,7 +557,7 @@ void lower_wmma(struct lower *l)
 
 static ir_reg transposed(struct lower *l, struct ir_operand v, ir_reg d)
 {
-	struct ir_insn *in = lower_emit(l, IR_movmatrix, IR_B16, 1, 1);
+	struct ir_insn *in = lower_emit(l, IR_movmatrix, IR_NONE, 1, 1);
 
 	if (in) {
 		in->dst[0] = d;
@@ -604,7 +604,7 @@ static void move_matrix(struct lower *l, bool store)
 			d[i] = lower_put(l, part(regs, i), IR_B32);
 		}
 	}
-	in = lower_emit(l, store ? IR_stmatrix : IR_ldmatrix, IR_B16, store ? 0 : w.number, store ? 2 + w.number : 2);
+	in = lower_emit(l, store ? IR_stmatrix : IR_ldmatrix, IR_NONE, store ? 0 : w.number, store ? 2 + w.number : 2);
 	if (!in)
 		return;
 	in->space = (uint8_t)space;
