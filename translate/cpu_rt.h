@@ -6,7 +6,7 @@
 
 #include "translate/cpu_abi.h"
 
-enum hg_cpu_fault { HG_CPU_FAULT_MISALIGNED = 1, HG_CPU_FAULT_BAD_INDEX, HG_CPU_FAULT_BARRIER };
+enum hg_cpu_fault { HG_CPU_FAULT_MISALIGNED = 1, HG_CPU_FAULT_BAD_INDEX, HG_CPU_FAULT_BARRIER, HG_CPU_FAULT_ASSERT };
 
 /* What hg_cpu_rt.arith does, in bits 8 and up of its code; bits 0-7: enum ir_rnd. */
 enum hg_cpu_arith {
@@ -37,9 +37,14 @@ struct hg_cpu_rt {
 	void (*fault)(uint32_t kind, uint64_t addr);	/* does not return */
 	uint64_t (*timer)(void);
 	void (*sleep)(uint32_t ns);
+	/* strings and arguments by their addresses; count[lane]: what the lane's printf gives */
+	void (*print)(uint32_t mask, const uint64_t *format, const uint64_t *args, uint32_t *count);
+	/* text: message, file and function of each lane, 32 addresses each. Does not return unless mask is 0 */
+	void (*assert_fail)(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint64_t *text,
+			    const uint32_t *line);
 };
 
-/* All but bar_arrive and fault, which the grid runner gives. */
+/* All but bar_arrive, print, assert_fail and fault, which the grid runner gives. */
 void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
 
 #endif

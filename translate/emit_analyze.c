@@ -79,6 +79,8 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 		break;
 	case IR_bar_red:
 		return true;
+	case IR_vprintf: case IR_assertfail:
+		return true;	/* each lane prints, whatever it prints */
 	default:
 		break;
 	}
