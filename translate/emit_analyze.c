@@ -463,7 +463,9 @@ static bool makes_raw_nan(const struct emit_info *in, const struct ir_insn *n)
 	unsigned int first = 0, last = 0;
 
 	switch (n->op) {
-	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_rcp: case IR_sqrt: case IR_rsqrt:
+	case IR_rcp: case IR_rsqrt:	/* of f64 with .ftz they have a NaN of their own */
+		return n->type == IR_F32 || (n->type == IR_F64 && !(n->flags & IR_FTZ));
+	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_sqrt:
 	case IR_sin: case IR_cos: case IR_ex2: case IR_lg2: case IR_tanh: case IR_min: case IR_max:
 	case IR_neg: case IR_abs:
 		return n->type == IR_F32 || n->type == IR_F64;

@@ -134,7 +134,7 @@ static void redux(struct emit *e)
 	const struct ir_insn *in = e->insn;
 	LLVMValueRef args[5];
 
-	args[0] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8);
+	args[0] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8 | (in->flags & IR_NAN_OUT ? HG_CPU_ATOM_NAN : 0));
 	args[1] = emit_spread(e, 0, emit_src(e, 0, 32));
 	args[2] = emit_spread(e, 1, emit_src(e, 1, 32));
 	args[3] = emit_active(e);

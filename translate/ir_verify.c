@@ -268,6 +268,13 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 			return fail(v, "wrong number of operands for this atomic operation");
 		if (in->space != IR_GENERIC && in->space != IR_GLOBAL && in->space != IR_SHARED)
 			return fail(v, "no atomic operation in this space");
+		if (in->sub == IR_ATOM_MBARRIER && in->type != IR_B64)
+			return fail(v, "an mbarrier has 64 bits");
+		break;
+	case IR_redux:
+		if (bits != 32 || (in->sub > IR_ATOM_XOR) ||
+		    (ir_type_is_float(in->type) && in->sub != IR_ATOM_MIN && in->sub != IR_ATOM_MAX))
+			return fail(v, "no such redux");
 		break;
 	case IR_st:
 		if (in->space == IR_CONST || in->space == IR_PARAM)
@@ -278,6 +285,14 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 			return fail(v, "this space needs no conversion of addresses");
 		if (bits < 32)
 			return fail(v, "an address of %u bits", bits);
+		break;
+	case IR_narrow:
+		if (in->rnd < IR_RN || in->rnd > IR_RNA || (in->sub == IR_FMT_UE8M0 && in->rnd != IR_RZ && in->rnd != IR_RP))
+			return fail(v, "no such rounding to this format");
+		break;
+	case IR_widen:
+		if (in->sub == IR_FMT_TF32)
+			return fail(v, "tf32 is f32 already");
 		break;
 	case IR_cvt:
 		if (in->type2 == IR_NONE || in->type2 == IR_PRED)

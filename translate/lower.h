@@ -111,6 +111,23 @@ void lower_call(struct lower *l);
 uint32_t lower_reserved(struct lower *l);
 uint32_t lower_storage(struct lower *l, const struct ptx_var *v);
 
+/* lower_insn.c, for the files that lower a family each. A modifier asked for is accounted for. */
+bool lower_has(struct lower *l, enum ptx_word w);
+bool lower_is_given(const struct lower *l, enum ptx_word w);	/* without that */
+void lower_no_more_modifiers(struct lower *l);
+enum ir_rnd lower_rounding(struct lower *l);
+bool lower_operands(struct lower *l, unsigned int min, unsigned int max);
+struct ir_operand lower_get(struct lower *l, const struct ptx_opd *o, enum ir_type type);
+ir_reg lower_put(struct lower *l, const struct ptx_opd *o, enum ir_type type);
+/* An operation with `nr` operands into dst; IR_NO_REG: into a new register, as wide as the type. */
+ir_reg lower_op(struct lower *l, enum ir_op op, enum ir_type type, ir_reg dst, unsigned int nr, const struct ir_operand *src);
+/* Between integers, and floats where that is exact. */
+ir_reg lower_cvt(struct lower *l, enum ir_type to, enum ir_type from, ir_reg dst, struct ir_operand v);
+
+void lower_video(struct lower *l);	/* lower_video.c */
+/* lower_convert.c: conversions between packed narrow formats, and cvt.pack; false: an ordinary one */
+bool lower_convert(struct lower *l);
+
 /* Lowers l->in: lower_insn.c's whole work. */
 void lower_insn(struct lower *l);
 

@@ -1101,11 +1101,16 @@ static void memory_access(struct em *e)
 		set_ext(e, i, v[i], is_signed(e));
 }
 
+static V inside(struct em *e, V a, enum ir_space space, V size)
+{
+	return icmp(e, LLVMIntULT, LLVMBuildSub(e->b, a, window(e, space), ""), resize(e, size, 64, false));
+}
+
 static void atom(struct em *e)
 {
 	const struct ir_insn *in = e->in;
 	unsigned int bits = type_bits(e);
-	V a, b, r;
+	V a, b, r, p, code;
 
 	if (bits < 16 || bits > 64) {
 		refuse(e, "atomics of this width");
@@ -1117,7 +1122,15 @@ static void atom(struct em *e)
 	}
 	a = resize(e, src(e, 2, bits), 64, false);
 	b = in->nr_src > 3 ? resize(e, src(e, 3, bits), 64, false) : a;
-	r = call(e, "simt_atom", int_t(e, 64), 4, i32k(e, SIMT_ATOM_CODE(in->sub, in->type)), address(e, bits / 8), a, b);
+	p = address(e, bits / 8);
+	code = i32k(e, SIMT_ATOM_CODE(in->sub, in->type) | (in->flags & IR_FTZ ? SIMT_ATOM_FTZ : 0));
+	if (in->flags & IR_FTZ && in->space == IR_GENERIC) {
+		V at = LLVMBuildPtrToInt(e->b, p, int_t(e, 64), "");
+
+		code = sel(e, inside(e, at, IR_SHARED, env_field(e, 32, offsetof(struct simt_env, shared_bytes))),
+			   i32k(e, SIMT_ATOM_CODE(in->sub, in->type)), code);
+	}
+	r = call(e, "simt_atom", int_t(e, 64), 4, code, p, a, b);
 	if (in->nr_dst)
 		set(e, 0, resize(e, r, bits, false));
 }
@@ -1130,11 +1143,6 @@ static void convert_address(struct em *e)
 		refuse(e, "addresses of 32 bits");
 	else
 		set(e, 0, e->in->op == IR_cvta ? LLVMBuildAdd(e->b, a, base, "") : LLVMBuildSub(e->b, a, base, ""));
-}
-
-static V inside(struct em *e, V a, enum ir_space space, V size)
-{
-	return icmp(e, LLVMIntULT, LLVMBuildSub(e->b, a, window(e, space), ""), resize(e, size, 64, false));
 }
 
 static void isspacep(struct em *e)
@@ -1191,8 +1199,8 @@ static void redux(struct em *e)
 	if (type_bits(e) != 32)
 		refuse(e, "this width");
 	else
-		set(e, 0, call(e, "simt_redux", int_t(e, 32), 4, e->self, i32k(e, SIMT_ATOM_CODE(e->in->sub, e->in->type)),
-			       src(e, 0, 32), src(e, 1, 32)));
+		set(e, 0, call(e, "simt_redux", int_t(e, 32), 4, e->self, i32k(e, SIMT_ATOM_CODE(e->in->sub, e->in->type) |
+				       (e->in->flags & IR_NAN_OUT ? SIMT_ATOM_NAN : 0)), src(e, 0, 32), src(e, 1, 32)));
 }
 
 static void barrier(struct em *e)

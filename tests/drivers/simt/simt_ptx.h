@@ -19,6 +19,8 @@ uint32_t simt_dot(uint32_t how, uint32_t a, uint32_t b, uint32_t c);
 
 /* code: SIMT_ATOM_CODE; p is aligned. The old value. */
 #define SIMT_ATOM_CODE(op, type) ((uint32_t)(op) | (uint32_t)(type) << 8)
+#define SIMT_ATOM_FTZ 0x10000u	/* of f32: denormals are zeros */
+#define SIMT_ATOM_NAN 0x20000u	/* min, max: a NaN gives NaN */
 uint64_t simt_atom(uint32_t code, void *p, uint64_t a, uint64_t b);
 
 /* Warps of 32. The low half is the value, bit 32 whether the lane read from is in range. */

@@ -219,9 +219,10 @@ Test(simt_nvcc, mandelbrot)
 
 Test(simt_nvcc, matmul)
 {
-	COMPARE("matmul", "ii0ff0",
-		{ "multiplyIj", { 9, 7 }, { 16, 16 }, 0, false, "A B C i3" },
-		{ "multiplyIf", { 9, 7 }, { 16, 16 }, 0, false, "D E F f0.5" });
+	/* a matrix is larger than a section; the result's last rows are left out */
+	COMPARE("matmul", "iiii0ffff0",
+		{ "multiplyIj", { 9, 7 }, { 16, 16 }, 0, false, "A C E i3" },
+		{ "multiplyIf", { 9, 7 }, { 16, 16 }, 0, false, "F H J f0.5" });
 }
 
 Test(simt_nvcc, nbody)
