@@ -1314,6 +1314,10 @@ static bool other_op(struct em *e)
 		trap(e, "trap");
 		LLVMPositionBuilderAtEnd(e->b, new_bb(e));	/* never reached */
 		return true;
+	case IR_assertfail:
+		trap(e, "an assertion failed");
+		LLVMPositionBuilderAtEnd(e->b, new_bb(e));
+		return true;
 	default: return false;
 	}
 }
