@@ -116,10 +116,20 @@ void emit_unsupported(struct emit *e, const char *what);
 
 /* by kind of instruction; false: none of theirs */
 bool emit_arith(struct emit *e);
+bool emit_convert(struct emit *e);
 bool emit_math(struct emit *e);
 bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
+bool emit_matrix(struct emit *e);
 
+LLVMValueRef emit_address(struct emit *e);	/* of a memory operation: the host's, i64 */
+
+/* emit_convert.c: an f32's bits in another format, as 32 bits; finite: infinities and what is past the range become its end. */
+LLVMValueRef emit_round_to(struct emit *e, LLVMValueRef v, enum ir_fmt fmt, enum ir_rnd rnd, bool finite);
+/* emit_arith.c: 16 bits and f32; back: to nearest even */
+LLVMValueRef emit_half_to_f32(struct emit *e, LLVMValueRef h, bool bf);
+LLVMValueRef emit_f32_to_half(struct emit *e, LLVMValueRef v, bool bf);
+LLVMValueRef emit_flush_half(struct emit *e, LLVMValueRef h, bool bf);	/* a subnormal becomes 0 of its sign */
 LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v);
 LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v);	/* a float's NaN */
 
