@@ -535,6 +535,7 @@ enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr
 	st = drv_mem_init();
 	if (st)
 		goto err_target;
+	hg_target_has_memory = hg_driver_has;
 	st = target->queue_create(drv.target, 0, &drv.service);
 	if (st)
 		goto err_mem;

@@ -78,7 +78,10 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 			return true;
 		break;
 	case IR_bar_red:
+	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return true;
+	case IR_vprintf: case IR_assertfail:
+		return true;	/* each lane prints, whatever it prints */
 	default:
 		break;
 	}
@@ -461,7 +464,9 @@ static bool makes_raw_nan(const struct emit_info *in, const struct ir_insn *n)
 	unsigned int first = 0, last = 0;
 
 	switch (n->op) {
-	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_rcp: case IR_sqrt: case IR_rsqrt:
+	case IR_rcp: case IR_rsqrt:	/* of f64 with .ftz they have a NaN of their own */
+		return n->type == IR_F32 || (n->type == IR_F64 && !(n->flags & IR_FTZ));
+	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_sqrt:
 	case IR_sin: case IR_cos: case IR_ex2: case IR_lg2: case IR_tanh: case IR_min: case IR_max:
 	case IR_neg: case IR_abs:
 		return n->type == IR_F32 || n->type == IR_F64;

@@ -468,6 +468,40 @@ static void float_fma(struct emit *e)
 	emit_fset(e, r);
 }
 
+/*
+ * rcp.approx.ftz.f64 and rsqrt.approx.ftz.f64: of the upper halves alone; subnormals are zeros. The result is the exact one
+ * without its lower half; its NaN is its own.
+ */
+static void gross_f64(struct emit *e, LLVMValueRef (*op)(struct emit *e, LLVMValueRef v))
+{
+	const uint64_t sign = UINT64_C(1) << 63, expo = UINT64_C(0x7ff) << 52, upper = UINT64_C(0xffffffff) << 32;
+	LLVMValueRef v = band(e, emit_src(e, 0, 64), emit_const(e, 64, upper)), nan;
+
+	v = emit_select(e, icmp(e, LLVMIntEQ, band(e, v, emit_const(e, 64, expo)), emit_const(e, 64, 0)),
+			band(e, v, emit_const(e, 64, sign)), v);
+	v = emit_to_int(e, op(e, emit_to_float(e, v)));
+	nan = icmp(e, LLVMIntUGT, band(e, v, emit_const(e, 64, ~sign)), emit_const(e, 64, expo));
+	v = band(e, v, emit_const(e, 64, upper));
+	v = emit_select(e, icmp(e, LLVMIntEQ, band(e, v, emit_const(e, 64, expo)), emit_const(e, 64, 0)),
+			band(e, v, emit_const(e, 64, sign)), v);
+	emit_set(e, 0, emit_select(e, nan, emit_const(e, 64, UINT64_C(0x7fffffff00000000)), v));
+}
+
+static LLVMValueRef reciprocal(struct emit *e, LLVMValueRef v)
+{
+	return LLVMBuildFDiv(e->b, float_const(e, 1.0), v, "");
+}
+
+static LLVMValueRef reciprocal_root(struct emit *e, LLVMValueRef v)
+{
+	return reciprocal(e, emit_call1(e, "llvm.sqrt", v));
+}
+
+static bool is_gross(const struct emit *e)
+{
+	return e->insn->type == IR_F64 && e->insn->flags & IR_FTZ;
+}
+
 static void float_div(struct emit *e)
 {
 	LLVMValueRef a = e->insn->op == IR_rcp ? NULL : emit_fsrc(e, 0), b = emit_fsrc(e, e->insn->op == IR_rcp ? 0 : 1), r;
@@ -497,14 +531,9 @@ static void float_sqrt(struct emit *e)
 
 static LLVMValueRef float_bits_op(struct emit *e, LLVMValueRef v)
 {
-	unsigned int bits = emit_bits(v), half = bits;
+	unsigned int bits = emit_bits(v);
 	uint64_t sign = UINT64_C(1) << (bits - 1);
 
-	if (e->insn->type == IR_F16X2 || e->insn->type == IR_BF16X2) {
-		half = 16;
-		sign = 0x80008000;
-	}
-	(void)half;
 	if (e->insn->op == IR_neg)
 		return LLVMBuildXor(e->b, v, emit_const(e, bits, sign), "");
 	return band(e, v, emit_const(e, bits, ~sign));
@@ -582,8 +611,8 @@ static LLVMValueRef testp(struct emit *e)
 	case IR_TESTP_INFINITE: return icmp(e, LLVMIntEQ, mag, emit_const(e, bits, inf));
 	case IR_TESTP_NUMBER: return icmp(e, LLVMIntULE, mag, emit_const(e, bits, inf));
 	case IR_TESTP_NOTANUMBER: return icmp(e, LLVMIntUGT, mag, emit_const(e, bits, inf));
-	case IR_TESTP_NORMAL:
-		return band(e, icmp(e, LLVMIntNE, expo, emit_const(e, bits, 0)), icmp(e, LLVMIntNE, expo, emit_const(e, bits, inf)));
+	case IR_TESTP_NORMAL:	/* zeros too */
+		return bor(e, icmp(e, LLVMIntEQ, mag, emit_const(e, bits, 0)), band(e, icmp(e, LLVMIntNE, expo, emit_const(e, bits, 0)), icmp(e, LLVMIntNE, expo, emit_const(e, bits, inf))));
 	default:
 		return band(e, icmp(e, LLVMIntEQ, expo, emit_const(e, bits, 0)), icmp(e, LLVMIntNE, mag, emit_const(e, bits, 0)));
 	}
@@ -601,7 +630,7 @@ static bool is_bf(enum ir_type t)
 	return t == IR_BF16 || t == IR_BF16X2;
 }
 
-static LLVMValueRef half_to_f32(struct emit *e, LLVMValueRef h, bool bf)
+LLVMValueRef emit_half_to_f32(struct emit *e, LLVMValueRef h, bool bf)
 {
 	if (bf)
 		return emit_to_float(e, LLVMBuildShl(e->b, emit_resize(e, h, 32, false), emit_const(e, 32, 16), ""));
@@ -609,7 +638,7 @@ static LLVMValueRef half_to_f32(struct emit *e, LLVMValueRef h, bool bf)
 }
 
 /* Nearest even; NaN becomes 0x7fff. */
-static LLVMValueRef f32_to_half(struct emit *e, LLVMValueRef v, bool bf)
+LLVMValueRef emit_f32_to_half(struct emit *e, LLVMValueRef v, bool bf)
 {
 	LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), h;
 
@@ -643,27 +672,44 @@ static LLVMValueRef sticky(struct emit *e, LLVMValueRef s, LLVMValueRef err)
 	return emit_to_float(e, bits);
 }
 
+/* The same of an f64 as f32; a finite number stays finite. */
+static LLVMValueRef to_odd_f32(struct emit *e, LLVMValueRef v)
+{
+	LLVMValueRef r = LLVMBuildFPTrunc(e->b, v, emit_float(e, 32), ""), bits = emit_to_int(e, r), zero, err, lost, away, over;
+
+	zero = LLVMConstNull(LLVMTypeOf(v));
+	err = LLVMBuildFSub(e->b, v, LLVMBuildFPExt(e->b, r, emit_float(e, 64), ""), "");
+	over = icmp(e, LLVMIntEQ, band(e, bits, emit_const(e, 32, 0x7fffffff)), emit_const(e, 32, 0x7f800000));
+	lost = LLVMBuildFCmp(e->b, LLVMRealONE, err, zero, "");
+	lost = band(e, lost, icmp(e, LLVMIntEQ, band(e, bits, emit_const(e, 32, 1)), emit_const(e, 32, 0)));
+	lost = band(e, lost, LLVMBuildNot(e->b, over, ""));
+	away = icmp(e, LLVMIntEQ, LLVMBuildFCmp(e->b, LLVMRealOGT, err, zero, ""), LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""));
+	bits = step(e, bits, band(e, lost, away), true);
+	bits = step(e, bits, band(e, lost, LLVMBuildNot(e->b, away, "")), false);
+	/* v is an infinity itself where the difference is no number */
+	over = band(e, over, LLVMBuildFCmp(e->b, LLVMRealORD, err, err, ""));
+	return emit_to_float(e, step(e, bits, over, false));
+}
+
 static LLVMValueRef f64_to_half(struct emit *e, LLVMValueRef v, bool bf)
 {
-	LLVMValueRef r, err;
+	return emit_f32_to_half(e, to_odd_f32(e, v), bf);
+}
 
-	/* to f32 with a sticky last bit, then once more */
-	r = LLVMBuildFPTrunc(e->b, v, emit_float(e, 32), "");
-	err = LLVMBuildFSub(e->b, v, LLVMBuildFPExt(e->b, r, emit_float(e, 64), ""), "");
-	{
-		LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(v)), bits = emit_to_int(e, r);
-		LLVMValueRef lost = LLVMBuildFCmp(e->b, LLVMRealONE, err, zero, ""), away;
+LLVMValueRef emit_flush_half(struct emit *e, LLVMValueRef h, bool bf)
+{
+	LLVMValueRef exponent = band(e, h, emit_const(e, 16, bf ? 0x7f80 : 0x7c00));
 
-		lost = band(e, lost, icmp(e, LLVMIntEQ, band(e, bits, emit_const(e, 32, 1)), emit_const(e, 32, 0)));
-		/* infinities are exact, and overflow stays */
-		lost = band(e, lost, icmp(e, LLVMIntULT, band(e, bits, emit_const(e, 32, 0x7fffffff)), emit_const(e, 32, 0x7f800000)));
-		away = icmp(e, LLVMIntEQ, LLVMBuildFCmp(e->b, LLVMRealOGT, err, zero, ""),
-			    LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""));
-		bits = step(e, bits, band(e, lost, away), true);
-		bits = step(e, bits, band(e, lost, LLVMBuildNot(e->b, away, "")), false);
-		r = emit_to_float(e, bits);
-	}
-	return f32_to_half(e, r, bf);
+	return emit_select(e, icmp(e, LLVMIntEQ, exponent, emit_const(e, 16, 0)), band(e, h, emit_const(e, 16, 0x8000)), h);
+}
+
+/* The smaller or larger magnitude with the product of the signs; a NaN is left alone. */
+static LLVMValueRef half_xorsign(struct emit *e, LLVMValueRef *x, LLVMValueRef *f, bool bf)
+{
+	LLVMValueRef h, sign = band(e, LLVMBuildXor(e->b, x[0], x[1], ""), emit_const(e, 16, 0x8000));
+
+	h = emit_f32_to_half(e, min_max_float(e, fabs_of(e, f[0]), fabs_of(e, f[1]), e->insn->op == IR_max), bf);
+	return emit_select(e, icmp(e, LLVMIntEQ, h, emit_const(e, 16, 0x7fff)), h, bor(e, h, sign));
 }
 
 static LLVMValueRef half_result(struct emit *e, LLVMValueRef *x, unsigned int nr)
@@ -672,12 +718,17 @@ static LLVMValueRef half_result(struct emit *e, LLVMValueRef *x, unsigned int nr
 	bool bf = is_bf(in->type);
 	LLVMValueRef f[3], h;
 
-	for (unsigned int i = 0; i < nr; i++)
-		f[i] = half_to_f32(e, x[i], bf);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (in->flags & IR_FTZ)
+			x[i] = emit_flush_half(e, x[i], bf);
+		f[i] = emit_half_to_f32(e, x[i], bf);
+	}
 	switch (in->op) {
-	case IR_add: h = f32_to_half(e, LLVMBuildFAdd(e->b, f[0], f[1], ""), bf); break;
-	case IR_sub: h = f32_to_half(e, LLVMBuildFSub(e->b, f[0], f[1], ""), bf); break;
-	case IR_mul: h = f32_to_half(e, LLVMBuildFMul(e->b, f[0], f[1], ""), bf); break;
+	case IR_neg: h = LLVMBuildXor(e->b, x[0], emit_const(e, 16, 0x8000), ""); break;
+	case IR_abs: h = band(e, x[0], emit_const(e, 16, 0x7fff)); break;
+	case IR_add: h = emit_f32_to_half(e, LLVMBuildFAdd(e->b, f[0], f[1], ""), bf); break;
+	case IR_sub: h = emit_f32_to_half(e, LLVMBuildFSub(e->b, f[0], f[1], ""), bf); break;
+	case IR_mul: h = emit_f32_to_half(e, LLVMBuildFMul(e->b, f[0], f[1], ""), bf); break;
 	case IR_fma: {
 		LLVMTypeRef f64 = emit_float(e, 64);
 		LLVMValueRef p, c, s, t, u, err;
@@ -692,11 +743,12 @@ static LLVMValueRef half_result(struct emit *e, LLVMValueRef *x, unsigned int nr
 		break;
 	}
 	default:	/* min, max */
-		h = f32_to_half(e, min_max_float(e, f[0], f[1], in->op == IR_max), bf);
+		h = in->flags & IR_XORSIGN ? half_xorsign(e, x, f, bf) :
+		    emit_f32_to_half(e, min_max_float(e, f[0], f[1], in->op == IR_max), bf);
 		break;
 	}
 	if (in->flags & (IR_SAT | IR_RELU)) {
-		LLVMValueRef v = half_to_f32(e, h, bf), zero = LLVMConstNull(LLVMTypeOf(v)), one = emit_fconst(e, 32, 1.0);
+		LLVMValueRef v = emit_half_to_f32(e, h, bf), zero = LLVMConstNull(LLVMTypeOf(v)), one = emit_fconst(e, 32, 1.0);
 
 		if (in->flags & IR_SAT) {
 			v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""), v, zero);
@@ -704,9 +756,9 @@ static LLVMValueRef half_result(struct emit *e, LLVMValueRef *x, unsigned int nr
 		} else {
 			v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, zero, ""), zero, v);
 		}
-		h = f32_to_half(e, v, bf);
+		h = emit_f32_to_half(e, v, bf);
 	}
-	return h;
+	return in->flags & IR_FTZ ? emit_flush_half(e, h, bf) : h;
 }
 
 static bool half_arith(struct emit *e)
@@ -717,13 +769,11 @@ static bool half_arith(struct emit *e)
 
 	switch (in->op) {
 	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_min: case IR_max: break;
-	case IR_neg: case IR_abs:
-		emit_set(e, 0, float_bits_op(e, emit_src(e, 0, bits)));
-		return true;
+	case IR_neg: case IR_abs: break;
 	default: return false;
 	}
-	if (in->flags & (IR_FTZ | IR_XORSIGN) || directed(e)) {
-		emit_unsupported(e, "modifier of a 16-bit float");
+	if (directed(e)) {
+		emit_unsupported(e, "rounding mode of 16-bit arithmetic");
 		return true;
 	}
 	for (unsigned int i = 0; i < nr; i++)
@@ -780,6 +830,15 @@ static LLVMValueRef compare_float(struct emit *e, enum ir_cmp cmp, LLVMValueRef 
 	return LLVMBuildFCmp(e->b, pred[cmp], a, b, "");
 }
 
+static LLVMValueRef compare_half(struct emit *e, enum ir_type t, LLVMValueRef a, LLVMValueRef b)
+{
+	if (e->insn->flags & IR_FTZ) {
+		a = emit_flush_half(e, a, is_bf(t));
+		b = emit_flush_half(e, b, is_bf(t));
+	}
+	return compare_float(e, e->insn->cmp, emit_half_to_f32(e, a, is_bf(t)), emit_half_to_f32(e, b, is_bf(t)));
+}
+
 static LLVMValueRef compare(struct emit *e, enum ir_type t)
 {
 	unsigned int bits = ir_type_bits(t);
@@ -787,8 +846,7 @@ static LLVMValueRef compare(struct emit *e, enum ir_type t)
 	if (t == IR_F32 || t == IR_F64)
 		return compare_float(e, e->insn->cmp, emit_fsrc(e, 0), emit_fsrc(e, 1));
 	if (t == IR_F16 || t == IR_BF16)
-		return compare_float(e, e->insn->cmp, half_to_f32(e, emit_src(e, 0, 16), is_bf(t)),
-				     half_to_f32(e, emit_src(e, 1, 16), is_bf(t)));
+		return compare_half(e, t, emit_src(e, 0, 16), emit_src(e, 1, 16));
 	return compare_int(e, e->insn->cmp, t, emit_src(e, 0, bits), emit_src(e, 1, bits));
 }
 
@@ -802,18 +860,25 @@ static LLVMValueRef combine(struct emit *e, LLVMValueRef p)
 	}
 }
 
-static void setp_halves(struct emit *e)
+/* Both halves of a pair: p[0] about the low ones. */
+static void compare_halves(struct emit *e, enum ir_type t, LLVMValueRef *p)
 {
-	bool bf = is_bf(e->insn->type);
-	LLVMValueRef a = emit_src(e, 0, 32), b = emit_src(e, 1, 32), p[2];
+	LLVMValueRef a = emit_src(e, 0, 32), b = emit_src(e, 1, 32);
 
 	for (unsigned int i = 0; i < 2; i++) {
 		LLVMValueRef s = emit_const(e, 32, i * 16);
 
-		p[i] = compare_float(e, e->insn->cmp, half_to_f32(e, emit_resize(e, LLVMBuildLShr(e->b, a, s, ""), 16, false), bf),
-				     half_to_f32(e, emit_resize(e, LLVMBuildLShr(e->b, b, s, ""), 16, false), bf));
+		p[i] = compare_half(e, t, emit_resize(e, LLVMBuildLShr(e->b, a, s, ""), 16, false),
+				    emit_resize(e, LLVMBuildLShr(e->b, b, s, ""), 16, false));
 		p[i] = combine(e, p[i]);
 	}
+}
+
+static void setp_halves(struct emit *e)
+{
+	LLVMValueRef p[2];
+
+	compare_halves(e, e->insn->type, p);
 	emit_set(e, 0, p[0]);
 	if (e->insn->nr_dst == 2)
 		emit_set(e, 1, p[1]);
@@ -835,19 +900,41 @@ static void setp(struct emit *e)
 		emit_set(e, 1, q);
 }
 
+/* What "true" is in a destination. */
+static uint64_t true_value(enum ir_type t)
+{
+	switch (t) {
+	case IR_F16: return 0x3c00;
+	case IR_F16X2: return 0x3c003c00;
+	case IR_BF16: return 0x3f80;
+	case IR_BF16X2: return 0x3f803f80;
+	case IR_F32: return 0x3f800000;
+	default: return UINT64_MAX;
+	}
+}
+
 static void set(struct emit *e)
 {
-	LLVMValueRef p;
+	enum ir_type from = e->insn->type2;
+	unsigned int bits = type_bits(e);
+	LLVMValueRef p[2], yes = emit_const(e, bits, true_value(e->insn->type)), no = emit_const(e, bits, 0);
 
-	if (is_half(e->insn->type) || e->insn->type2 == IR_F16X2 || e->insn->type2 == IR_BF16X2) {
-		emit_unsupported(e, "set of 16-bit floats");
+	if (from == IR_F16X2 || from == IR_BF16X2) {
+		if (bits != 32) {
+			emit_unsupported(e, "two comparisons with one result");
+			return;
+		}
+		compare_halves(e, from, p);
+		p[0] = emit_select(e, p[0], band(e, yes, emit_const(e, 32, 0xffff)), no);
+		p[1] = emit_select(e, p[1], band(e, yes, emit_const(e, 32, 0xffff0000)), no);
+		emit_set(e, 0, bor(e, p[0], p[1]));
 		return;
 	}
-	p = combine(e, compare(e, e->insn->type2));
-	if (e->insn->type == IR_F32)
-		emit_set(e, 0, emit_select(e, p, emit_const(e, 32, 0x3f800000), emit_const(e, 32, 0)));
-	else
-		emit_set(e, 0, emit_resize(e, p, type_bits(e), true));
+	if (e->insn->type == IR_F16X2 || e->insn->type == IR_BF16X2) {
+		emit_unsupported(e, "one comparison with two results");
+		return;
+	}
+	emit_set(e, 0, emit_select(e, combine(e, compare(e, from)), yes, no));
 }
 
 /* Raw when the destination may hold any NaN anyway: then sources are too, or are numbers. */
@@ -900,14 +987,13 @@ static LLVMValueRef round_to_integral(struct emit *e, LLVMValueRef v, enum ir_rn
 
 static LLVMValueRef float_to_int(struct emit *e, LLVMValueRef v, enum ir_rnd rnd, enum ir_type to, bool from_f64)
 {
-	unsigned int bits = ir_type_bits(to), wide = bits < 32 ? 32 : bits;
+	unsigned int bits = ir_type_bits(to);
 	bool s = ir_type_is_signed(to);
 	LLVMTypeRef over[2] = { emit_int(e, bits), LLVMTypeOf(v) };
 	LLVMValueRef r;
 
 	v = round_to_integral(e, v, rnd);
 	r = emit_call(e, s ? "llvm.fptosi.sat" : "llvm.fptoui.sat", over, 2, &v, 1);
-	(void)wide;
 	/* a NaN becomes 0, or the most negative number where either side has 64 bits */
 	if (from_f64 || bits == 64)
 		r = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), emit_const(e, bits, UINT64_C(1) << (bits - 1)), r);
@@ -939,7 +1025,7 @@ static LLVMValueRef cvt_source(struct emit *e, unsigned int i)
 
 	if (t == IR_F32 || t == IR_F64)
 		return emit_fsrc(e, i);
-	return half_to_f32(e, emit_src(e, i, 16), is_bf(t));
+	return emit_half_to_f32(e, emit_src(e, i, 16), is_bf(t));
 }
 
 static LLVMValueRef clamp01(struct emit *e, LLVMValueRef v)
@@ -950,36 +1036,35 @@ static LLVMValueRef clamp01(struct emit *e, LLVMValueRef v)
 	return emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, one, ""), v, one);
 }
 
-/* f32 -> f16 or bf16, one half. */
+/* f32 or f64 -> f16 or bf16, one half. */
 static LLVMValueRef cvt_to_half(struct emit *e, LLVMValueRef v, bool bf)
 {
 	const struct ir_insn *in = e->insn;
 
+	if (emit_bits(v) == 64)
+		v = to_odd_f32(e, v);
 	if (in->flags & IR_RELU)
 		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, LLVMConstNull(LLVMTypeOf(v)), ""), LLVMConstNull(LLVMTypeOf(v)), v);
 	if (in->flags & IR_SAT)
 		v = clamp01(e, v);
-	if (in->flags & IR_SATFINITE) {
-		LLVMValueRef top = emit_fconst(e, 32, bf ? 0x1.fep127 : 65504.0), low = emit_fconst(e, 32, bf ? -0x1.fep127 : -65504.0);
+	if (directed(e) || in->flags & IR_SATFINITE)
+		return emit_resize(e, emit_round_to(e, v, bf ? IR_FMT_BF16 : IR_FMT_F16, in->rnd, in->flags & IR_SATFINITE), 16, false);
+	return emit_f32_to_half(e, v, bf);
+}
 
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, top, ""), top, v);
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, low, ""), low, v);
-	}
-	if (directed(e)) {
-		LLVMValueRef h, back, mag, shrink;
+/* A 64-bit integer as f64 with its last bit odd where something was lost. */
+static LLVMValueRef int64_to_odd_f64(struct emit *e, LLVMValueRef v, bool s)
+{
+	LLVMValueRef zero = emit_const(e, 64, 0), neg = s ? icmp(e, LLVMIntSLT, v, zero) : NULL, big, cut, f;
 
-		if (in->rnd != IR_RZ || emit_bits(v) != 32) {
-			emit_unsupported(e, "rounding mode of a 16-bit float");
-			return emit_const(e, 16, 0);
-		}
-		/* toward zero: nearest, and one down where that went up */
-		h = f32_to_half(e, v, bf);
-		back = fabs_of(e, half_to_f32(e, h, bf));
-		mag = fabs_of(e, v);
-		shrink = LLVMBuildFCmp(e->b, LLVMRealOGT, back, mag, "");
-		return step(e, h, shrink, false);
-	}
-	return emit_bits(v) == 64 ? f64_to_half(e, v, bf) : f32_to_half(e, v, bf);
+	if (neg)
+		v = emit_select(e, neg, LLVMBuildNeg(e->b, v, ""), v);
+	big = icmp(e, LLVMIntUGT, v, emit_const(e, 64, (UINT64_C(1) << 53) - 1));
+	cut = emit_resize(e, icmp(e, LLVMIntNE, band(e, v, emit_const(e, 64, 0x7ff)), zero), 64, false);
+	cut = bor(e, LLVMBuildLShr(e->b, v, emit_const(e, 64, 11), ""), cut);
+	f = LLVMBuildUIToFP(e->b, emit_select(e, big, cut, v), emit_float(e, 64), "");
+	f = emit_select(e, big, LLVMBuildFMul(e->b, f, emit_fconst(e, 64, 2048), ""), f);
+	return neg ? emit_select(e, neg, LLVMBuildFNeg(e->b, f, ""), f) : f;
 }
 
 static void cvt_float_float(struct emit *e)
@@ -1039,12 +1124,8 @@ static void cvt(struct emit *e)
 		bool s = ir_type_is_signed(in->type2);
 
 		if (is_half(in->type)) {
-			/* f64 holds 32 bits exactly; 64 bits are beyond any half anyway, but for their sticky bits */
-			if (from == 64) {
-				emit_unsupported(e, "conversion from 64 bits to 16");
-				return;
-			}
-			emit_set_ext(e, 0, f64_to_half(e, int_to_float(e, v, s, 64, IR_RN), is_bf(in->type)), false);
+			v = from == 64 ? int64_to_odd_f64(e, v, s) : int_to_float(e, v, s, 64, IR_RN);
+			emit_set_ext(e, 0, cvt_to_half(e, v, is_bf(in->type)), false);
 			return;
 		}
 		emit_fset(e, int_to_float(e, v, s, to, in->rnd));
@@ -1128,8 +1209,18 @@ static bool float_arith(struct emit *e)
 	case IR_add: case IR_sub: float_add(e); return true;
 	case IR_mul: float_mul(e); return true;
 	case IR_fma: float_fma(e); return true;
-	case IR_div: case IR_rcp: float_div(e); return true;
-	case IR_sqrt: case IR_rsqrt: float_sqrt(e); return true;
+	case IR_div: case IR_rcp:
+		if (e->insn->op == IR_rcp && is_gross(e))
+			gross_f64(e, reciprocal);
+		else
+			float_div(e);
+		return true;
+	case IR_sqrt: case IR_rsqrt:
+		if (e->insn->op == IR_rsqrt && is_gross(e))
+			gross_f64(e, reciprocal_root);
+		else
+			float_sqrt(e);
+		return true;
 	case IR_min: case IR_max: float_min_max(e); return true;
 	case IR_neg: case IR_abs: {
 		LLVMValueRef v = emit_to_int(e, emit_fsrc(e, 0));

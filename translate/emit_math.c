@@ -149,6 +149,29 @@ static LLVMValueRef tanh_(struct emit *e, LLVMValueRef x)
 	return emit_select(e, is_nan(e, x), x, emit_select(e, a, small, large));
 }
 
+/* ex2 and tanh of 16-bit floats: those of f32, rounded. */
+static void halves(struct emit *e)
+{
+	enum ir_type t = e->insn->type;
+	bool bf = t == IR_BF16 || t == IR_BF16X2, ftz = e->insn->flags & IR_FTZ;
+	unsigned int bits = ir_type_bits(t);
+	LLVMValueRef all = emit_src(e, 0, bits), r = NULL;
+
+	for (unsigned int at = 0; at < bits; at += 16) {
+		LLVMValueRef h = emit_resize(e, LLVMBuildLShr(e->b, all, emit_const(e, bits, at), ""), 16, false), x;
+
+		if (ftz)
+			h = emit_flush_half(e, h, bf);
+		x = emit_half_to_f32(e, h, bf);
+		h = emit_f32_to_half(e, e->insn->op == IR_ex2 ? ex2(e, x) : tanh_(e, x), bf);
+		if (ftz)
+			h = emit_flush_half(e, h, bf);
+		h = LLVMBuildShl(e->b, emit_resize(e, h, bits, false), emit_const(e, bits, at), "");
+		r = r ? LLVMBuildOr(e->b, r, h, "") : h;
+	}
+	emit_set(e, 0, r);
+}
+
 bool emit_math(struct emit *e)
 {
 	LLVMValueRef x;
@@ -160,7 +183,7 @@ bool emit_math(struct emit *e)
 		return false;
 	}
 	if (e->insn->type != IR_F32) {
-		emit_unsupported(e, "this precision");
+		halves(e);
 		return true;
 	}
 	x = emit_fsrc(e, 0);

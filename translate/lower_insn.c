@@ -109,7 +109,7 @@ static void take_cache_hints(struct lower *l)
 		PTX_W_evict_first, PTX_W_evict_unchanged, PTX_W_no_allocate, PTX_W_unified, PTX_W_L1, PTX_W_L2,
 		PTX_W_L1__evict_normal, PTX_W_L1__evict_unchanged, PTX_W_L1__evict_first, PTX_W_L1__evict_last,
 		PTX_W_L1__no_allocate, PTX_W_L2__cache_hint, PTX_W_L2__64B, PTX_W_L2__128B, PTX_W_L2__256B,
-		PTX_W_L2__evict_last, PTX_W_L2__evict_normal, PTX_W_L2__evict_first,
+		PTX_W_L2__evict_last, PTX_W_L2__evict_normal, PTX_W_L2__evict_first, PTX_W_L2__evict_unchanged,
 	};
 
 	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
@@ -225,7 +225,7 @@ static struct ir_operand special(struct lower *l, const struct ptx_opd *o, unsig
 		}
 		return reg(r);
 	default:
-		lower_refuse(l, "special register '%%%s' is not supported", strncmp(s->name, "pm", 2) ? s->name : "pm / %envreg");
+		lower_refuse(l, "special register '%%%s' is not supported", s->name);
 		return zero;
 	}
 }
@@ -413,6 +413,70 @@ static void build_end(struct lower *l, const struct build *b)
 	memcpy(in->src, b->src, b->in.nr_src * sizeof(*in->src));
 }
 
+/* --- for the other files --- */
+bool lower_has(struct lower *l, enum ptx_word w)
+{
+	return has(l, w);
+}
+
+bool lower_is_given(const struct lower *l, enum ptx_word w)
+{
+	return l->seen[w / 64] >> (w % 64) & 1;
+}
+
+void lower_no_more_modifiers(struct lower *l)
+{
+	no_more_modifiers(l);
+}
+
+enum ir_rnd lower_rounding(struct lower *l)
+{
+	return rounding(l);
+}
+
+bool lower_operands(struct lower *l, unsigned int min, unsigned int max)
+{
+	return operands(l, min, max);
+}
+
+struct ir_operand lower_get(struct lower *l, const struct ptx_opd *o, enum ir_type type)
+{
+	return get(l, o, type);
+}
+
+ir_reg lower_put(struct lower *l, const struct ptx_opd *o, enum ir_type type)
+{
+	return put(l, o, type);
+}
+
+ir_reg lower_op(struct lower *l, enum ir_op op, enum ir_type type, ir_reg dst, unsigned int nr, const struct ir_operand *src)
+{
+	struct build b;
+
+	if (dst == IR_NO_REG)
+		dst = lower_reg(l, ir_type_class(type));
+	build(&b, op, type);
+	for (unsigned int i = 0; i < nr; i++)
+		build_src(&b, src[i]);
+	build_dst(&b, dst);
+	build_end(l, &b);
+	return dst;
+}
+
+ir_reg lower_cvt(struct lower *l, enum ir_type to, enum ir_type from, ir_reg dst, struct ir_operand v)
+{
+	struct build b;
+
+	if (dst == IR_NO_REG)
+		dst = lower_reg(l, ir_type_class(to));
+	build(&b, IR_cvt, to);
+	b.in.type2 = (uint8_t)from;
+	build_src(&b, v);
+	build_dst(&b, dst);
+	build_end(l, &b);
+	return dst;
+}
+
 /* --- arithmetic ------------------------------------------------------------------------------ */
 static bool is_int(enum ir_type t)
 {
@@ -436,11 +500,13 @@ static void packed(struct lower *l, enum ir_op op, unsigned int nr_src, enum ir_
 	for (int h = 0; h < 2; h++) {
 		build(&b, op, half);
 		b.in.rnd = (uint8_t)rnd;
-		b.in.flags = flags;
+		b.in.flags = flags & (uint16_t)~IR_RELU;
 		for (unsigned int s = 0; s < nr_src; s++)
 			build_src(&b, reg(part[h][s]));
 		build_dst(&b, d[h] = lower_reg(l, half));
 		build_end(l, &b);
+		if (flags & IR_RELU)
+			emit2(l, IR_max, half, d[h], reg(d[h]), imm(0));
 	}
 	emit2(l, IR_pack, whole, put(l, opd(l, 0), whole), reg(d[0]), reg(d[1]));
 }
@@ -535,37 +601,40 @@ static void int_carry(struct lower *l, enum ir_op op, unsigned int nr_src)
 	build_end(l, &b);
 }
 
+/* add.f32.f16, fma.f32.bf16…: the first `nr_half` operands are widened first, exactly. */
+static void mixed_precision(struct lower *l, enum ir_op op, unsigned int nr_src, unsigned int nr_half)
+{
+	enum ir_rnd rnd = rounding(l);
+	uint16_t flags = has(l, PTX_W_sat) ? IR_SAT : 0;
+	struct build b;
+
+	no_more_modifiers(l);
+	if (l->nr_types != 2 || l->type[0] != IR_F32 || (l->type[1] != IR_F16 && l->type[1] != IR_BF16) || rnd > IR_RP) {
+		lower_bad(l, NULL, "expected .f32.f16 or .f32.bf16");
+		return;
+	}
+	if (!operands(l, nr_src + 1, nr_src + 1))
+		return;
+	build(&b, op, IR_F32);
+	b.in.rnd = (uint8_t)(rnd ? rnd : IR_RN);
+	b.in.flags = flags;
+	for (unsigned int s = 0; s < nr_src; s++)
+		build_src(&b, s >= nr_half ? get(l, opd(l, s + 1), IR_F32) :
+			  reg(lower_cvt(l, IR_F32, l->type[1], IR_NO_REG, get(l, opd(l, s + 1), l->type[1]))));
+	build_dst(&b, put(l, opd(l, 0), IR_F32));
+	build_end(l, &b);
+}
+
 static void op_add(struct lower *l)
 {
 	enum ir_op op = l->in->op == PTX_W_add ? IR_add : IR_sub;
 
 	if (l->seen[PTX_W_cc / 64] >> (PTX_W_cc % 64) & 1)
 		int_carry(l, op, 2);
-	else if (l->nr_types == 2 && l->type[0] == IR_F32) {
-		/* add.f32.f16: the operand is widened first */
-		struct build b;
-		enum ir_rnd rnd = rounding(l);
-		uint16_t flags = float_flags(l);
-		ir_reg wide = lower_reg(l, IR_F32);
-
-		no_more_modifiers(l);
-		if (!operands(l, 3, 3))
-			return;
-		build(&b, IR_cvt, IR_F32);
-		b.in.type2 = (uint8_t)l->type[1];
-		build_src(&b, get(l, opd(l, 1), l->type[1]));
-		build_dst(&b, wide);
-		build_end(l, &b);
-		build(&b, op, IR_F32);
-		b.in.rnd = (uint8_t)(rnd ? rnd : IR_RN);
-		b.in.flags = flags;
-		build_src(&b, reg(wide));
-		build_src(&b, get(l, opd(l, 2), IR_F32));
-		build_dst(&b, put(l, opd(l, 0), IR_F32));
-		build_end(l, &b);
-	} else {
+	else if (l->nr_types == 2)
+		mixed_precision(l, op, 2, 1);
+	else
 		plain(l, op, 2);
-	}
 }
 
 static void op_addc(struct lower *l)
@@ -580,7 +649,7 @@ static void op_mul(struct lower *l)
 	unsigned int nr_src = is_mad ? 3 : 2;
 	enum ir_type t = l->nr_types == 1 ? l->type[0] : IR_NONE;
 	struct build b;
-	bool wide, hi, lo;
+	bool wide, hi, lo, sat;
 
 	if (t == IR_NONE || ir_type_is_float(t)) {
 		plain(l, is_mad ? IR_fma : IR_mul, nr_src);
@@ -593,15 +662,16 @@ static void op_mul(struct lower *l)
 	wide = has(l, PTX_W_wide);
 	hi = has(l, PTX_W_hi);
 	lo = has(l, PTX_W_lo);
-	if (has(l, PTX_W_sat))
-		lower_refuse(l, "'.sat' is not supported here");
+	sat = has(l, PTX_W_sat);
 	no_more_modifiers(l);
+	if (sat && (!is_mad || !hi || t != IR_S32))
+		lower_bad(l, NULL, "'.sat' is for mad.hi.s32 only");
 	if (wide + hi + lo != 1)
 		lower_bad(l, NULL, "expected one of .lo, .hi, .wide");
 	if (!operands(l, nr_src + 1, nr_src + 1))
 		return;
 	build(&b, is_mad ? IR_mad : IR_mul, t);
-	b.in.flags = wide ? IR_WIDE : hi ? IR_HI : 0;
+	b.in.flags = (uint16_t)((wide ? IR_WIDE : hi ? IR_HI : 0) | (sat ? IR_SAT : 0));
 	build_src(&b, get(l, opd(l, 1), t));
 	build_src(&b, get(l, opd(l, 2), t));
 	if (is_mad)
@@ -619,10 +689,13 @@ static void op_madc(struct lower *l)
 static void op_mul24(struct lower *l)
 {
 	bool is_mad = l->in->op == PTX_W_mad24, hi = has(l, PTX_W_hi), lo = has(l, PTX_W_lo);
+	bool sat = has(l, PTX_W_sat);
 	enum ir_type t = one_type(l), wide_type = t == IR_S32 ? IR_S64 : IR_U64;
 	ir_reg a[2], product, r;
 	struct build b;
 
+	if (sat && (!is_mad || !hi || t != IR_S32))
+		lower_bad(l, NULL, "'.sat' is for mad24.hi.s32 only");
 	no_more_modifiers(l);
 	if (hi + lo != 1 || (t != IR_U32 && t != IR_S32))
 		lower_bad(l, NULL, "expected .lo or .hi and .u32 or .s32");
@@ -661,43 +734,92 @@ static void op_mul24(struct lower *l)
 	if (is_mad) {
 		struct ir_operand c = get(l, opd(l, 3), t);
 
-		emit2(l, IR_add, t, put(l, opd(l, 0), t), reg(r), c);
+		build(&b, IR_add, t);
+		b.in.flags = sat ? IR_SAT : 0;
+		build_src(&b, reg(r));
+		build_src(&b, c);
+		build_dst(&b, put(l, opd(l, 0), t));
+		build_end(l, &b);
 	}
 }
 
-static void op_fma(struct lower *l) { plain(l, IR_fma, 3); }
+static void op_fma(struct lower *l)
+{
+	if (l->nr_types == 2)
+		mixed_precision(l, IR_fma, 3, 2);
+	else
+		plain(l, IR_fma, 3);
+}
 
 static void op_div(struct lower *l) { plain(l, IR_div, 2); }
 
 static void op_rem(struct lower *l) { plain(l, IR_rem, 2); }
 
+/* min.relu.s32, max.relu.s16x2: a negative result becomes 0 */
+static void relu_minmax(struct lower *l, enum ir_op op)
+{
+	bool x2 = has(l, PTX_W_s16x2);
+	struct ir_operand a, b;
+	ir_reg d;
+
+	has(l, PTX_W_relu);
+	no_more_modifiers(l);
+	if (x2 ? l->nr_types != 0 : one_type(l) != IR_S32)
+		lower_bad(l, NULL, "'.relu' is for .s32 and .s16x2 only");
+	if (!operands(l, 3, 3))
+		return;
+	d = put(l, opd(l, 0), IR_B32);
+	if (!x2) {
+		a = get(l, opd(l, 1), IR_S32);
+		b = get(l, opd(l, 2), IR_S32);
+		a = reg(emit2(l, op, IR_S32, lower_reg(l, IR_B32), a, b));
+		emit2(l, IR_max, IR_S32, d, a, imm(0));
+		return;
+	}
+	packed(l, op, 2, IR_S16, IR_B32, IR_RND_NONE, IR_RELU);
+}
+
 static void op_minmax(struct lower *l)
 {
 	enum ir_op op = l->in->op == PTX_W_min ? IR_min : IR_max;
+	struct ir_operand x[3];
 	struct build b;
-	uint16_t flags;
-	ir_reg first;
+	uint16_t flags = 0;
+	bool abs;
 
+	if (lower_is_given(l, PTX_W_relu)) {
+		relu_minmax(l, op);
+		return;
+	}
+	if (lower_is_given(l, PTX_W_xorsign) != lower_is_given(l, PTX_W_abs) && l->in->nr_opds != 4)
+		lower_bad(l, NULL, "expected .xorsign and .abs together");
 	if (l->in->nr_opds != 4) {
 		plain(l, op, 2);
 		return;
 	}
-	flags = float_flags(l);
+	if (has(l, PTX_W_ftz))
+		flags |= IR_FTZ;
 	if (has(l, PTX_W_NaN))
 		flags |= IR_NAN_OUT;
+	abs = has(l, PTX_W_abs);
 	no_more_modifiers(l);
 	if (one_type(l) != IR_F32)
 		lower_bad(l, NULL, "three operands are for .f32 only");
-	first = lower_reg(l, IR_F32);
+	for (unsigned int s = 0; s < 3; s++) {
+		x[s] = get(l, opd(l, s + 1), IR_F32);
+		if (abs)
+			x[s] = reg(emit1(l, IR_abs, IR_F32, lower_reg(l, IR_F32), x[s]));
+	}
 	build(&b, op, IR_F32);
 	b.in.flags = flags;
-	build_src(&b, get(l, opd(l, 1), IR_F32));
-	build_src(&b, get(l, opd(l, 2), IR_F32));
-	build_dst(&b, first);
+	build_src(&b, x[0]);
+	build_src(&b, x[1]);
+	build_dst(&b, lower_reg(l, IR_F32));
 	build_end(l, &b);
+	x[0] = reg(b.dst[0]);
 	b.in.nr_src = b.in.nr_dst = 0;
-	build_src(&b, reg(first));
-	build_src(&b, get(l, opd(l, 3), IR_F32));
+	build_src(&b, x[0]);
+	build_src(&b, x[2]);
 	build_dst(&b, put(l, opd(l, 0), IR_F32));
 	build_end(l, &b);
 }
@@ -853,77 +975,25 @@ static void op_dp(struct lower *l)
 	build_end(l, &b);
 }
 
-/* vabsdiff2, vabsdiff4: differences of halves or bytes; with .add their sum is added to c */
-static void op_vabsdiff(struct lower *l)
+/* szext: the low b bits of a, extended; a field of 0 bits is 0, one of 32 all of a */
+static void op_szext(struct lower *l)
 {
-	bool add = has(l, PTX_W_add);
-	unsigned int parts = l->in->op == PTX_W_vabsdiff2 ? 2 : 4, width = 32 / parts;
-	ir_reg a = lower_reg(l, IR_B32), b = lower_reg(l, IR_B32), d = lower_reg(l, IR_B32);
-	struct ir_operand src[2], c;
-	struct build x;
+	bool clamp = has(l, PTX_W_clamp), wrap = has(l, PTX_W_wrap);
+	enum ir_type t = one_type(l);
+	struct ir_operand a, n;
 
 	no_more_modifiers(l);
-	if (l->nr_types != 3)
-		lower_bad(l, NULL, "expected three types");
-	if (!operands(l, 4, 4))
+	if ((t != IR_U32 && t != IR_S32) || clamp + wrap != 1)
+		lower_bad(l, NULL, "expected .u32 or .s32, and .clamp or .wrap");
+	if (!operands(l, 3, 3))
 		return;
-	src[0] = get(l, opd(l, 1), IR_U32);
-	src[1] = get(l, opd(l, 2), IR_U32);
-	c = get(l, opd(l, 3), IR_U32);
-	emit1(l, IR_mov, IR_B32, d, add ? c : imm(0));
-	for (unsigned int i = 0; i < parts; i++) {
-		for (int s = 0; s < 2; s++) {
-			build(&x, IR_bfe, l->type[1 + s] == IR_S32 ? IR_S32 : IR_U32);
-			build_src(&x, src[s]);
-			build_src(&x, imm(i * width));
-			build_src(&x, imm(width));
-			build_dst(&x, s ? b : a);
-			build_end(l, &x);
-		}
-		emit2(l, IR_sub, IR_S32, a, reg(a), reg(b));
-		emit1(l, IR_abs, IR_S32, a, reg(a));
-		if (add) {
-			emit2(l, IR_add, IR_U32, d, reg(d), reg(a));
-			continue;
-		}
-		build(&x, IR_bfi, IR_B32);
-		build_src(&x, reg(a));
-		build_src(&x, reg(d));
-		build_src(&x, imm(i * width));
-		build_src(&x, imm(width));
-		build_dst(&x, d);
-		build_end(l, &x);
-	}
-	emit1(l, IR_mov, IR_B32, put(l, opd(l, 0), IR_U32), reg(d));
-}
-
-/* vshl, vshr of whole registers, with .add another one added */
-static void op_vshift(struct lower *l)
-{
-	bool clamp = has(l, PTX_W_clamp), wrap = has(l, PTX_W_wrap), add = has(l, PTX_W_add);
-	ir_reg t = lower_reg(l, IR_B32), n = lower_reg(l, IR_B32);
-	struct ir_operand a, b, c = zero;
-
-	no_more_modifiers(l);
-	if (l->nr_types != 3 || clamp + wrap != 1)
-		lower_bad(l, NULL, "expected three types, and .clamp or .wrap");
-	if (!operands(l, add ? 4 : 3, add ? 4 : 3))
-		return;
-	if (l->type[0] != l->type[1])
-		lower_refuse(l, "two signs are not supported here");
-	a = get(l, opd(l, 1), IR_U32);
-	b = get(l, opd(l, 2), IR_U32);
-	if (add)
-		c = get(l, opd(l, 3), IR_U32);
+	a = get(l, opd(l, 1), t);
+	n = get(l, opd(l, 2), IR_U32);
 	if (wrap)
-		emit2(l, IR_and, IR_B32, n, b, imm(31));
+		n = reg(emit2(l, IR_and, IR_B32, lower_reg(l, IR_B32), n, imm(31)));
 	else
-		emit1(l, IR_mov, IR_B32, n, b);
-	if (l->in->op == PTX_W_vshl)
-		emit2(l, IR_shl, IR_B32, t, a, reg(n));
-	else
-		emit2(l, IR_shr, l->type[1], t, a, reg(n));
-	emit2(l, IR_add, IR_U32, put(l, opd(l, 0), IR_U32), reg(t), c);
+		n = reg(emit2(l, IR_min, IR_U32, lower_reg(l, IR_B32), n, imm(32)));
+	lower_op(l, IR_bfe, t, put(l, opd(l, 0), t), 3, (struct ir_operand[]){ a, imm(0), n });
 }
 
 /* bmsk: b ones from bit a on; shifts clamp, so an a or b of 32 or more needs no care */
@@ -1198,11 +1268,15 @@ static void op_mov(struct lower *l)
 
 static void op_cvt(struct lower *l)
 {
-	enum ir_rnd rnd = rounding(l);
-	uint16_t flags = float_flags(l);
+	enum ir_rnd rnd;
+	uint16_t flags;
 	enum ir_type d, a;
 	struct build b;
 
+	if (lower_convert(l))
+		return;
+	rnd = rounding(l);
+	flags = float_flags(l);
 	if (has(l, PTX_W_satfinite))
 		flags |= IR_SATFINITE;
 	no_more_modifiers(l);
@@ -1441,6 +1515,33 @@ static void op_st(struct lower *l)
 	build_end(l, &b);
 }
 
+/* What the manual allows; integers of either sign and bits are taken for each other, as ptxas does. */
+static bool is_atomic(int sub, enum ir_type t, unsigned int nr)
+{
+	unsigned int bits = ir_type_bits(t);
+	bool half = t >= IR_F16 && t <= IR_BF16X2;
+
+	if (nr > 1 && !(half || (t == IR_F32 && sub == IR_ATOM_ADD)))
+		return false;
+	if (nr == 8 && bits != 16)
+		return false;
+	switch (sub) {
+	case IR_ATOM_ADD:
+		return half || t == IR_F32 || t == IR_F64 || (is_int(t) && bits >= 32);
+	case IR_ATOM_MIN: case IR_ATOM_MAX:
+		return half || (is_int(t) && bits >= 32);
+	case IR_ATOM_INC: case IR_ATOM_DEC:
+		return is_int(t) && bits == 32;
+	case IR_ATOM_AND: case IR_ATOM_OR: case IR_ATOM_XOR:
+		return nr == 1 && !ir_type_is_float(t) && (bits == 32 || bits == 64);
+	case IR_ATOM_EXCH:
+		return nr == 1 && !ir_type_is_float(t) && (bits == 32 || bits == 64 || bits == 128);
+	default:
+		return nr == 1 && !ir_type_is_float(t) && bits >= 16;
+	}
+}
+
+/* Each element of a vector is an operation of its own, as the manual has it. */
 static void op_atom(struct lower *l)
 {
 	static const struct word_value list[] = {
@@ -1454,12 +1555,12 @@ static void op_atom(struct lower *l)
 	enum ir_scope sc = scope(l);
 	enum ir_space sp = space(l, &given);
 	enum ir_type t = one_type(l);
-	unsigned int first = red ? 0 : 1, nr;
-	struct build b;
+	unsigned int first = red ? 0 : 1, nr, n = vector_length(l);
+	const struct ptx_opd *d = NULL;
+	ir_reg old[8];
+	struct build b, at;
 
 	has(l, PTX_W_noftz);
-	if (vector_length(l) > 1)
-		lower_refuse(l, "vectors are not supported here");
 	take_cache_hints(l);
 	no_more_modifiers(l);
 	if (sub < 0)
@@ -1467,39 +1568,80 @@ static void op_atom(struct lower *l)
 	nr = sub == IR_ATOM_CAS ? 2 : 1;
 	if (!operands(l, first + 1 + nr, first + 1 + nr + hint))
 		return;
-	build(&b, IR_atom, t);
-	if (!address(l, opd(l, first), &b, given, &sp))
+	if (!is_atomic(sub, t, n) || (red && (sub == IR_ATOM_EXCH || sub == IR_ATOM_CAS))) {
+		lower_refuse(l, "this operation on %s.%s is not supported", n > 1 ? "a vector of " : "", ir_type_name(t));
 		return;
-	b.in.sub = (uint8_t)sub;
-	b.in.space = (uint8_t)sp;
-	b.in.sem = (uint8_t)(sem == IR_WEAK || sem == IR_VOLATILE ? IR_RELAXED : sem);
-	b.in.scope = (uint8_t)(sc ? sc : IR_GPU);
+	}
+	build(&at, IR_atom, t);
+	if (!address(l, opd(l, first), &at, given, &sp))
+		return;
+	at.in.sub = (uint8_t)sub;
+	at.in.space = (uint8_t)sp;
+	at.in.sem = (uint8_t)(sem == IR_WEAK || sem == IR_VOLATILE ? IR_RELAXED : sem);
+	at.in.scope = (uint8_t)(sc ? sc : IR_GPU);
+	at.in.flags = t == IR_F32 && sp != IR_SHARED ? IR_FTZ : 0;
+	if (n > 1) {
+		const struct ptx_opd *v = opd(l, first + 1);
+
+		d = red ? NULL : opd(l, 0);
+		if (v->kind != PTX_OPD_VEC || v->nr_elems != n || (d && (d->kind != PTX_OPD_VEC || d->nr_elems != n))) {
+			lower_bad(l, v, "expected vectors of %u registers", n);
+			return;
+		}
+		if (sp != IR_GLOBAL && sp != IR_GENERIC) {
+			lower_bad(l, opd(l, first), "vectors are for global memory only");
+			return;
+		}
+		for (unsigned int i = 0; i < n && !lower_stopped(l); i++) {
+			b = at;
+			b.src[1].imm += i * ir_type_bits(t) / 8;
+			build_src(&b, get(l, &v->elem[i], t));
+			if (d && d->elem[i].kind != PTX_OPD_NONE)
+				build_dst(&b, old[i] = lower_reg(l, t));
+			build_end(l, &b);
+		}
+		/* only now: a result may be the address, or a later element */
+		for (unsigned int i = 0; d && i < n; i++)
+			if (d->elem[i].kind != PTX_OPD_NONE)
+				emit1(l, IR_mov, ir_type_class(t), put(l, &d->elem[i], t), reg(old[i]));
+		return;
+	}
+	b = at;
 	for (unsigned int s = 0; s < nr; s++)
 		build_src(&b, get(l, opd(l, first + 1 + s), t));
-	if (!red)
+	if (!red && opd(l, 0)->kind != PTX_OPD_NONE)
 		build_dst(&b, put(l, opd(l, 0), t));
 	build_end(l, &b);
 }
 
 static void op_membar(struct lower *l)
 {
-	bool is_fence = l->in->op == PTX_W_fence;
+	bool is_fence = l->in->op == PTX_W_fence, given;
 	enum ir_sem sem = semantics(l);
 	enum ir_scope sc = scope(l);
+	unsigned int max = 0;
 	struct build b;
 
+	/* Between kinds of access that do not exist here: what is left of it is the fence. */
 	if (has(l, PTX_W_proxy)) {
-		/* Between kinds of access that do not exist here. */
-		has(l, PTX_W_alias);
-		has(l, PTX_W_async);
-		bool given;
+		bool alias = has(l, PTX_W_alias), async = has(l, PTX_W_async), generic = has(l, PTX_W_async__generic);
+		bool tensormap = has(l, PTX_W_tensormap__generic);
 
-		space(l, &given);
-		sem = IR_SC;
+		if (alias + async + generic + tensormap != 1)
+			lower_bad(l, NULL, "expected a kind of proxy such as .async");
+		if (async)
+			space(l, &given);
+		if (tensormap)
+			max = 2;
+		sem = alias || async ? IR_SC : sem;
 		sc = sc ? sc : IR_GPU;
 	}
+	/* Which memory is fenced: a fence of all is right. */
+	has(l, PTX_W_sync_restrict__shared__cta);
+	has(l, PTX_W_sync_restrict__shared__cluster);
+	has(l, PTX_W_mbarrier_init);
 	no_more_modifiers(l);
-	if (!operands(l, 0, 0))
+	if (!operands(l, 0, max))
 		return;
 	if (!sc)
 		lower_bad(l, NULL, "expected a scope such as .gpu");
@@ -1507,6 +1649,154 @@ static void op_membar(struct lower *l)
 	b.in.sem = (uint8_t)(!is_fence ? IR_SC : sem == IR_WEAK ? IR_ACQ_REL : sem);
 	b.in.scope = (uint8_t)sc;
 	build_end(l, &b);
+}
+
+/* --- mbarrier: a word in shared memory, see IR_ATOM_MBARRIER --------------------------------- */
+static ir_reg widened(struct lower *l, struct ir_operand v)
+{
+	struct ir_insn *in;
+	ir_reg r = lower_reg(l, IR_B64);
+
+	if (v.kind != IR_OPD_REG)
+		return emit1(l, IR_mov, IR_B64, r, v);
+	in = lower_emit(l, IR_cvt, IR_U64, 1, 1);
+	if (in) {
+		in->type2 = IR_U32;
+		in->dst[0] = r;
+		in->src[0] = v;
+	}
+	return r;
+}
+
+/* A count put at a bit of the word. */
+static struct ir_operand placed(struct lower *l, struct ir_operand v, unsigned int at)
+{
+	if (v.kind == IR_OPD_IMM)
+		return imm(v.imm << at);
+	return reg(emit2(l, IR_shl, IR_B64, lower_reg(l, IR_B64), reg(widened(l, v)), imm(at)));
+}
+
+static struct ir_operand joined(struct lower *l, struct ir_operand a, struct ir_operand b)
+{
+	if (a.kind == IR_OPD_IMM && b.kind == IR_OPD_IMM)
+		return imm(a.imm | b.imm);
+	return reg(emit2(l, IR_or, IR_B64, lower_reg(l, IR_B64), a, b));
+}
+
+static void mbarrier_atom(struct lower *l, const struct ptx_opd *at, enum ir_space sp, enum ir_sem sem, enum ir_scope sc,
+			  struct ir_operand what, const struct ptx_opd *state)
+{
+	struct build b;
+
+	build(&b, IR_atom, IR_B64);
+	if (!address(l, at, &b, true, &sp))
+		return;
+	b.in.sub = IR_ATOM_MBARRIER;
+	b.in.space = (uint8_t)sp;
+	b.in.sem = (uint8_t)sem;
+	b.in.scope = (uint8_t)(sc ? sc : IR_CTA);
+	build_src(&b, what);
+	if (state && state->kind != PTX_OPD_NONE)
+		build_dst(&b, put(l, state, IR_B64));
+	build_end(l, &b);
+}
+
+/* Whether a phase is over: its parity is not that of the object any more. */
+static void mbarrier_test(struct lower *l, bool by_parity, enum ir_space sp, enum ir_sem sem, enum ir_scope sc)
+{
+	ir_reg now = lower_reg(l, IR_B64);
+	struct build b;
+
+	build(&b, IR_ld, IR_B64);
+	if (!address(l, opd(l, 1), &b, true, &sp))
+		return;
+	b.in.space = (uint8_t)sp;
+	b.in.sem = (uint8_t)(sem == IR_WEAK ? IR_ACQUIRE : sem);
+	b.in.scope = (uint8_t)(sc ? sc : IR_CTA);
+	build_dst(&b, now);
+	build_end(l, &b);
+	if (by_parity) {
+		struct ir_operand parity = placed(l, get(l, opd(l, 2), IR_U32), IR_MBARRIER_PHASE);
+
+		emit2(l, IR_xor, IR_B64, now, reg(now), parity);
+	} else {
+		emit2(l, IR_xor, IR_B64, now, reg(now), get(l, opd(l, 2), IR_B64));
+	}
+	emit2(l, IR_and, IR_B64, now, reg(now), imm(UINT64_C(1) << IR_MBARRIER_PHASE));
+	compare(l, IR_NE, IR_U64, put(l, opd(l, 0), IR_PRED), reg(now), imm(0));
+}
+
+static void op_mbarrier(struct lower *l)
+{
+	bool init = has(l, PTX_W_init), inval = has(l, PTX_W_inval), arrive = has(l, PTX_W_arrive), drop = has(l, PTX_W_arrive_drop);
+	bool expect = has(l, PTX_W_expect_tx), complete = has(l, PTX_W_complete_tx), test = has(l, PTX_W_test_wait);
+	bool attempt = has(l, PTX_W_try_wait), pending = has(l, PTX_W_pending_count), parity = has(l, PTX_W_parity), given;
+	enum ir_space sp = space(l, &given);
+	enum ir_sem sem = semantics(l);
+	enum ir_scope sc = scope(l);
+	struct ir_operand n;
+	struct build b;
+
+	has(l, PTX_W_noComplete);
+	no_more_modifiers(l);
+	if (one_type(l) != IR_B64)
+		lower_bad(l, NULL, "expected .b64");
+	if (init + inval + (arrive || drop || expect) + complete + test + attempt + pending != 1 || arrive + drop > 1 ||
+	    (parity && !test && !attempt)) {
+		lower_bad(l, NULL, "no such operation on an mbarrier");
+		return;
+	}
+	if (given && sp != IR_SHARED) {
+		lower_bad(l, NULL, "an mbarrier lies in shared memory");
+		return;
+	}
+	if (inval) {
+		operands(l, 1, 1);	/* the memory may be used for something else */
+	} else if (init) {
+		if (!operands(l, 2, 2))
+			return;
+		build(&b, IR_st, IR_B64);
+		if (!address(l, opd(l, 0), &b, true, &sp))
+			return;
+		b.in.space = (uint8_t)sp;
+		n = get(l, opd(l, 1), IR_U32);
+		build_src(&b, joined(l, placed(l, n, 0), placed(l, n, IR_MBARRIER_LATER)));
+		build_end(l, &b);
+	} else if (pending) {
+		if (!operands(l, 2, 2))
+			return;
+		n = reg(emit2(l, IR_and, IR_B64, lower_reg(l, IR_B64), get(l, opd(l, 1), IR_B64), imm(IR_MBARRIER_COUNT)));
+		build(&b, IR_cvt, IR_U32);
+		b.in.type2 = IR_U64;
+		build_src(&b, n);
+		build_dst(&b, put(l, opd(l, 0), IR_U32));
+		build_end(l, &b);
+	} else if (test || attempt) {
+		/* try_wait may give up at once: what follows it asks again */
+		if (operands(l, 3, attempt ? 4 : 3))
+			mbarrier_test(l, parity, sp, sem, sc);
+	} else if (arrive || drop) {
+		/* arriving alone may leave out the count */
+		if (!operands(l, expect ? 3 : 2, 3))
+			return;
+		n = l->in->nr_opds == 3 ? get(l, opd(l, 2), IR_U32) : imm(1);
+		if (expect)
+			n = joined(l, placed(l, n, IR_MBARRIER_BYTES), imm(1));
+		else
+			n = placed(l, n, 0);
+		if (drop && expect)
+			n = joined(l, n, imm(UINT64_C(1) << IR_MBARRIER_LATER));
+		else if (drop)
+			n = joined(l, n, placed(l, l->in->nr_opds == 3 ? get(l, opd(l, 2), IR_U32) : imm(1), IR_MBARRIER_LATER));
+		mbarrier_atom(l, opd(l, 1), sp, sem == IR_WEAK ? IR_RELEASE : sem, sc, n, opd(l, 0));
+	} else {
+		if (!operands(l, 2, 2))
+			return;
+		n = placed(l, get(l, opd(l, 1), IR_U32), IR_MBARRIER_BYTES);
+		if (complete)
+			n = n.kind == IR_OPD_IMM ? imm(0 - n.imm) : reg(emit1(l, IR_neg, IR_S64, lower_reg(l, IR_B64), n));
+		mbarrier_atom(l, opd(l, 0), sp, sem == IR_WEAK ? IR_RELAXED : sem, sc, n, NULL);
+	}
 }
 
 /* Loads `bytes` bytes from src+at and stores them at dst+at, in words as large as they go. */
@@ -1554,6 +1844,18 @@ static void op_cp(struct lower *l)
 	}
 	if (has(l, PTX_W_commit_group) || has(l, PTX_W_wait_group) || has(l, PTX_W_wait_all)) {
 		no_more_modifiers(l);
+		return;
+	}
+	if (has(l, PTX_W_mbarrier)) {
+		/* The copies have been done. Without .noinc the arrival is one that it has added itself. */
+		bool arrive = has(l, PTX_W_arrive), noinc = has(l, PTX_W_noinc);
+
+		sp = space(l, &given);
+		no_more_modifiers(l);
+		if (!arrive || one_type(l) != IR_B64)
+			lower_bad(l, NULL, "expected .arrive and .b64");
+		if (operands(l, 1, 1) && noinc)
+			mbarrier_atom(l, opd(l, 0), sp, IR_RELEASE, IR_CTA, imm(1), NULL);
 		return;
 	}
 	bool hint = has(l, PTX_W_L2__cache_hint);
@@ -1726,20 +2028,29 @@ static void op_redux(struct lower *l)
 	};
 	int sub = pick(l, list, -1);
 	enum ir_type t = one_type(l);
+	bool abs, nan;
 	struct build b;
 
 	if (!sync_form(l))
 		return;
-	if (ir_type_is_float(t))
-		lower_refuse(l, "floating-point redux is not supported");
+	abs = has(l, PTX_W_abs);
+	nan = has(l, PTX_W_NaN);
 	no_more_modifiers(l);
 	if (sub < 0)
 		lower_bad(l, NULL, "expected an operation such as .add");
 	if (!operands(l, 3, 3))
 		return;
+	if (ir_type_bits(t) != 32 || t == IR_F16X2 || t == IR_BF16X2 || ((abs || nan) && t != IR_F32) ||
+	    (t == IR_F32 && sub != IR_ATOM_MIN && sub != IR_ATOM_MAX)) {
+		lower_refuse(l, "this operation on .%s is not supported", ir_type_name(t));
+		return;
+	}
 	build(&b, IR_redux, t);
 	b.in.sub = (uint8_t)sub;
+	b.in.flags = nan ? IR_NAN_OUT : 0;
 	build_src(&b, get(l, opd(l, 1), t));
+	if (abs)
+		b.src[0] = reg(emit2(l, IR_and, IR_B32, lower_reg(l, IR_B32), b.src[0], imm(INT32_MAX)));
 	build_src(&b, get(l, opd(l, 2), IR_B32));
 	build_dst(&b, put(l, opd(l, 0), t));
 	lower_split(l);
@@ -2018,6 +2329,18 @@ static void op_createpolicy(struct lower *l)
 		emit1(l, IR_mov, IR_B64, put(l, opd(l, 0), IR_B64), imm(0));
 }
 
+/* --- for the other files --------------------------------------------------------------------- */
+bool lower_address(struct lower *l, const struct ptx_opd *o, bool given, struct ir_operand out[2], enum ir_space *space)
+{
+	struct build b;
+
+	build(&b, IR_ld, IR_B32);
+	if (!address(l, o, &b, given, space))
+		return false;
+	memcpy(out, b.src, 2 * sizeof(*out));
+	return true;
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 /* How a guard is honoured: on every instruction emitted, or by a branch around them. */
 enum guarded { GUARD_EACH, GUARD_BRANCH };
@@ -2040,8 +2363,15 @@ static const struct {
 	[PTX_W_and] = { op_binary_bits, 0 }, [PTX_W_or] = { op_binary_bits, 0 }, [PTX_W_xor] = { op_binary_bits, 0 },
 	[PTX_W_copysign] = { op_binary_bits, 0 }, [PTX_W_sad] = { op_sad, 0 },
 	[PTX_W_popc] = { op_count, 0 }, [PTX_W_clz] = { op_count, 0 }, [PTX_W_bfind] = { op_count, 0 },
-	[PTX_W_vabsdiff2] = { op_vabsdiff, 0 }, [PTX_W_vabsdiff4] = { op_vabsdiff, 0 },
-	[PTX_W_vshl] = { op_vshift, 0 }, [PTX_W_vshr] = { op_vshift, 0 }, [PTX_W_bmsk] = { op_bmsk, 0 },
+	[PTX_W_bmsk] = { op_bmsk, 0 }, [PTX_W_szext] = { op_szext, 0 },
+	[PTX_W_vadd] = { lower_video, 0 }, [PTX_W_vsub] = { lower_video, 0 }, [PTX_W_vabsdiff] = { lower_video, 0 },
+	[PTX_W_vmin] = { lower_video, 0 }, [PTX_W_vmax] = { lower_video, 0 }, [PTX_W_vshl] = { lower_video, 0 },
+	[PTX_W_vshr] = { lower_video, 0 }, [PTX_W_vmad] = { lower_video, 0 }, [PTX_W_vset] = { lower_video, 0 },
+	[PTX_W_vadd2] = { lower_video, 0 }, [PTX_W_vsub2] = { lower_video, 0 }, [PTX_W_vavrg2] = { lower_video, 0 },
+	[PTX_W_vabsdiff2] = { lower_video, 0 }, [PTX_W_vmin2] = { lower_video, 0 }, [PTX_W_vmax2] = { lower_video, 0 },
+	[PTX_W_vset2] = { lower_video, 0 }, [PTX_W_vadd4] = { lower_video, 0 }, [PTX_W_vsub4] = { lower_video, 0 },
+	[PTX_W_vavrg4] = { lower_video, 0 }, [PTX_W_vabsdiff4] = { lower_video, 0 }, [PTX_W_vmin4] = { lower_video, 0 },
+	[PTX_W_vmax4] = { lower_video, 0 }, [PTX_W_vset4] = { lower_video, 0 },
 	[PTX_W_shl] = { op_shift, 0 }, [PTX_W_shr] = { op_shift, 0 }, [PTX_W_shf] = { op_shf, 0 },
 	[PTX_W_bfe] = { op_bfe, 0 }, [PTX_W_bfi] = { op_bfi, 0 }, [PTX_W_prmt] = { op_prmt, 0 },
 	[PTX_W_lop3] = { op_lop3, 0 }, [PTX_W_dp4a] = { op_dp, 0 }, [PTX_W_dp2a] = { op_dp, 0 },
@@ -2052,7 +2382,7 @@ static const struct {
 	[PTX_W_ld] = { op_ld, 0 }, [PTX_W_ldu] = { op_ld, 0 }, [PTX_W_st] = { op_st, 0 },
 	[PTX_W_atom] = { op_atom, 0 }, [PTX_W_red] = { op_atom, 0 },
 	[PTX_W_membar] = { op_membar, 0 }, [PTX_W_fence] = { op_membar, 0 },
-	[PTX_W_cp] = { op_cp, GUARD_BRANCH },
+	[PTX_W_cp] = { op_cp, GUARD_BRANCH }, [PTX_W_mbarrier] = { op_mbarrier, 0 },
 	[PTX_W_prefetch] = { op_prefetch, 0 }, [PTX_W_prefetchu] = { op_prefetch, 0 }, [PTX_W_applypriority] = { op_prefetch, 0 },
 	[PTX_W_discard] = { op_prefetch, 0 }, [PTX_W_createpolicy] = { op_createpolicy, 0 },
 	[PTX_W_shfl] = { op_shfl, GUARD_BRANCH }, [PTX_W_vote] = { op_vote, GUARD_BRANCH },
@@ -2062,6 +2392,10 @@ static const struct {
 	[PTX_W_bra] = { op_bra, GUARD_BRANCH }, [PTX_W_brx] = { op_brx, GUARD_BRANCH },
 	[PTX_W_ret] = { op_ret, GUARD_BRANCH }, [PTX_W_exit] = { op_exit, GUARD_BRANCH },
 	[PTX_W_call] = { op_call, GUARD_BRANCH }, [PTX_W_trap] = { op_trap, GUARD_BRANCH },
+	[PTX_W_brkpt] = { op_trap, GUARD_BRANCH },	/* no debugger is there */
+	[PTX_W_mma] = { lower_mma, GUARD_BRANCH }, [PTX_W_wmma] = { lower_wmma, GUARD_BRANCH },
+	[PTX_W_ldmatrix] = { lower_ldmatrix, GUARD_BRANCH }, [PTX_W_stmatrix] = { lower_stmatrix, GUARD_BRANCH },
+	[PTX_W_movmatrix] = { lower_movmatrix, GUARD_BRANCH },
 	[PTX_W_nanosleep] = { op_nanosleep, 0 }, [PTX_W_fns] = { op_fns, GUARD_BRANCH },
 	[PTX_W_pmevent] = { op_nothing, 0 }, [PTX_W_griddepcontrol] = { op_nothing, 0 }, [PTX_W_setmaxnreg] = { op_nothing, 0 },
 };
@@ -2081,6 +2415,16 @@ static bool writes(const struct ptx_insn *in, uint32_t r)
 	return false;
 }
 
+static bool has_part_or_minus(const struct ptx_opd *o)
+{
+	if (o->is_part || o->is_minus)
+		return true;
+	for (uint32_t i = 0; i < o->nr_elems; i++)
+		if (has_part_or_minus(&o->elem[i]))
+			return true;
+	return false;
+}
+
 void lower_insn(struct lower *l)
 {
 	const struct ptx_insn *in = l->in;
@@ -2093,6 +2437,11 @@ void lower_insn(struct lower *l)
 		lower_refuse(l, "not supported");
 		return;
 	}
+	for (unsigned int i = 0; i < in->nr_opds && rows[in->op].lower != lower_video; i++)
+		if (has_part_or_minus(&in->opd[i])) {
+			lower_refuse(l, "a part of a register, or a minus sign, is not supported here");
+			return;
+		}
 	read_modifiers(l);
 	if (lower_stopped(l))
 		return;

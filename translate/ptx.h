@@ -103,11 +103,18 @@ enum ptx_opd_kind {
 	PTX_OPD_LIST,		/* (elem…) */
 };
 
+/* The letter, how many digits, and the digits, four bits each as they are read: .b3210 is 'b', 4, 0x3210. */
+#define PTX_PART(letter, nr, digits) ((uint64_t)(letter) << 40 | (uint64_t)(nr) << 32 | (digits))
+#define PTX_PART_LETTER(imm) ((char)((imm) >> 40))
+#define PTX_PART_NR(imm) ((unsigned int)((imm) >> 32) & 0xff)
+#define PTX_PART_DIGITS(imm) ((uint32_t)(imm))
+
 struct ptx_opd {
 	uint8_t kind;
 	bool negated;		/* ! */
 	bool is_f32;		/* FLOAT written as 0f… */
-	bool is_part;		/* REG with .b0, .h1… of the video instructions */
+	bool is_part;		/* REG with .b0, .h1… of the video instructions; imm is then PTX_PART_… */
+	bool is_minus;		/* REG with a minus sign: vmad only */
 	uint32_t reg;		/* REG; SREG: PTX_WORD-free index, see ptx_sreg */
 	uint64_t imm;		/* INT, FLOAT (bits of f64), MEM's offset */
 	struct ptx_sym *sym;	/* SYM */

@@ -1241,7 +1241,15 @@ static void named_operand(struct parser *p, struct ptx_opd *o)
 	o->reg = sym->reg + index;
 	if (p->tok.kind == PTX_DOT && p->tok.size > 1 && (p->tok.text[0] == 'b' || p->tok.text[0] == 'h') &&
 	    p->tok.text[1] >= '0' && p->tok.text[1] <= '9') {
+		uint32_t digits = 0, nr = p->tok.size - 1;
+
+		for (uint32_t i = 1; i < p->tok.size && nr <= 4; i++) {
+			digits = digits << 4 | (uint32_t)((p->tok.text[i] - '0') & 15);
+			if (p->tok.text[i] < '0' || p->tok.text[i] > '9')
+				nr = 5;
+		}
 		o->is_part = true;
+		o->imm = PTX_PART(p->tok.text[0], nr <= 4 ? nr : 0, digits);
 		next(p);
 	}
 }
@@ -1262,6 +1270,10 @@ static void parse_operand(struct parser *p, struct ptx_opd *o, bool in_call)
 			next(p);
 			named_operand(p, o);
 			o->negated = true;
+		} else if (is_punct(p, '-') && t.kind == PTX_IDENT && !is_text(&t, "WARP_SZ")) {
+			next(p);
+			named_operand(p, o);
+			o->is_minus = true;
 		} else if (is_punct(p, '-') && t.kind == PTX_FLOAT) {
 			next(p);
 			o->kind = PTX_OPD_FLOAT;

@@ -25,7 +25,6 @@ KILLS = 4 if LONG else 2
 MOVE_MS = 100                   # about how long a move takes
 LEAVING_MS = 15                 # the part of it after the snapshot
 STATES = ("waiting", "quiescing", "copying", "committing", "moving")
-MOVING = STATES.index("moving")
 TICK = 0.03                     # seconds at least between two lines in which a program says how far it is
 references = {}
 reference_lock = threading.Lock()
@@ -156,10 +155,13 @@ def leaves_from_arena(place, app, scratch):
 
 
 def control_state(log):
-    """What a process was doing for hgshim-ckpt, also when it is gone: logdb/control.h."""
+    """What a process does for hgshim-ckpt, or did when it ended: logdb/control.h."""
     with open(os.path.join(log, "control"), "rb") as f:
         f.seek(40)
-        return struct.unpack("<I", f.read(4))[0]
+        state, status, done, total, snapshot = struct.unpack("<IIQQQ", f.read(32))
+    name = STATES[state]
+    # before the snapshot it makes the new driver ready, and nothing is stopped yet
+    return "preparing" if name == "moving" and not snapshot else name
 
 
 def killed_while_leaving(place, app, scratch):
@@ -178,14 +180,14 @@ def killed_while_leaving(place, app, scratch):
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             end = time.monotonic() + rng.uniform(0, MOVE_MS / 1000)
             if k >= KILLS // 2:
-                while pending.poll() is None and control_state(log) != MOVING:
+                while pending.poll() is None and control_state(log) != "moving":
                     time.sleep(0.0002)
                 end = time.monotonic() + rng.uniform(0, LEAVING_MS / 1000)
             while pending.poll() is None and time.monotonic() < end:
                 time.sleep(0.0002)
             p.kill()
         said = harness.expect_answer(pending, f"kill {k}")
-        states.append("done" if pending.returncode == 0 else STATES[control_state(log)])
+        states.append("done" if pending.returncode == 0 else control_state(log))
         expect(pending.returncode == 0 or re.search("ended|gone|died|killed|exist", said), f"kill {k}: the move was refused: {said!r}")
         check_whole(log, f"kill {k}: ")
         expect(first in harness.snapshots(log), f"kill {k}: snapshot {first} is gone")

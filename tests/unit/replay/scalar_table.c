@@ -1,0 +1,321 @@
+/* scalar_table.c - runs tables of scalar instructions; rounding to any format by search. */
+#include "tests/unit/replay/scalar_test.h"
+
+#include <math.h>
+
+#include "tests/unit/replay/kernel_test.h"
+
+#define NR(a) (sizeof(a) / sizeof((a)[0]))
+enum { RANDOM = 100000, PER_KERNEL = 24 };
+
+static const uint64_t corner16[] = {
+	0, 1, 2, 7, 31, 32, 33, 0x7f, 0x80, 0xff, 0x3ff, 0x400, 0x401, 0x3c00, 0x3c01, 0x3f80, 0x3f81, 0x7bff, 0x7c00, 0x7c01, 0x7e00, 0x7f7f,
+	0x7f80, 0x7f81, 0x7fff, 0x8000, 0x8001, 0x83ff, 0x8400, 0xbc00, 0xbf80, 0xfbff, 0xfc00, 0xff7f, 0xff80, 0xffff,
+};
+static const uint64_t corner32[] = {
+	0, 1, 2, 7, 31, 32, 33, 63, 64, 100, 255, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fff8000, 0x12345678, 0x7fffffff, 0x80000000, 0x80000001,
+	0xffffffff, 0xfffffffe, 0xdeadbeef, 0x00800000, 0x007fffff, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7f7fffff, 0xff7fffff,
+	0x7fc00000, 0x7f800001, 0xffc12345, 0x40490fdb, 0x33000000, 0x33000001, 0x477fefff, 0x477ff000, 0x38800000, 0x387fffff, 0x00400000,
+	0x00400001, 0x7f000001, 0x43e00000, 0x43e80000, 0x47600000, 0x40f00000, 0x41e00000, 0x3a800000, 0x37800000, 0x3e800000, 0x3f7fffff,
+};
+static const uint64_t corner64[] = {
+	0, 1, 2, 31, 32, 33, 63, 64, 65, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x123456789abcdef0, 0x7fffffffffffffff,
+	0x8000000000000000, 0xffffffffffffffff, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0xbff8000000000000,
+	0x3ff0000000000001, 0x41dfffffffc00000, 0x41e0000000000000, 0x43e0000000000000, 0x43efffffffffffff, 0x47efffffefffffff,
+	0x47f0000000000000, 0x36a0000000000001, 0x7fefffffffffffff, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000,
+	0x7ff0000000000001, 0x4330000000000001, 0x40effdffffffffff, 0x40effe0000000000, 0x3ff0020000000000, 0x3ff0020000000001, 0x3e60000000000001,
+};
+
+const struct scalar_format scalar_f16 = { 10, 15, 0x7bff, 0x7c00, 0x7fff, 0x8000 }, scalar_bf16 = { 7, 127, 0x7f7f, 0x7f80, 0x7fff, 0x8000 };
+const struct scalar_format scalar_e4m3 = { 3, 7, 0x7e, 0, 0x7f, 0x80 }, scalar_e5m2 = { 2, 15, 0x7b, 0x7c, 0x7f, 0x80 };
+const struct scalar_format scalar_e2m3 = { 3, 1, 0x1f, 0, 0x1f, 0x20 }, scalar_e3m2 = { 2, 3, 0x1f, 0, 0x1f, 0x20 };
+const struct scalar_format scalar_e2m1 = { 1, 1, 7, 0, 7, 8 }, scalar_tf32 = { 10, 127, 0x3fbff, 0x3fc00, 0x3ffff, 0x40000 };
+
+/* Of a magnitude, whether it is a number of the format or only would be the next one. */
+static double magnitude(const struct scalar_format *f, uint32_t code)
+{
+	int exp = (int)(code >> f->fraction), m = (int)(code & ((1u << f->fraction) - 1));
+
+	return exp ? ldexp(m + (1 << f->fraction), exp - f->bias - f->fraction) : ldexp(m, 1 - f->bias - f->fraction);
+}
+
+double scalar_value(const struct scalar_format *f, uint32_t code)
+{
+	uint32_t mag = code & (f->sign - 1);
+	double v = magnitude(f, mag);
+
+	if (f->inf && mag == f->inf)
+		v = INFINITY;
+	else if (mag > f->most)
+		return NAN;
+	return code & f->sign ? -v : v;
+}
+
+uint32_t scalar_round(const struct scalar_format *f, char mode, __float128 s, int more, int finite)
+{
+	bool negative = s < 0 || (s == 0 && signbit((double)s)), up;
+	__float128 a = negative ? -s : s, low, high, middle;
+	uint32_t first = 0, last = f->most, sign = negative ? f->sign : 0;
+	int beyond = negative ? -more : more;
+
+	if (s != s)
+		return f->nan;
+	if (a > (__float128)1e300) {	/* an infinity, or as good as one */
+		first = f->most;
+		if (a == (__float128)INFINITY)
+			return sign | (finite || !f->inf ? f->most : f->inf);
+	}
+	while (first < last) {
+		uint32_t half = (first + last + 1) / 2;
+
+		if (magnitude(f, half) < a || (magnitude(f, half) == a && beyond >= 0))
+			first = half;
+		else
+			last = half - 1;
+	}
+	low = magnitude(f, first);
+	high = magnitude(f, first + 1);
+	middle = (low + high) / 2;
+	if (a == low && !beyond)
+		return sign | first;
+	switch (mode) {
+	case 'z': up = false; break;
+	case 'm': up = negative; break;
+	case 'p': up = !negative; break;
+	case 'a': up = a > middle || (a == middle && beyond >= 0); break;
+	default: up = a > middle || (a == middle && (beyond > 0 || (!beyond && first & 1))); break;
+	}
+	first += up;
+	if (first > f->most)
+		first = finite || !f->inf ? f->most : f->inf;
+	return sign | first;
+}
+
+static uint64_t random64(void)
+{
+	static uint64_t s = 88172645463325252u;
+
+	s ^= s << 13;
+	s ^= s >> 7;
+	s ^= s << 17;
+	return s * 2685821657736338717u;
+}
+
+static uint64_t choose(char kind)
+{
+	uint64_t v = random64() ^ random64() >> 32, how = random64() >> 60;
+	float f;
+	double d;
+
+	switch (kind) {
+	case 'h': return how < 3 ? corner16[v % NR(corner16)] : v & 0xffff;
+	case 'd': return how < 3 ? corner64[v % NR(corner64)] : how < 6 ? v >> (v & 63) : v;
+	case 'g':
+		if (how < 3)
+			return corner64[v % NR(corner64)];
+		d = ldexp((double)(int64_t)v, (int)(random64() % 48) - 84);
+		if (how < 11)
+			memcpy(&v, &d, sizeof(v));
+		return v;
+	case 'f':
+		f = ldexpf((float)(int32_t)v, (int)(random64() % 64) - 56);
+		if (how >= 3 && how < 11)
+			memcpy(&v, &f, sizeof(f));
+		/* fall through */
+	default:
+		return (how < 3 ? corner32[v % NR(corner32)] : how < 5 && kind == 'r' ? (uint32_t)v >> (v >> 32 & 31) : v) & 0xffffffff;
+	}
+}
+
+static const char *reg(char kind)
+{
+	return kind == 'h' ? "%h" : kind == 'r' ? "%r" : kind == 'f' ? "%f" : kind == 'g' ? "%fd" : "%rd";
+}
+
+static const char *type(char kind)
+{
+	return kind == 'h' ? "b16" : kind == 'r' ? "b32" : kind == 'f' ? "f32" : kind == 'g' ? "f64" : "b64";
+}
+
+static uint64_t cut(char kind, uint64_t v)
+{
+	return kind == 'h' ? v & 0xffff : kind == 'r' || kind == 'f' ? v & 0xffffffff : v;
+}
+
+#define OLD UINT64_C(0x3a5b6c7d3a5b6c7d)	/* what a lane that is off keeps; no NaN as any kind */
+
+static char *text_of(const struct scalar_row *const *row, size_t nr, bool uniform)
+{
+	char *ptx = malloc(64 << 10), *at = ptx;
+
+	at += sprintf(at, ".version 9.0\n.target sm_120a\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n, .param .u64 out) {\n"
+		      ".reg .pred %%p<9>; .reg .b16 %%h<9>; .reg .b32 %%r<12>; .reg .f32 %%f<9>; .reg .b64 %%rd<12>; .reg .f64 %%fd<9>;\n"
+		      "ld.param.u64 %%rd8, [p]; ld.param.u32 %%r8, [n]; ld.param.u64 %%rd9, [out]; mov.u32 %%r7, %%ctaid.x;\n");
+	if (!uniform)
+		at += sprintf(at, "mov.u32 %%r6, %%ntid.x; mov.u32 %%r5, %%tid.x; mad.lo.u32 %%r7, %%r7, %%r6, %%r5;\n");
+	at += sprintf(at, "setp.ge.u32 %%p8, %%r7, %%r8; @%%p8 bra DONE;\n"
+		      "mul.wide.u32 %%rd7, %%r7, 32; add.u64 %%rd8, %%rd8, %%rd7; mul.wide.u32 %%rd7, %%r7, %zu; add.u64 %%rd9, %%rd9, %%rd7;\n"
+		      "ld.global.u32 %%r10, [%%rd8+24]; setp.ne.u32 %%p7, %%r10, 0;\n", nr * 8);
+	for (size_t i = 0; i < nr; i++) {
+		char out = row[i]->out;
+		const char *insn = row[i]->insn;
+
+		for (size_t o = 0; row[i]->in[o]; o++)
+			at += sprintf(at, "ld.global.%s %s%zu, [%%rd8+%zu];\n", type(row[i]->in[o]), reg(row[i]->in[o]), o + 1, o * 8);
+		at += sprintf(at, "mov.u64 %%rd10, 0x%llx; st.global.u64 [%%rd9+%zu], %%rd10; ld.global.%s %s4, [%%rd9+%zu];\n",
+			      (unsigned long long)OLD, i * 8, type(out), reg(out), i * 8);
+		at += sprintf(at, "%s %s\nst.global.%s [%%rd9+%zu], %s4;\n", *insn == '+' ? "" : "@%p7", *insn == '+' ? insn + 1 : insn,
+			      type(out), i * 8, reg(out));
+	}
+	strcpy(at, "DONE: ret;\n}\n");
+	return ptx;
+}
+
+static void compare(const struct scalar_row *const *row, size_t nr, const uint64_t *data, const uint64_t *out, size_t n, const char *way)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < nr; k++) {
+			const uint64_t *d = data + 4 * i;
+			bool on = *row[k]->insn == '+' || d[3];
+			uint64_t want = cut(row[k]->out, on ? row[k]->ref(row[k], d[0], d[1], d[2]) : OLD);
+			uint64_t got = cut(row[k]->out, out[i * nr + k]);
+
+			if (want == got)
+				continue;
+			cr_assert_fail("%s of %llx %llx %llx, %s, lane %s: gave %llx, not %llx", row[k]->insn, (unsigned long long)d[0],
+				       (unsigned long long)d[1], (unsigned long long)d[2], way, on ? "on" : "off", (unsigned long long)got,
+				       (unsigned long long)want);
+		}
+}
+
+/* Rows of the same operands, in one kernel. */
+static void run(const struct scalar_row *const *row, size_t nr, const uint64_t *data, size_t n)
+{
+	static const char *const way[] = { "tier 1", "tier 2", "any order", "all lanes alike" };
+	struct { const uint64_t *p; uint64_t n, *out; } params = { data, n, calloc(n * nr, 8) };
+	uint64_t *first = calloc(n * nr, 8);
+
+	for (int i = 0; i < 4; i++) {
+		static struct hg_module *m;
+		static struct hg_cpu_module *cm;
+		static struct hg_cpu_kernel *k;
+		struct hg_fault fault = { .what = "" };
+		struct hg_grid g = { .block = { 128, 1, 1 }, .grid = { (uint32_t)(n + 127) / 128, 1, 1 }, .params = &params, .id = 1,
+				     .any_order = i == 2 };
+
+		if (i == 0 || i == 3) {
+			char *ptx = text_of(row, nr, i == 3);
+
+			k = kernel_of(ptx, &m, &cm);
+			free(ptx);
+		}
+		if (i == 1)
+			hg_cpu_kernel_wait(k);
+		if (i == 3) {
+			params.n = n < 1500 ? n : 1500;
+			g.grid[0] = (uint32_t)params.n;
+			g.block[0] = 1;
+		}
+		cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s: %s", way[i], fault.what);
+		if (i == 0 || i == 3)
+			compare(row, nr, data, params.out, params.n, way[i]);
+		if (i == 0)
+			memcpy(first, params.out, n * nr * 8);
+		else if (memcmp(first, params.out, params.n * nr * 8))
+			compare(row, nr, data, params.out, params.n, way[i]);
+		if (i >= 2) {
+			hg_cpu_module_destroy(cm);
+			hg_module_free(m);
+		}
+	}
+	free(params.out);
+	free(first);
+}
+
+static bool is_refused(const struct scalar_row *row)
+{
+	char *ptx = text_of(&row, 1, false), log[2048] = "";
+	struct hg_module *m = NULL;
+	struct hg_cpu_module *cm = NULL;
+	struct hg_cpu_kernel *k = NULL;
+	enum hg_status st;
+
+	catch_messages();
+	st = hg_module_load(ptx, 0, 120, log, sizeof(log), &m);
+	if (!st) {
+		st = hg_cpu_module_create(m, &cm);
+		if (!st)
+			st = hg_cpu_kernel_get(cm, 0, &k);
+		hg_cpu_module_destroy(cm);
+		hg_module_free(m);
+	}
+	free(ptx);
+	hg_msg_sink_set(NULL, NULL);
+	return st != HG_OK;
+}
+
+static size_t inputs(const char *kinds, uint64_t **out)
+{
+	size_t n = 0, max = RANDOM + 65536 + 4096;
+	uint64_t *d = calloc(max * 4, 8);
+	const uint64_t *list[3];
+	size_t len[3] = { 1, 1, 1 }, operands = strlen(kinds);
+
+	for (size_t o = 0; o < operands; o++) {
+		list[o] = kinds[o] == 'h' ? corner16 : kinds[o] == 'd' || kinds[o] == 'g' ? corner64 : corner32;
+		len[o] = kinds[o] == 'h' ? NR(corner16) : kinds[o] == 'd' || kinds[o] == 'g' ? NR(corner64) : NR(corner32);
+	}
+	if (kinds[0] == 'h')	/* all of the first operand */
+		for (; n < 65536; n++) {
+			d[4 * n] = n;
+			for (size_t o = 1; o < operands; o++)
+				d[4 * n + o] = choose(kinds[o]);
+		}
+	if (operands < 3)	/* corners with corners; of three by chance */
+		for (size_t i = 0; i < len[0]; i++)
+			for (size_t j = 0; j < len[1]; j++, n++) {
+				d[4 * n] = list[0][i];
+				if (operands > 1)
+					d[4 * n + 1] = list[1][j];
+			}
+	for (int i = 0; i < RANDOM; i++, n++)
+		for (size_t o = 0; o < operands; o++)
+			d[4 * n + o] = choose(kinds[o]);
+	cr_assert(n <= max);
+	for (size_t i = 0; i < n; i++)
+		d[4 * i + 3] = (random64() >> 40 & 3) != 0;
+	*out = d;
+	return n;
+}
+
+void scalar_check(const struct scalar_row *row, size_t nr)
+{
+	bool *done = calloc(nr, sizeof(bool));
+	size_t covered = 0;
+
+	setenv("HGSHIM_CACHE", "0", 1);
+	for (size_t i = 0; i < nr; i++) {
+		const struct scalar_row *same[PER_KERNEL];
+		uint64_t *data;
+		size_t n = 0, size;
+
+		if (done[i])
+			continue;
+		if (!row[i].ref) {
+			cr_assert(is_refused(&row[i]), "%s is not refused", row[i].insn);
+			done[i] = true;
+			continue;
+		}
+		for (size_t k = i; k < nr && n < PER_KERNEL; k++)
+			if (!done[k] && row[k].ref && !strcmp(row[k].in, row[i].in)) {
+				same[n++] = &row[k];
+				done[k] = true;
+			}
+		size = inputs(row[i].in, &data);
+		run(same, n, data, size);
+		free(data);
+		covered += n;
+	}
+	free(done);
+	fprintf(stderr, "scalar instructions: %zu of %zu rows covered\n", covered, nr);
+}
