@@ -49,6 +49,11 @@ Test(lower, an_instruction_keeps_its_meaning)
 	expect_lines("bar.red.popc.u32 %r1, 3, 64, !%p1; st.global.u32 [%rd1], %r1;",
 		     "%r1 = bar_red.popc.u32 0x3, 0x40, !%p0\n\tbra b1\nb1:\n");
 	expect_lines("mov.u16 %h1, %tid.x; st.global.u16 [%rd1], %h1;", "%h0 = cvt.u16.u32 %r1\n");
+	expect_lines("cvt.rna.tf32.f32 %r1, %f1; st.global.u32 [%rd1], %r1;", "%r0 = narrow.tf32.rna.f32 %r1\n");
+	expect_lines("cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2; st.global.u16 [%rd1], %h1;", "narrow.e4m3.rn.satfinite.f32");
+	expect_lines("cvt.rn.f16x2.e5m2x2 %r1, %h1; st.global.u32 [%rd1], %r1;", "widen.e5m2.f32");
+	expect_lines("szext.wrap.s32 %r1, %r2, %r3; st.global.u32 [%rd1], %r1;", "bfe.s32");
+	expect_lines("vadd4.u32.u32.u32.add %r1.b0, %r2, %r3, %r4; st.global.u32 [%rd1], %r1;", "bfe.u32");
 	expect_lines("trap;", "\ttrap\n\texit\n");
 }
 
