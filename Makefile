@@ -136,6 +136,8 @@ apps_cu := $(patsubst tests/apps/%.cu,%,$(wildcard tests/apps/*.cu))
 apps_c := $(patsubst tests/apps/%.c,%,$(wildcard tests/apps/*.c))
 apps := $(addprefix $(O)/apps/,$(apps_cu) $(apps_c))
 $(addprefix $(O)/apps/,$(apps_shared)): nvcc_flags = -cudart shared -Xlinker -rpath,$(abspath $(CUDA_HOME))/lib64
+# Copies are asynchronous, and barriers those of the hardware, from some architecture on.
+$(O)/apps/pipeline: nvcc_flags = -arch=sm_90
 $(addprefix $(O)/apps/,$(apps_cu)): $(O)/apps/%: tests/apps/%.cu tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
@@ -153,7 +155,7 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,keeper lasting stranger)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting stranger switch)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
@@ -162,7 +164,7 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
-$(O)/e2e-apps/stranger: e2e_libs = -lcuda -lm
+$(O)/e2e-apps/contexts $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # What `make check-gpu` asks the driver. Linked to nothing of CUDA.
 $(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
@@ -204,10 +206,11 @@ units-run: $(units)
 	$(Q)$(test_env) tests/run.py --units "$(unit_rooms)" --only '^unit'
 
 .PHONY: check-gpu check-gpu-run
-check-gpu: deps ## the acceptance programs on a real NVIDIA driver, without and with the shim
-	$(Q)+$(MAKE) --no-print-directory check-gpu-run
-check-gpu-run: all $(apps)
-	$(Q)$(test_env) tests/e2e/run.py --gpu
+check-gpu: ## on an NVIDIA GPU: programs recorded, replayed and moved to cpu; what only hardware can answer
+	$(Q)+tests/gpu/check --present && $(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory check-gpu-run || \
+		{ status=$$?; tests/gpu/check --present >/dev/null && exit $$status; true; }
+check-gpu-run: all $(apps) $(e2e_apps) $(O)/gpu-probe
+	$(Q)$(test_env) tests/gpu/check
 
 # Benchmarks: tests/bench/bench_*.c, linked to the rooms they measure.
 benches := $(patsubst tests/bench/%.c,$(O)/%,$(wildcard tests/bench/bench_*.c))
@@ -237,6 +240,10 @@ fuzz-run: $(addprefix $(O)/,$(fuzzers))
 .PHONY: lint
 lint: ## format, spelling, and the rules that a grep can keep
 	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
+
+.PHONY: corpus
+corpus: $(O)/hgshim-ptx ## all PTX of the installed CUDA libraries through parser, lowering and verifier
+	$(Q)$(test_env) tests/corpus
 
 PREFIX ?= /usr/local
 .PHONY: install

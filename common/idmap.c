@@ -148,6 +148,11 @@ out:
 
 bool hg_idmap_remove(struct hg_idmap *m, uint64_t key, uint64_t *value)
 {
+	return hg_idmap_remove_if(m, key, value, NULL, NULL);
+}
+
+bool hg_idmap_remove_if(struct hg_idmap *m, uint64_t key, uint64_t *value, bool (*may)(uint64_t value, void *arg), void *arg)
+{
 	struct hg_idmap_table *t;
 	bool is_there = false;
 	size_t hole, i;
@@ -157,7 +162,8 @@ bool hg_idmap_remove(struct hg_idmap *m, uint64_t key, uint64_t *value)
 	if (!t || !key)
 		goto out;
 	hole = slot_of(t, key);
-	is_there = key_at(t, hole) == key;
+	is_there = key_at(t, hole) == key &&
+		(!may || may(atomic_load_explicit(&t->entry[hole].value, memory_order_relaxed), arg));
 	if (!is_there)
 		goto out;
 	if (value)

@@ -31,6 +31,8 @@ bool hg_idmap_get(const struct hg_idmap *m, uint64_t key, uint64_t *value);
 enum hg_status hg_idmap_put(struct hg_idmap *m, uint64_t key, uint64_t value) HG_MUST_CHECK;
 /* False when the key was absent; `value` may be NULL. */
 bool hg_idmap_remove(struct hg_idmap *m, uint64_t key, uint64_t *value);
+/* The same, only where `may` (NULL: always) is true of its value; it is asked with the map locked. */
+bool hg_idmap_remove_if(struct hg_idmap *m, uint64_t key, uint64_t *value, bool (*may)(uint64_t value, void *arg), void *arg);
 size_t hg_idmap_count(struct hg_idmap *m);
 /* With changes locked out; stops at, and returns, the first result that is not 0. */
 int hg_idmap_each(struct hg_idmap *m, int (*each)(uint64_t key, uint64_t value, void *arg), void *arg);

@@ -122,23 +122,36 @@ static bool in_cache(char out[PATH_MAX])
 	return found;
 }
 
-enum hg_status hg_driver_find(char out[PATH_MAX])
+static bool search(const char *given, char out[PATH_MAX])
 {
 	/* the distributions' folders, and where container runtimes and others put it */
 	static const char usual[] = "/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/nvidia/current:/usr/lib64:/usr/lib:"
 				    "/usr/lib64/nvidia:/usr/local/nvidia/lib64:/usr/local/nvidia/lib:/run/opengl-driver/lib:"
 				    "/usr/lib/wsl/lib";
+
+	if (given && *given)
+		return is_candidate(given, out) || in_folder(given, strlen(given), out);
+	return in_list(getenv("LD_LIBRARY_PATH"), out) || in_cache(out) || in_list(usual, out);
+}
+
+bool hg_driver_is_there(void)
+{
+	char path[PATH_MAX];
+
+	return search(getenv("HGSHIM_DRIVER"), path);
+}
+
+enum hg_status hg_driver_find(char out[PATH_MAX])
+{
 	const char *given = getenv("HGSHIM_DRIVER");
 
+	if (search(given, out))
+		return HG_OK;
 	if (given && *given) {
-		if (is_candidate(given, out) || in_folder(given, strlen(given), out))
-			return HG_OK;
 		pr_err("cannot use the driver '%s' of HGSHIM_DRIVER: it is not a CUDA driver for this machine%s%s", given,
 		       access(given, R_OK) ? ": " : "", access(given, R_OK) ? strerror(errno) : "");
 		return HG_ERR_UNAVAILABLE;
 	}
-	if (in_list(getenv("LD_LIBRARY_PATH"), out) || in_cache(out) || in_list(usual, out))
-		return HG_OK;
 	pr_err("cannot find NVIDIA's driver: no '%s' in LD_LIBRARY_PATH, in the loader's cache, or in the usual folders; "
 	       "HGSHIM_DRIVER can name it", name);
 	return HG_ERR_UNAVAILABLE;

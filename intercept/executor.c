@@ -7,12 +7,27 @@
 #include <unistd.h>
 
 #include "common/msg.h"
+#include "intercept/driver_find.h"
 
 /* The kernel's side of the driver; a libcuda.so without it (a container image) drives nothing. */
-static bool has_nvidia_driver(void)
+static bool has_kernel_driver(void)
 {
 	return access("/dev/nvidiactl", F_OK) == 0 || access("/proc/driver/nvidia/version", F_OK) == 0 ||
 	       (access("/dev/dxg", F_OK) == 0 && access("/usr/lib/wsl/lib/libcuda.so.1", F_OK) == 0);
+}
+
+/* A container sees the kernel's side also where it was not given the library. */
+static bool has_nvidia_driver(void)
+{
+	const char *named = getenv("HGSHIM_DRIVER");
+
+	if (!has_kernel_driver())
+		return false;
+	/* one that was named and is none is an error, and not a reason to take another target */
+	if ((named && *named) || hg_driver_is_there())
+		return true;
+	pr_warn("this machine has NVIDIA's kernel driver, but no libcuda.so.1 is found: the program runs on target 'cpu'");
+	return false;
 }
 
 enum hg_status hg_executor_choose(const struct hg_executor **out, const char **target)
@@ -32,7 +47,7 @@ enum hg_status hg_executor_choose(const struct hg_executor **out, const char **t
 		return HG_OK;
 	}
 	if (!strcmp(want, "rocm") || !strcmp(want, "level-zero")) {
-		pr_err("cannot use target '%s': this version runs programs on 'cpu' only; HGSHIM_TARGET=cpu works", want);
+		pr_err("cannot use target '%s': this version runs programs on 'cuda' and 'cpu'", want);
 		return HG_ERR_UNAVAILABLE;
 	}
 	pr_err("HGSHIM_TARGET is '%s': not one of auto, cuda, rocm, level-zero, cpu", want);

@@ -130,11 +130,8 @@ bool hg_gate_enter_rare(struct hg_thread **out, bool *nested)
 	if (!t)
 		return false;
 	*out = t;
-	/*
-	 * A nested call must not wait at a closed gate: the closing side waits for the outer one, or for
-	 * the callback, to end.
-	 */
-	*nested = t->exempt & ~HG_THREAD_MOVED || atomic_load_explicit(&t->inside, memory_order_relaxed);
+	/* a nested call must not wait at a closed gate: the closing side waits for the outer one to end */
+	*nested = atomic_load_explicit(&t->inside, memory_order_relaxed);
 	if (*nested)
 		return true;
 	atomic_store_explicit(&t->inside, 1, memory_order_relaxed);
@@ -155,7 +152,7 @@ struct hg_thread *hg_gate_each(bool (*check)(const struct hg_thread *t))
 static bool mark_moved(const struct hg_thread *t)
 {
 	/* its thread is not inside, nor in a callback: nobody else writes this */
-	((struct hg_thread *)(uintptr_t)t)->exempt |= HG_THREAD_MOVED;
+	atomic_fetch_or(&((struct hg_thread *)(uintptr_t)t)->exempt, HG_THREAD_MOVED);
 	return true;
 }
 
@@ -174,12 +171,15 @@ bool hg_gate_wait(struct hg_thread *t)
 		atomic_thread_fence(memory_order_seq_cst);
 		word = atomic_load_explicit(&hg_gate.word, memory_order_acquire);
 		if (word_lets_in(word)) {
-			if (__builtin_expect(t->exempt & HG_THREAD_MOVED, 0)) {
-				t->exempt &= ~HG_THREAD_MOVED;
+			if (__builtin_expect(atomic_load(&t->exempt) & HG_THREAD_MOVED, 0)) {
+				atomic_fetch_and(&t->exempt, ~HG_THREAD_MOVED);
 				adopt_thread(t);
 			}
 			return true;
 		}
+		/* in a callback: it must not wait; and as long as it is inside, nobody is done waiting for the queues */
+		if (word == HG_GATE_CLOSED && atomic_load_explicit(&t->exempt, memory_order_relaxed) & ~HG_THREAD_MOVED)
+			return true;
 		atomic_store_explicit(&t->inside, 0, memory_order_release);
 		if (word != HG_GATE_CLOSED)
 			return false;
@@ -260,6 +260,11 @@ void hg_gate_end(void)
 	atomic_store(&hg_gate.word, HG_GATE_ENDED);
 	barrier_everywhere();
 	futex(FUTEX_WAKE_PRIVATE, INT_MAX, NULL);
+}
+
+bool hg_gate_is_ended(void)
+{
+	return atomic_load(&hg_gate.word) == HG_GATE_ENDED;
 }
 
 bool hg_gate_is_idle(uint32_t timeout_ms)

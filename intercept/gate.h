@@ -28,7 +28,7 @@ enum hg_gate_word {
 /* What hgshim keeps for a thread that calls CUDA. Never unmapped; used again after the thread ended. */
 struct hg_thread {
 	_Atomic uint32_t inside;	/* 1 while the thread is past the gate */
-	uint32_t exempt;		/* callbacks of the driver that it is in: its calls pass a closed gate; and HG_THREAD_MOVED */
+	_Atomic uint32_t exempt;	/* callbacks of the driver that it is in: its calls pass a closed gate; and HG_THREAD_MOVED */
 	uint32_t unfinished;		/* a sequence number is taken and its record not written yet */
 	uint32_t ctx_known;		/* ctx below is the current context */
 	uint64_t ctx;			/* id of the current context, 0 none */
@@ -65,6 +65,7 @@ void hg_gate_open(void);
 bool hg_gate_close(uint32_t timeout_ms);
 /* From now on nobody gets in. Waiting threads are let go with false. */
 void hg_gate_end(void);
+bool hg_gate_is_ended(void);
 /* Waits, up to timeout_ms, until no thread is inside. */
 bool hg_gate_is_idle(uint32_t timeout_ms);
 /* In a forked child. */
@@ -91,13 +92,15 @@ static inline bool hg_gate_enter(struct hg_thread **out, bool *nested)
 {
 	struct hg_thread *t = hg_tls;
 
-	if (__builtin_expect(!t || t->exempt | atomic_load_explicit(&t->inside, memory_order_relaxed), 0))
+	if (__builtin_expect(!t || atomic_load_explicit(&t->inside, memory_order_relaxed), 0))
 		return hg_gate_enter_rare(out, nested);
 	*out = t;
 	*nested = false;
 	atomic_store_explicit(&t->inside, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);	/* the kernel's barrier does the rest */
-	if (__builtin_expect(atomic_load_explicit(&hg_gate.word, memory_order_acquire) == HG_GATE_OPEN, 1))
+	/* `exempt` last: a thread that was stopped anywhere above for as long as a move takes must see that it has moved */
+	if (__builtin_expect(atomic_load_explicit(&hg_gate.word, memory_order_acquire) == HG_GATE_OPEN &&
+			     !atomic_load_explicit(&t->exempt, memory_order_relaxed), 1))
 		return true;
 	return hg_gate_wait(t);
 }

@@ -87,17 +87,28 @@ bool hg_ledger_add(const struct hg_entry *e)
 	return true;
 }
 
-bool hg_ledger_take(enum hg_kind kind, uint64_t handle, struct hg_entry *out)
+static bool has_id(uint64_t value, void *id)
+{
+	return ((const struct hg_entry *)(uintptr_t)value)->id == *(uint64_t *)id;
+}
+
+/* id 0: whichever it is. */
+static bool take(enum hg_kind kind, uint64_t handle, uint64_t id, struct hg_entry *out)
 {
 	uint64_t value;
 	struct hg_entry *e;
 
-	if (!handle || !hg_idmap_remove(&maps[kind], handle, &value))
+	if (!handle || !hg_idmap_remove_if(&maps[kind], handle, &value, id ? has_id : NULL, &id))
 		return false;
 	e = (struct hg_entry *)(uintptr_t)value;
 	*out = *e;
 	entry_free(e);
 	return true;
+}
+
+bool hg_ledger_take(enum hg_kind kind, uint64_t handle, struct hg_entry *out)
+{
+	return take(kind, handle, 0, out);
 }
 
 struct visit {
@@ -155,7 +166,8 @@ void hg_ledger_drop_children(const struct hg_entry *parent)
 		for (size_t i = 0; i < b.nr; i++) {
 			struct hg_entry gone;
 
-			if (hg_ledger_take(b.child[i].kind, b.child[i].handle, &gone))
+			/* its handle may be another object's by now: the driver has freed it already */
+			if (take(b.child[i].kind, b.child[i].handle, b.child[i].id, &gone))
 				hg_ledger_drop_children(&gone);
 		}
 	} while (b.nr);

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
+#include "common/fault.h"
 #include "common/msg.h"
 #include "intercept/gate.h"
 #include "intercept/ledger.h"
@@ -23,10 +25,11 @@ struct event {
 	const void *handle;
 	uint64_t ctx;			/* id */
 	bool recorded;
-	uint64_t age_ns;
+	uint64_t recorded_ns;		/* on this host's clock (now_ns) */
 };
 
 struct migration {
+	struct hg_recorder *recorder;
 	const char *target;
 	const struct hg_engine *engine;
 	struct hg_log *log;
@@ -57,16 +60,20 @@ static void *grow(void *array, size_t nr, size_t *room, size_t size)
 
 /* ---- what is asked before anything changes ---- */
 
-enum hg_status hg_migrate_check(const char *target)
+enum hg_status hg_migrate_check(const char *target, const char **out)
 {
+	static const char cpu[] = "cpu";
+
 	if (hg_shim_executor() != &hg_executor_native) {
 		pr_err("the process runs on target '%s', and this version moves processes from 'cuda' only", hg_shim_target());
 		return HG_ERR_REFUSED;
 	}
-	if (!strcmp(target, "cpu"))
-		return HG_OK;
-	pr_err("cannot move a process to target '%.16s': this version moves to 'cpu'", target);
-	return HG_ERR_UNAVAILABLE;
+	if (strcmp(target, cpu) != 0) {
+		pr_err("cannot move a process to target '%.16s': this version moves to '%s'", target, cpu);
+		return HG_ERR_UNAVAILABLE;
+	}
+	*out = cpu;
+	return HG_OK;
 }
 
 static bool has_known_stack(const struct hg_thread *t)
@@ -236,6 +243,14 @@ static int add_event(const struct hg_entry *e, void *arg)
 	return 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static CUresult elapsed(float *ms, CUevent from, CUevent to)
 {
 	if (hg_nv.cuEventElapsedTime_v2)
@@ -246,6 +261,8 @@ static CUresult elapsed(float *ms, CUevent from, CUevent to)
 /* Which events were recorded, and how long before `now`; the driver refuses for those that were not, or keep no time. */
 static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 {
+	uint64_t host_now = now_ns();
+
 	for (size_t i = 0; i < m->nr_events; i++) {
 		struct event *e = &m->event[i];
 		float ms;
@@ -261,7 +278,7 @@ static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 			return HG_ERR_FAULT;
 		}
 		e->recorded = true;
-		e->age_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+		e->recorded_ns = host_now - (ms > 0 ? (uint64_t)((double)ms * 1e6) : 0);
 	}
 	return HG_OK;
 }
@@ -306,6 +323,35 @@ static enum hg_status look_at_events(struct migration *m)
 	return st;
 }
 
+/* What cannot be compiled ahead will be said when it matters. */
+static void swallow(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)line;
+	(void)arg;
+}
+
+static void step(void *arg)
+{
+	hg_recorder_progress(arg, HG_CONTROL_MIGRATING, 0, 0);
+}
+
+void hg_migrate_ahead(const char *target, uint32_t timeout_ms)
+{
+	struct hg_restore_options opt = { .target = target, .nr_devices = 1 };
+	struct hg_recorder *recorder = hg_shim_recorder;
+
+	if (hg_executor_portable.load(target) != HG_OK)
+		return;		/* said, and said again when it matters */
+	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);
+	if (hg_recorder_drain(recorder, timeout_ms) != HG_OK || hg_recorder_log(recorder, &opt.log) != HG_OK)
+		return;
+	hg_engine()->msg_sink(swallow, NULL);
+	hg_engine()->restore_warm(&opt, step, recorder);
+	hg_engine()->msg_sink(NULL, NULL);
+	hg_log_close(opt.log);
+}
+
 static void forward(enum hg_msg_level level, const char *line, void *arg)
 {
 	(void)arg;
@@ -331,7 +377,7 @@ static enum hg_status prepare(struct migration *m, uint64_t number)
 	if (st == HG_OK)
 		st = look_at_events(m);
 	if (st == HG_OK)
-		st = hg_recorder_log(hg_shim_recorder, &m->log);
+		st = hg_recorder_log(m->recorder, &m->log);
 	if (st != HG_OK)
 		return st;
 	opt.log = m->log;
@@ -390,6 +436,8 @@ static void end_ctx(struct migration *m, CUcontext ctx)
 
 static void take_apart(struct migration *m)
 {
+	bool pushed;
+
 	for (size_t i = 0; i < m->ctxs.nr; i++) {
 		struct in_ctx c = { m, m->ctxs.ctx[i].id, i == 0 };
 
@@ -398,11 +446,19 @@ static void take_apart(struct migration *m)
 			continue;
 		}
 		(void)hg_ledger_each(free_memory, &c);
-		if (i == 0)
-			m->nr_failed += hg_native_mem_release();
 		if (hg_native_ctx_pop() != HG_OK)
 			m->nr_failed++;
 	}
+	/*
+	 * Behind all contexts' own memory: until then it tells which is whose. Also without a context: the arena's addresses
+	 * stay reserved when the last one ends.
+	 */
+	pushed = m->ctxs.nr && hg_native_ctx_push(m->ctxs.ctx[0].handle) == HG_OK;
+	if (m->ctxs.nr && !pushed)
+		m->nr_failed++;
+	m->nr_failed += hg_native_mem_release();
+	if (pushed && hg_native_ctx_pop() != HG_OK)
+		m->nr_failed++;
 	for (int d = 0; d < m->nr_devices; d++)
 		if (m->pool[d])
 			TRY(m, cuMemPoolTrimTo, ((CUmemoryPool)(uintptr_t)m->pool[d], 0));
@@ -498,31 +554,52 @@ static enum hg_status rebuild(struct migration *m)
 		st = m->engine->restore_run(m->restore, m->range, m->nr_ranges);
 	for (size_t i = 0; i < m->nr_events && st == HG_OK; i++)
 		if (m->event[i].recorded)
-			st = m->engine->event_age(m->event[i].handle, m->event[i].age_ns);
+			st = m->engine->event_age(m->event[i].handle, now_ns() - m->event[i].recorded_ns);
 	return st;
 }
 
-/* The rebuilt primary context was retained once. */
+/*
+ * A rebuilt primary context was retained once. One that the application has reset is retained, but not active: it is reset
+ * here, too, unless that would give the variables of libraries their first values.
+ */
 static void retain_again(const struct migration *m)
 {
 	CUresult (*retain)(CUcontext *, CUdevice) = (CUresult (*)(CUcontext *, CUdevice))m->engine->proc("cuDevicePrimaryCtxRetain");
+	CUresult (*reset)(CUdevice) = (CUresult (*)(CUdevice))m->engine->proc("cuDevicePrimaryCtxReset_v2");
 
-	for (int d = 0; d < m->nr_devices; d++)
-		for (int n = 1; n < hg_record_retained(d); n++) {
+	for (int d = 0; d < m->nr_devices; d++) {
+		int wanted = hg_record_retained(d), nr = hg_ledger_find(HG_KIND_CTX, m->primary[d]) ? 1 : 0;
+		CUresult r = CUDA_SUCCESS;
+		bool is_active = nr;
+
+		for (; nr < wanted && r == CUDA_SUCCESS; nr++) {
 			CUcontext ctx;
 
-			if (retain(&ctx, d) != CUDA_SUCCESS)
-				return;
+			r = retain(&ctx, d);
 		}
+		if (r == CUDA_SUCCESS && wanted && !is_active && !hg_ledger_count(HG_KIND_LIBRARY))
+			r = reset(d);
+		if (r != CUDA_SUCCESS)
+			pr_warn("device %d's primary context is not retained as often as the program thinks", d);
+	}
 }
 
-enum hg_status hg_migrate(const char *target, uint64_t number)
+enum hg_status hg_migrate(struct hg_recorder *recorder, const char *target, uint64_t number)
 {
-	struct migration m = { .target = target };
+	struct migration m = { .recorder = recorder, .target = target };
 	enum hg_status st;
 
-	hg_recorder_progress(hg_shim_recorder, HG_CONTROL_MIGRATING, 0, 0);
+	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);
 	st = prepare(&m, number);
+	if (st == HG_OK && hg_fault("migrate.prepared")) {
+		pr_err("a fault was asked for");
+		st = HG_ERR_REFUSED;
+	}
+	/* a process that is ending goes nowhere, and its driver may be ending, too */
+	if (st == HG_OK && hg_gate_is_ended()) {
+		pr_err("the program is ending");
+		st = HG_ERR_REFUSED;
+	}
 	if (st != HG_OK)
 		goto out;
 
@@ -530,17 +607,16 @@ enum hg_status hg_migrate(const char *target, uint64_t number)
 	st = rebuild(&m);
 	if (st != HG_OK) {
 		pr_err("the program has left its driver, and its state could not be rebuilt (%s): no CUDA call works any more; snapshot %"
-		       PRIu64 " of '%s' holds the state", hg_status_text(st), number, hg_recorder_dir(hg_shim_recorder));
+		       PRIu64 " of '%s' holds the state", hg_status_text(st), number, hg_recorder_dir(recorder));
 		hg_gate_end();
 		goto out;
 	}
 	retain_again(&m);
 	hg_native_tables_switch();
 	adopting = m.engine;
-	/* for as long as the process lives */
-	hg_shim_use(&hg_executor_portable, !strcmp(target, "cpu") ? "cpu" : strdup(target));
+	hg_shim_use(&hg_executor_portable, target);
 	hg_gate_moved(adopt);
-	hg_recorder_executor(hg_shim_recorder, target);
+	hg_recorder_executor(recorder, target);
 out:
 	if (m.engine) {
 		m.engine->restore_close(m.restore);

@@ -116,6 +116,28 @@ out:
 	pthread_mutex_unlock(&lock);
 }
 
+/* What the driver hands out; the older form says with an error what the newer one says with the status. */
+static CUresult ask_driver(const char *base, int version, cuuint64_t flags, void **fn, CUdriverProcAddressQueryResult *status)
+{
+	CUresult r;
+
+	*fn = NULL;
+	if (hg_nv.cuGetProcAddress_v2)
+		return hg_nv.cuGetProcAddress_v2(base, fn, version, flags, status);
+	r = hg_nv.cuGetProcAddress ? hg_nv.cuGetProcAddress(base, fn, version, flags) : CUDA_ERROR_NOT_FOUND;
+	*status = *fn ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+	return r == CUDA_ERROR_NOT_FOUND ? CUDA_SUCCESS : r;
+}
+
+/* Is what a name means in a version that the table does not know still what it meant in the last one that it knows? */
+static bool is_unchanged(const char *base, cuuint64_t flags, const void *fn)
+{
+	CUdriverProcAddressQueryResult status;
+	void *before;
+
+	return ask_driver(base, HG_SYMBOLS_VERSION, flags, &before, &status) == CUDA_SUCCESS && before == fn;
+}
+
 /*
  * Which of several versions a name means depends on rules that only the driver knows: it chooses, and its choice is
  * looked up by address. A driver may also hand out an address that no symbol has; then the table decides, as far
@@ -125,23 +147,14 @@ static CUresult native_procaddr(const char *base, void **pfn, int version, cuuin
 				CUdriverProcAddressQueryResult *status)
 {
 	bool per_thread = flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
-	void *fn = NULL, *mine;
-	CUresult r;
+	void *fn, *mine;
+	CUresult r = ask_driver(base, version, flags, &fn, status);
 
-	if (hg_nv.cuGetProcAddress_v2) {
-		r = hg_nv.cuGetProcAddress_v2(base, &fn, version, flags, status);
-	} else {
-		r = hg_nv.cuGetProcAddress ? hg_nv.cuGetProcAddress(base, &fn, version, flags) : CUDA_ERROR_NOT_FOUND;
-		*status = fn ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
-		/* the older form says with an error what the newer one says with the status */
-		if (r == CUDA_ERROR_NOT_FOUND)
-			r = CUDA_SUCCESS;
-	}
 	*pfn = NULL;
 	if (r != CUDA_SUCCESS || !fn)
 		return r;
 	mine = entry_of(fn);
-	if (!mine && version <= CUDA_VERSION)
+	if (!mine && (version <= HG_SYMBOLS_VERSION || is_unchanged(base, flags, fn)))
 		mine = hg_procaddr_find(base, version, per_thread, status);
 	*pfn = mine;
 	if (!mine) {

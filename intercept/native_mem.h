@@ -42,9 +42,9 @@ bool hg_native_mem_owns_device(uint64_t addr);
 void hg_native_mem_ctx_gone(CUcontext ctx);
 
 /*
- * For the switch to another driver, gate closed, queues empty, a context current: gives every device range of the arena
- * and its reservation back to the driver, and unregisters hgshim's host memory, which stays mapped and from then on is
- * nobody's here. Goes on where a call of the driver fails; each failure is said (HG_NV_SAY). Returns how many failed.
+ * For the switch to another driver, gate closed, queues empty, a context current if there is any: gives every device range
+ * of the arena and its reservation back to the driver, and unregisters hgshim's host memory, which stays mapped and from
+ * then on is nobody's here. Goes on where a call of the driver fails; each failure is said (HG_NV_SAY). Returns how many failed.
  */
 unsigned int hg_native_mem_release(void);
 

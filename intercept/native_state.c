@@ -1,6 +1,7 @@
 /* native_state.c - queues and memory of the real driver, for checkpoints. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/fault.h"
 #include "common/msg.h"
 #include "intercept/ledger.h"
 #include "intercept/native.h"
@@ -124,6 +126,57 @@ static int wait_stream(const struct hg_entry *e, void *arg)
 	return w->st != HG_OK;
 }
 
+/* ---- stream capture ---- */
+
+/* HG_ERR_REFUSED: it is captured; asked for the legacy stream: one that waits for it is, be it a thread's own. */
+static enum hg_status ask_capture(CUstream stream)
+{
+	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+	CUresult r = hg_nv.cuStreamIsCapturing(stream, &status);
+
+	if (r == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || (r == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE)) {
+		pr_err("the program is capturing a stream into a graph, which a checkpoint would break off; try again later");
+		return HG_ERR_REFUSED;
+	}
+	if (r == CUDA_SUCCESS)
+		return HG_OK;
+	HG_NV_SAY(cuStreamIsCapturing, r);
+	return status_of(r);
+}
+
+static int ask_stream(const struct hg_entry *e, void *arg)
+{
+	enum hg_status *st = arg;
+
+	if (e->kind == HG_KIND_STREAM)
+		*st = ask_capture((CUstream)(uintptr_t)e->handle);
+	return *st != HG_OK;
+}
+
+/* What a checkpoint asks of the driver is not allowed during a capture, and would end it with an error. */
+static enum hg_status refuse_capture(const struct hg_native_ctxs *ctxs)
+{
+	enum hg_status st = HG_OK, popped;
+
+	if (!hg_nv.cuStreamIsCapturing)	/* before CUDA 10 */
+		return HG_OK;
+	for (size_t i = 0; i < ctxs->nr && st == HG_OK; i++) {
+		st = hg_native_ctx_push(ctxs->ctx[i].handle);
+		if (st != HG_OK)
+			return st;
+		st = ask_capture(CU_STREAM_LEGACY);
+		/* any context will do for a stream that is named */
+		if (st == HG_OK && i == 0)
+			(void)hg_ledger_each(ask_stream, &st);
+		popped = hg_native_ctx_pop();
+		if (st == HG_OK)
+			st = popped;
+	}
+	return st;
+}
+
+/* ---- waiting ---- */
+
 /*
  * The legacy stream waits for all that wait for it, those of threads included which cannot be named here; the others are
  * asked one by one. cuCtxSynchronize could wait for ever, so it comes last, when there is nothing to wait for.
@@ -180,6 +233,8 @@ enum hg_status hg_native_quiesce(uint32_t timeout_ms)
 	struct hg_native_ctxs ctxs;
 	enum hg_status st = hg_native_ctxs(&ctxs);
 
+	if (st == HG_OK)
+		st = refuse_capture(&ctxs);
 	for (size_t i = 0; i < ctxs.nr && st == HG_OK; i++) {
 		enum hg_status popped;
 
@@ -369,13 +424,18 @@ static enum hg_status read_device(const struct hg_region *r, unsigned char *dst,
 static enum hg_status read_host(const struct hg_region *r, void *dst, uint64_t offset, size_t size)
 {
 	struct iovec local = { dst, size }, remote = { (void *)(uintptr_t)(r->addr + offset), size };
+	ssize_t got = hg_fault("native_vm_read") ? (errno = EPERM, -1) : process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
 
-	if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)size)
-		return HG_OK;
-	if (errno == ENOSYS || errno == EPERM) {	/* the filter of a container */
-		memcpy(dst, (const void *)(uintptr_t)(r->addr + offset), size);
-		return HG_OK;
+	if (got < 0 && (errno == ENOSYS || errno == EPERM)) {	/* the filter of a container */
+		int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+
+		if (fd >= 0) {
+			got = pread(fd, dst, size, (off_t)(r->addr + offset));
+			close(fd);
+		}
 	}
+	if (got == (ssize_t)size)
+		return HG_OK;
 	pr_err("host memory at 0x%" PRIx64 ", which the program registered, cannot be read", r->addr);
 	return HG_ERR_REFUSED;
 }

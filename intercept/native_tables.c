@@ -122,12 +122,13 @@ static void learn_primary(void)
 		real_primary = (CUresult (*)(CUcontext *, CUdevice))table[2];
 }
 
+static pthread_once_t learn_once = PTHREAD_ONCE_INIT;
+
 CUcontext hg_native_primary_ctx(CUdevice dev)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	CUcontext ctx = NULL;
 
-	pthread_once(&once, learn_primary);
+	pthread_once(&learn_once, learn_primary);
 	return real_primary && real_primary(&ctx, dev) == CUDA_SUCCESS ? ctx : NULL;
 }
 
@@ -138,7 +139,7 @@ static void patch_runtime(const struct given *g)
 	size_t nr;
 	void **ours = hg_table_ours(hg_table_runtime, &nr);
 
-	(void)hg_native_primary_ctx(0);
+	pthread_once(&learn_once, learn_primary);
 	for (size_t i = 0; i < sizeof(slots); i++)
 		if (slots[i] < g->nr_slots && slots[i] < nr && !patch(&g->real[slots[i]], ours[slots[i]]))
 			pr_warn("cannot write to the driver's table of the runtime: code that old runtimes load is not recorded");

@@ -20,7 +20,9 @@ unsigned char hg_shim_seen[HG_SYM_COUNT];
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static const struct hg_executor *executor;
 static const char *target;
-static CUresult load_result = CUDA_ERROR_NOT_INITIALIZED;
+static _Atomic CUresult load_result = CUDA_ERROR_NOT_INITIALIZED;
+/* In the driver's own cuInit: what that loads (a profiler's library) calls back. */
+static __thread bool in_init __attribute__((tls_model("initial-exec")));
 /* The process that called cuInit; another one with this set is its forked child. */
 static _Atomic pid_t owner;
 static bool is_open;
@@ -77,6 +79,9 @@ CUresult hg_shim_load(void)
 	/* the lock may have been held by another thread of the parent when it forked */
 	if (is_forked_child())
 		return executor ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+	r = load_result;
+	if (r != CUDA_ERROR_NOT_INITIALIZED)
+		return r;
 	pthread_mutex_lock(&start_lock);
 	r = load_locked();
 	pthread_mutex_unlock(&start_lock);
@@ -122,7 +127,9 @@ static CUresult init_locked(unsigned int flags)
 		return hg_real[0].cuInit(flags);
 	if (!hg_real[0].cuInit || executor->open() != HG_OK)
 		return CUDA_ERROR_NOT_SUPPORTED;
+	in_init = true;
 	r = hg_real[0].cuInit(flags);
+	in_init = false;
 	if (r != CUDA_SUCCESS)
 		return r;
 	hg_gate_init();
@@ -144,6 +151,8 @@ CUresult hg_shim_init(unsigned int flags)
 		return CUDA_ERROR_DEINITIALIZED;
 	if (is_forked_child())
 		return CUDA_ERROR_NOT_INITIALIZED;
+	if (in_init)
+		return hg_real[0].cuInit(flags);
 	/* before the lock: a child forked while another thread holds it must not wait for it */
 	atomic_compare_exchange_strong(&owner, &nobody, getpid());
 	pthread_mutex_lock(&start_lock);

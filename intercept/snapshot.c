@@ -74,7 +74,13 @@ static enum hg_status count_region(const struct hg_region *r, void *arg)
 static enum hg_status read_chunk(void *dst, uint64_t addr, size_t size, void *arg)
 {
 	struct copying *c = arg;
-	enum hg_status st = hg_shim_executor()->read(c->region, dst, addr - c->region->addr, size);
+	enum hg_status st;
+
+	if (hg_gate_is_ended()) {
+		hg_recorder_explain(c->recorder, "the program is ending");
+		return HG_ERR_REFUSED;
+	}
+	st = hg_shim_executor()->read(c->region, dst, addr - c->region->addr, size);
 
 	c->done += size;
 	hg_recorder_progress(c->recorder, HG_CONTROL_COPYING, c->done, c->total);
@@ -160,48 +166,44 @@ static bool is_fault(CUresult r)
 	}
 }
 
-static CUresult sync_ctx(CUcontext ctx)
-{
-	CUresult r;
+struct fault {
+	const char *call;
+	CUresult result;
+};
 
-	if (hg_real[0].cuCtxSynchronize_v2)
-		return hg_real[0].cuCtxSynchronize_v2(ctx);
-	/* before CUDA 13 */
-	if (!hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 || !hg_real[0].cuCtxSynchronize)
-		return CUDA_SUCCESS;
-	r = hg_real[0].cuCtxPushCurrent_v2(ctx);
-	if (r != CUDA_SUCCESS)
-		return r;
-	r = hg_real[0].cuCtxSynchronize();
-	(void)hg_real[0].cuCtxPopCurrent_v2(NULL);
-	return r;
-}
-
-/* A context that lost a kernel says so in every call. */
+/* A context that lost a kernel says so in every call; this one does not wait for those of the others. */
 static int find_fault(const struct hg_entry *e, void *arg)
 {
-	CUresult *fault = arg;
+	struct fault *f = arg;
+	CUcontext popped;
 
-	if (e->kind != HG_KIND_CTX)
+	if (e->kind != HG_KIND_CTX || !hg_real[0].cuCtxPushCurrent_v2 || !hg_real[0].cuCtxPopCurrent_v2 ||
+	    !hg_real[0].cuStreamQuery)
 		return 0;
-	*fault = sync_ctx((CUcontext)(uintptr_t)e->handle);
-	return *fault != CUDA_SUCCESS;
+	f->call = "cuCtxPushCurrent_v2";
+	f->result = hg_real[0].cuCtxPushCurrent_v2((CUcontext)(uintptr_t)e->handle);
+	if (f->result != CUDA_SUCCESS)
+		return 1;
+	f->call = "cuStreamQuery";
+	f->result = hg_real[0].cuStreamQuery(CU_STREAM_LEGACY);
+	(void)hg_real[0].cuCtxPopCurrent_v2(&popped);
+	return f->result != CUDA_SUCCESS && f->result != CUDA_ERROR_NOT_READY;
 }
 
 static enum hg_status refuse_faulted(struct hg_recorder *recorder)
 {
-	CUresult fault = CUDA_SUCCESS;
+	struct fault fault = { .result = CUDA_SUCCESS };
 	const char *text = "unknown error";
 
 	if (!hg_ledger_each(find_fault, &fault))
 		return HG_OK;
 	if (hg_real[0].cuGetErrorString)
-		(void)hg_real[0].cuGetErrorString(fault, &text);
-	if (is_fault(fault))
-		hg_recorder_explain(recorder, "a kernel of the program failed (cuCtxSynchronize_v2: %s): its context has no state that could be kept",
-				    text);
+		(void)hg_real[0].cuGetErrorString(fault.result, &text);
+	if (is_fault(fault.result))
+		hg_recorder_explain(recorder, "a kernel of the program failed (%s: %s): its context has no state that could be kept",
+				    fault.call, text);
 	else
-		hg_recorder_explain(recorder, "cuCtxSynchronize_v2 failed (%s): it is not known whether the kernels are done", text);
+		hg_recorder_explain(recorder, "%s failed (%s): it is not known whether the kernels are done", fault.call, text);
 	return HG_ERR_REFUSED;
 }
 
@@ -228,7 +230,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	struct hg_recorder *recorder = hg_shim_recorder;
 	bool migrate = request->flags & HG_CONTROL_MIGRATE;
 	uint32_t timeout_ms = request->timeout_ms;
-	char target[sizeof(request->target)];
+	const char *target = NULL;
 	uint64_t number;
 	uint64_t start = now_ns(), end = start + (uint64_t)timeout_ms * 1000000u;
 	enum hg_status st;
@@ -240,16 +242,23 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 		hg_recorder_explain(recorder, "recording was turned off");
 		return HG_ERR_UNAVAILABLE;
 	}
-	/* once: the page is another process's to write to */
-	memcpy(target, request->target, sizeof(target));
-	target[sizeof(target) - 1] = 0;
 	if (migrate) {
-		st = hg_migrate_check(target);
+		char asked[sizeof(request->target) + 1] = "";
+
+		memcpy(asked, request->target, sizeof(request->target));
+		st = hg_migrate_check(asked, &target);
 		if (st != HG_OK)
 			return st;
+		hg_migrate_ahead(target, timeout_ms);
+		start = now_ns();
+		end = start + (uint64_t)timeout_ms * 1000000u;
 	}
 	hg_recorder_progress(recorder, HG_CONTROL_QUIESCING, 0, 0);
 	if (!hg_gate_close(timeout_ms)) {
+		if (hg_gate_is_ended()) {
+			hg_recorder_explain(recorder, "no CUDA call of the program works any more: it is ending, or has lost its driver");
+			return HG_ERR_REFUSED;
+		}
 		hg_recorder_explain(recorder, "a CUDA call of the program was still running after %" PRIu32 " ms", timeout_ms);
 		return HG_ERR_TIMEOUT;
 	}
@@ -263,7 +272,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	if (st == HG_OK)
 		st = take(recorder, !migrate && request->flags & HG_CONTROL_ALLOW_PARTIAL, &number);
 	if (st == HG_OK && migrate)
-		st = hg_migrate(target, number);
+		st = hg_migrate(recorder, target, number);
 	hg_gate_open();
 	hg_recorder_stalled(recorder, now_ns() - start);
 	return st;

@@ -24,6 +24,9 @@ struct hg_symbol {
 	uint8_t flavour;
 };
 
+/* Of the headers that the table was made from: of newer calls it knows nothing, whatever this is built with. */
+#define HG_SYMBOLS_VERSION 13000
+
 /* Ascending by name. */
 extern const struct hg_symbol hg_symbols[HG_SYM_COUNT];
 

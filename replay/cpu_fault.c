@@ -11,6 +11,7 @@
 #include <xmmintrin.h>
 
 #include "common/msg.h"
+#include "translate/cpu_rt.h"
 
 /*
  * initial-exec: the handler runs in threads that never touched this library, where a block allocated on
@@ -111,6 +112,31 @@ static void unblock(sigset_t *old)
 	pthread_sigmask(SIG_UNBLOCK, &set, old);
 }
 
+/*
+ * Whose access it was: a helper says what it does; the code itself says so where it finds the fault. Plain accesses of
+ * the code are not told apart: HGSHIM_CHECK=memory looks at each of them.
+ */
+static void find_lanes(struct hg_cpu_run *run)
+{
+	const volatile struct hg_cpu_access *a = hg_cpu_rt_access();
+
+	run->lanes = run->line = 0;
+	if (a->addr) {
+		run->line = a->line;
+		for (uint32_t left = a->mask; left; left &= left - 1) {
+			unsigned int lane = (unsigned int)__builtin_ctz(left);
+
+			if (run->addr - a->addr[lane] < a->size) {
+				run->lanes = UINT32_C(1) << lane;
+				break;
+			}
+		}
+	} else if (run->frame && run->frame->fault_line) {
+		run->line = run->frame->fault_line;
+		run->lanes = run->frame->fault_lanes;
+	}
+}
+
 static void on_signal(int signo, siginfo_t *info, void *context)
 {
 	struct hg_cpu_run *run = running;
@@ -119,6 +145,7 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	if (run && info->si_code > 0) {
 		run->signo = signo;
 		run->addr = (uintptr_t)info->si_addr;
+		find_lanes(run);
 		unblock(NULL);
 		siglongjmp(run->back, 1);
 	}
@@ -133,6 +160,19 @@ void hg_cpu_fault_raise(uint32_t kind, uint64_t addr)
 	run->signo = 0;
 	run->kind = kind;
 	run->addr = addr;
+	find_lanes(run);
+	siglongjmp(run->back, 1);
+}
+
+void hg_cpu_fault_raise_at(uint32_t kind, uint64_t addr, uint32_t lanes, uint32_t line)
+{
+	struct hg_cpu_run *run = running;
+
+	run->signo = 0;
+	run->kind = kind;
+	run->addr = addr;
+	run->lanes = lanes;
+	run->line = line;
 	siglongjmp(run->back, 1);
 }
 
@@ -253,6 +293,8 @@ enum hg_status hg_cpu_run_begin(struct hg_cpu_run *run)
 	run->mxcsr = _mm_getcsr();
 	_mm_setcsr(MXCSR_KERNEL);
 	run->signo = 0;
+	run->frame = NULL;
+	((volatile struct hg_cpu_access *)hg_cpu_rt_access())->addr = NULL;
 	running = run;
 	return HG_OK;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/status.h"
+#include "translate/cpu_abi.h"
 
 /* What a thread keeps while it runs kernel code. One at a time for each thread. */
 struct hg_cpu_run {
@@ -14,6 +15,8 @@ struct hg_cpu_run {
 	int signo;		/* of the fault; 0: hg_cpu_fault_raise */
 	uint32_t kind;		/* enum hg_cpu_fault, when signo is 0 */
 	uint64_t addr;
+	struct hg_cpu_frame *frame;	/* of the warp that runs; the runner sets it */
+	uint32_t lanes, line;	/* whose fault it was, and the PTX line; 0: not known */
 	sigset_t mask;		/* of the thread before */
 	unsigned int mxcsr;
 };
@@ -34,7 +37,9 @@ void hg_cpu_fault_disarm(void);
  */
 enum hg_status hg_cpu_run_begin(struct hg_cpu_run *run) HG_MUST_CHECK;
 void hg_cpu_run_end(struct hg_cpu_run *run);
-/* Called by helpers of kernel code; does not return. */
+/* Called by helpers of kernel code; does not return. Which lane and line is found out by what they were doing. */
 void hg_cpu_fault_raise(uint32_t kind, uint64_t addr) __attribute__((noreturn));
+/* The same of known lanes (bits) and a known line. */
+void hg_cpu_fault_raise_at(uint32_t kind, uint64_t addr, uint32_t lanes, uint32_t line) __attribute__((noreturn));
 
 #endif

@@ -746,6 +746,9 @@ static enum hg_status call_ctx_end(struct hg_replay *r, const struct hg_rec_view
 	else if (v->rec->call == HG_ID_cuDevicePrimaryCtxReset_v2)
 		result = CU(cuDevicePrimaryCtxReset_v2)((CUdevice)w[1]);
 	else
+		result = CUDA_SUCCESS;
+	/* it was retained once for each object that it was here; what else the application holds, it alone counts */
+	if (!result && v->rec->call != HG_ID_cuCtxDestroy_v2)
 		result = CU(cuDevicePrimaryCtxRelease_v2)((CUdevice)w[1]);
 	check_result(r, v, result);
 	return HG_OK;

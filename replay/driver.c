@@ -1,4 +1,5 @@
 /* driver.c - the portable driver as a whole: opening it, handles, threads, the table of calls. */
+#define _GNU_SOURCE
 #include "replay/driver_priv.h"
 
 #include <stdlib.h>
@@ -493,8 +494,10 @@ static CUresult default_pool_new(CUdevice device)
  * As on a GPU, work under way when the process exits is abandoned: an endless kernel must not keep it. What such work
  * uses has to stay, so from here on nothing is freed either (the runtime unloads its modules after this).
  */
-static void at_exit(void)
+static void at_exit(int status, void *arg)
 {
+	(void)status;
+	(void)arg;
 	atomic_store(&drv.exiting, true);
 }
 
@@ -509,7 +512,8 @@ enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr
 	enum hg_status st;
 
 	if (!has_exit_handler)
-		has_exit_handler = atexit(at_exit) == 0;
+		/* not atexit: what the engine registers there is forgotten (engine.c) */
+		has_exit_handler = on_exit(at_exit, NULL) == 0;
 	if (drv.target) {
 		pr_err("the portable driver is open already, on target '%s'", drv.ops->name);
 		return HG_ERR_INVALID;
@@ -531,6 +535,7 @@ enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr
 	st = drv_mem_init();
 	if (st)
 		goto err_target;
+	hg_target_has_memory = hg_driver_has;
 	st = target->queue_create(drv.target, 0, &drv.service);
 	if (st)
 		goto err_mem;

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "common/msg.h"
+#include "replay/device_print.h"
 #include "replay/driver_priv.h"
 #include "replay/restore.h"
 
@@ -129,6 +130,7 @@ enum hg_status drv_ctx_sync(struct drv_ctx *ctx)
 		drv_obj_put(&stream[i]->obj);
 	}
 	free(stream);
+	hg_print_flush();
 	pthread_mutex_lock(&ctx->lock);
 	drv_streams_reap(ctx);
 	pthread_mutex_unlock(&ctx->lock);
@@ -280,7 +282,7 @@ CUresult drv_cuDevicePrimaryCtxRelease_v2(CUdevice dev)
 		return r;
 	ctx = drv.primary[dev];
 	pthread_rwlock_wrlock(&drv.lock);
-	ends = ctx->retained == 1;
+	ends = ctx->retained == 1 && ctx->alive;
 	if (!ctx->retained)
 		r = CUDA_ERROR_INVALID_CONTEXT;
 	else
@@ -306,8 +308,7 @@ CUresult drv_cuDevicePrimaryCtxReset_v2(CUdevice dev)
 		return r;
 	ctx = drv.primary[dev];
 	pthread_rwlock_wrlock(&drv.lock);
-	was_alive = ctx->alive;
-	ctx->retained = 0;
+	was_alive = ctx->alive;	/* resetting does not release: who has retained it still has to */
 	pthread_rwlock_unlock(&drv.lock);
 	if (!was_alive)
 		return CUDA_SUCCESS;
@@ -483,19 +484,12 @@ enum hg_status hg_driver_ctx_stack(const uint64_t *ctx, size_t depth)
 {
 	struct drv_thread *t = drv_thread();
 	struct drv_ctx **stack = calloc(depth + 1, sizeof(*stack));
-	enum hg_status st = HG_ERR_NOMEM;
 
 	if (!t || !stack)
 		goto err_free;
-	for (size_t i = 0; i < depth; i++) {
-		if (!ctx[i])
-			continue;
+	for (size_t i = 0; i < depth; i++)
+		/* NULL: none; or one that another thread has ended, which is no reason to lose those around it */
 		stack[i] = drv_obj_get((const void *)(uintptr_t)ctx[i], DRV_CTX);
-		if (!stack[i]) {
-			st = HG_ERR_INVALID;
-			goto err_put;
-		}
-	}
 	while (t->depth)
 		stack_pop(t);
 	free(t->stack);
@@ -504,12 +498,9 @@ enum hg_status hg_driver_ctx_stack(const uint64_t *ctx, size_t depth)
 	t->capacity = depth + 1;
 	return HG_OK;
 
-err_put:
-	for (size_t i = 0; i < depth; i++)
-		ctx_put(stack[i]);
 err_free:
 	free(stack);
-	return st;
+	return HG_ERR_NOMEM;
 }
 
 /* created contexts */
@@ -706,6 +697,8 @@ CUresult drv_cuCtxSetLimit(CUlimit limit, size_t value)
 		return CUDA_ERROR_INVALID_VALUE;
 	}
 	ctx->limit[limit] = value;
+	if (limit == CU_LIMIT_PRINTF_FIFO_SIZE)
+		hg_print_limit(value);
 	return CUDA_SUCCESS;
 }
 

@@ -606,8 +606,11 @@ static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)
 
 	if (r)
 		return r;
-	if (!out || !size || size > drv.info.memory_bytes)
-		return out && size ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+	adopted = wanted && drv_thread()->adopt;
+	if (!out || !size)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (size > drv.info.memory_bytes && !adopted)
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	if (hg_fault("host_alloc"))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	a = calloc(1, sizeof(*a));
@@ -619,7 +622,6 @@ static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)
 	a->flags = flags;
 	a->id = atomic_fetch_add(&drv.next_id, 1);
 	pthread_mutex_lock(&drv.mem_lock);
-	adopted = wanted && drv_thread()->adopt;
 	st = adopted ? host_adopt(wanted, a->room, &a->in_arena, &a->addr) :
 		host_map(wanted, a->room, &a->in_arena, &a->addr);
 	if (st) {

@@ -58,6 +58,7 @@ static const struct hg_engine engine = {
 	.image_index = hg_image_index,
 	.image_index_free = hg_image_index_free,
 	.image_index_kernel = hg_image_index_kernel,
+	.restore_warm = hg_restore_warm,
 	.restore_open = hg_restore_open,
 	.restore_run = hg_restore_run,
 	.restore_close = hg_restore_close,

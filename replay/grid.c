@@ -18,6 +18,7 @@
 
 #include "common/msg.h"
 #include "replay/cpu_fault.h"
+#include "replay/device_print.h"
 #include "translate/cpu_abi.h"
 #include "translate/cpu_rt.h"
 
@@ -46,6 +47,7 @@ struct barrier {
 struct block {
 	struct hg_cpu_env env;		/* first: helpers get a pointer to it */
 	struct job *job;
+	struct hg_cpu_run *run;		/* of the thread that runs it */
 	struct block *next;		/* parked or free */
 	uint32_t nr_warps, nr_done;
 	struct warp warp[MAX_THREADS / HG_WARP];
@@ -229,6 +231,49 @@ static bool release_complete(struct block *b)
 	return any;
 }
 
+/* ---- checked memory ---- */
+
+static bool is_inside(uint64_t addr, uint32_t size, const void *base, uint64_t room)
+{
+	uint64_t off = addr - (uintptr_t)base;
+
+	return off < room && size <= room - off;
+}
+
+static bool may_access(const struct block *b, const struct hg_cpu_frame *f, uint32_t lane, uint64_t addr, uint32_t size,
+		       enum ir_space space)
+{
+	const struct hg_cpu_kernel_info *info = b->job->info;
+	bool any = space == IR_GENERIC;
+
+	if ((any || space == IR_SHARED) && is_inside(addr, size, b->env.shared, b->env.shared_bytes))
+		return true;
+	if ((any || space == IR_LOCAL) &&
+	    is_inside(addr, size, f->local + (size_t)lane * info->local_bytes, info->local_bytes))
+		return true;
+	if ((any || space == IR_PARAM) && is_inside(addr, size, b->env.params, info->param_bytes))
+		return true;
+	if (!any && space != IR_GLOBAL && space != IR_CONST)
+		return false;
+	return is_inside(addr, size, &b->job->workspace, sizeof(b->job->workspace)) ||
+	       !hg_target_has_memory || hg_target_has_memory(addr, size);
+}
+
+static void check_access(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, const uint64_t *addr, uint32_t mask,
+			 uint32_t size, uint32_t space, uint32_t line)
+{
+	const struct block *b = (const struct block *)(uintptr_t)env;
+
+	for (uint32_t left = mask; left; left &= left - 1) {
+		uint32_t lane = (uint32_t)__builtin_ctz(left);
+
+		if (space != IR_PARAM && addr[lane] & (size - 1))
+			hg_cpu_fault_raise_at(HG_CPU_FAULT_MISALIGNED, addr[lane], left & -left, line);
+		if (!may_access(b, f, lane, addr[lane], size, space))
+			hg_cpu_fault_raise_at(HG_CPU_FAULT_ADDRESS, addr[lane], left & -left, line);
+	}
+}
+
 /* ---- one block ---- */
 
 enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_DEADLOCK };
@@ -298,6 +343,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 
 		f->alive = lanes >= HG_WARP ? UINT32_MAX : (UINT32_C(1) << lanes) - 1;
 		f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = f->same = 0;
+		f->fault_line = f->fault_lanes = 0;
 		f->resume = HG_CPU_START;
 		f->warp = w;
 		f->tid = job->tid + (size_t)w * 3 * HG_WARP;
@@ -339,6 +385,7 @@ static enum hg_cpu_yield warp_run(struct job *job, struct block *b, struct warp 
 
 		/* a yield point belongs to its variant, and from this one there is no way back */
 		w->in_free |= f->resume == HG_CPU_LANES;
+		b->run->frame = f;
 		entry = w->in_free ? hg_cpu_kernel_free_entry(job->kernel) : hg_cpu_kernel_entry(job->kernel);
 		if (!entry)
 			return HG_CPU_DEADLOCK;
@@ -412,15 +459,37 @@ job_fail(struct job *job, int cuda_error, uint64_t addr, const char *fmt, ...)
 
 /* CUresult of cuda.h; this file knows no other name of CUDA's */
 enum { ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716, ILLEGAL_INSTRUCTION = 715, LAUNCH_FAILED = 719,
-       LAUNCH_OUT_OF_RESOURCES = 701 };
+       LAUNCH_OUT_OF_RESOURCES = 701, DEVICE_ASSERT = 710 };
 
 #define WHERE "kernel '%s', block (%u,%u,%u)"
 #define WHERE_ARGS(job, b) (job)->info->name, (b)->env.ctaid[0], (b)->env.ctaid[1], (b)->env.ctaid[2]
 
+/* ", thread (1,0,0), PTX line 12", as far as it is known. */
+static const char *thread_text(const struct hg_cpu_frame *f, uint32_t lanes, uint32_t line, char *out, size_t size)
+{
+	int n = 0;
+
+	out[0] = 0;
+	if (f && lanes) {
+		unsigned int lane = (unsigned int)__builtin_ctz(lanes);
+
+		n = snprintf(out, size, ", thread (%u,%u,%u)", f->tid[lane], f->tid[HG_WARP + lane], f->tid[2 * HG_WARP + lane]);
+	} else if (f) {
+		n = snprintf(out, size, ", warp %u", f->warp);
+	}
+	if (line && n >= 0 && (size_t)n < size)
+		snprintf(out + n, size - (size_t)n, ", PTX line %u", line);
+	return out;
+}
+
 static void block_failed(struct job *job, const struct block *b, enum block_end end)
 {
+	const struct hg_cpu_frame *f = b->run->frame;
+	char who[80];
+
 	if (end == BLOCK_TRAP)
-		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE, WHERE_ARGS(job, b));
+		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE "%s", WHERE_ARGS(job, b),
+			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
 	else
 		job_fail(job, LAUNCH_FAILED, 0, "threads wait for each other for ever in " WHERE, WHERE_ARGS(job, b));
 }
@@ -428,27 +497,35 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
 {
 	unsigned long long addr = run->addr;
+	char who[80];
 
+	thread_text(run->frame, run->lanes, run->line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {
 		case HG_CPU_FAULT_MISALIGNED:
-			job_fail(job, MISALIGNED_ADDRESS, addr, "misaligned address 0x%llx in " WHERE, addr,
-				 WHERE_ARGS(job, b));
+			job_fail(job, MISALIGNED_ADDRESS, addr, "misaligned address 0x%llx in " WHERE "%s", addr,
+				 WHERE_ARGS(job, b), who);
+			break;
+		case HG_CPU_FAULT_ADDRESS:
+			job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
 			break;
 		case HG_CPU_FAULT_BARRIER:
 			job_fail(job, LAUNCH_FAILED, 0, "barrier %llu misused in " WHERE, addr, WHERE_ARGS(job, b));
 			break;
+		case HG_CPU_FAULT_ASSERT:
+			job_fail(job, DEVICE_ASSERT, 0, "%s, in " WHERE, hg_print_assertion(), WHERE_ARGS(job, b));
+			break;
 		default:
-			job_fail(job, LAUNCH_FAILED, addr, "bad index in " WHERE, WHERE_ARGS(job, b));
+			job_fail(job, LAUNCH_FAILED, addr, "bad index in " WHERE "%s", WHERE_ARGS(job, b), who);
 			break;
 		}
 		break;
 	case SIGSEGV: case SIGBUS:
-		job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE, addr, WHERE_ARGS(job, b));
+		job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
 		break;
 	default:
-		job_fail(job, ILLEGAL_INSTRUCTION, addr, "signal %d in " WHERE, run->signo, WHERE_ARGS(job, b));
+		job_fail(job, ILLEGAL_INSTRUCTION, addr, "signal %d in " WHERE "%s", run->signo, WHERE_ARGS(job, b), who);
 		break;
 	}
 }
@@ -543,6 +620,7 @@ static bool job_work(struct job *job, uint32_t smid)
 		if (!b)
 			break;
 		any = true;
+		b->run = &run;
 		end = block_run(job, b);
 		if (end == BLOCK_SPINS) {
 			park(job, b);
@@ -649,6 +727,9 @@ static void pool_start(void)
 	pool.pid = getpid();
 	hg_cpu_rt_init(&pool.rt, hg_cpu_fault_raise);
 	pool.rt.bar_arrive = bar_arrive;
+	pool.rt.check = check_access;
+	pool.rt.print = hg_print_format;
+	pool.rt.assert_fail = hg_print_assert;
 	pool.thread = calloc(wanted ? wanted : 1, sizeof(*pool.thread));
 	if (!pool.thread)
 		return;

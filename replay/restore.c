@@ -3,9 +3,10 @@
 #include "replay/restore.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/memory.h"
 #include "common/msg.h"
 #include "replay/driver_priv.h"
 #include "replay/replay_priv.h"
@@ -129,44 +130,26 @@ static enum hg_status check_regions(const struct hg_restore *r)
 	return HG_OK;
 }
 
-/* Bytes that the system says it can give; UINT64_MAX where it does not say. */
-static uint64_t memory_available(void)
+/* Before and after what is compiled, which must not run out of memory either: LLVM would end the process. */
+static enum hg_status check_room(const struct hg_restore *r, bool holds_memory)
 {
-	unsigned long long kib, limit, used;
-	uint64_t bytes = UINT64_MAX;
-	char line[128];
-	FILE *f;
+	uint64_t available = hg_memory_available(), needed = holds_memory ? r->device_bytes : 0;
 
-	f = fopen("/proc/meminfo", "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			bytes = kib << 10;
-	if (f)
-		fclose(f);
-	f = fopen("/sys/fs/cgroup/memory.max", "re");
-	if (!f)
-		return bytes;
-	if (fscanf(f, "%llu", &limit) == 1) {
-		FILE *current = fopen("/sys/fs/cgroup/memory.current", "re");
-
-		if (current && fscanf(current, "%llu", &used) == 1 && (limit > used ? limit - used : 0) < bytes)
-			bytes = limit > used ? limit - used : 0;
-		if (current)
-			fclose(current);
+	if (available < SPARE_BYTES || needed > available - SPARE_BYTES) {
+		pr_err("the program's device memory, %" PRIu64 " MiB, does not fit with %" PRIu64 " MiB beside it: %" PRIu64
+		       " MiB are left to this process",
+		       r->device_bytes >> 20, SPARE_BYTES >> 20, available >> 20);
+		return HG_ERR_REFUSED;
 	}
-	fclose(f);
-	return bytes;
+	return HG_OK;
 }
 
 static enum hg_status check_memory(const struct hg_restore *r)
 {
-	uint64_t available = memory_available();
+	enum hg_status st = check_room(r, drv.info.host_access);
 
-	if (drv.info.host_access && (available < SPARE_BYTES || r->device_bytes > available - SPARE_BYTES)) {
-		pr_err("the program's device memory, %" PRIu64 " MiB, does not fit: %" PRIu64 " MiB of this machine's are free",
-		       r->device_bytes >> 20, available >> 20);
-		return HG_ERR_REFUSED;
-	}
+	if (st)
+		return st;
 	if (r->device_bytes > drv.info.memory_bytes) {
 		pr_err("the program's device memory, %" PRIu64 " MiB, does not fit: target '%s' has %" PRIu64 " MiB",
 		       r->device_bytes >> 20, r->replay->opt.target->name, drv.info.memory_bytes >> 20);
@@ -210,6 +193,67 @@ static enum hg_status name_all(const struct hg_restore_options *opt)
 	return st;
 }
 
+/* compiling ahead */
+
+struct warming {
+	struct hg_log *log;
+	struct hg_idmap code;		/* object id -> CUmodule: of a library, too, it makes no difference here */
+	void (*step)(void *arg);
+	void *arg;
+};
+
+static void warm_code(struct warming *w, const struct hg_object *o)
+{
+	CUmodule module;
+	const void *image;
+	void *copy;
+	size_t size;
+
+	if (o->created.nr_args < 2 || o->created.arg[1].kind != HG_KIND_IMAGE || !o->created.blob[1] ||
+	    hg_log_image(w->log, o->created.blob[1], &image, &size))
+		return;
+	/* an image in the log need not be aligned, nor have the NUL that ends a text */
+	copy = calloc(1, size + 16);
+	if (!copy)
+		return;
+	memcpy(copy, image, size);
+	if (!CU(cuModuleLoadData)(&module, copy) && hg_idmap_put(&w->code, o->id, (uintptr_t)module))
+		pr_debug("a module is not compiled ahead");
+	free(copy);
+}
+
+static enum hg_status warm_object(const struct hg_object *o, void *arg)
+{
+	struct warming *w = arg;
+	CUfunction function;
+	uint64_t module;
+
+	if (o->kind == HG_KIND_MODULE || o->kind == HG_KIND_LIBRARY) {
+		warm_code(w, o);
+	} else if (o->kind == HG_KIND_FUNCTION && o->name && hg_idmap_get(&w->code, o->parent, &module) &&
+		   !CU(cuModuleGetFunction)(&function, (CUmodule)(uintptr_t)module, o->name) && !CU(cuFuncLoad)(function)) {
+		w->step(w->arg);
+	}
+	return HG_OK;
+}
+
+void hg_restore_warm(const struct hg_restore_options *opt, void (*step)(void *arg), void *arg)
+{
+	const struct hg_target_ops *target = hg_target_by_name(opt->target);
+	struct warming w = { .log = opt->log, .code = HG_IDMAP_INIT, .step = step, .arg = arg };
+	CUcontext ctx;
+
+	if (!target || hg_driver_open_devices(target, opt->nr_devices))
+		return;
+	hg_driver_vars_later(true);
+	if (!CU(cuInit)(0) && !CU(cuDevicePrimaryCtxRetain)(&ctx, 0) && !CU(cuCtxSetCurrent)(ctx) &&
+	    hg_log_objects(opt->log, 0, warm_object, &w))
+		pr_debug("not all kernels are compiled ahead");
+	hg_driver_vars_later(false);
+	hg_driver_close();
+	hg_idmap_release(&w.code);
+}
+
 /* the three steps */
 
 static enum hg_status open_driver(struct hg_restore *r, const struct hg_restore_options *opt)
@@ -249,6 +293,8 @@ enum hg_status hg_restore_open(const struct hg_restore_options *opt, struct hg_r
 		st = promise_all(opt);
 	if (!st)
 		st = hg_log_objects(opt->log, r->replay->snapshot->seq, plan_object, r);
+	if (!st)
+		st = check_room(r, false);
 	if (!st)
 		st = open_driver(r, opt);
 	if (!st)

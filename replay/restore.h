@@ -32,6 +32,13 @@ struct hg_restore_options {
 };
 
 /*
+ * Compiles the kernels that the log's objects have by now, as far as they can be, into the cache of compiled code
+ * (translate/cache.h), so that hg_restore_open, while the process is stopped, finds them there. Needs opt->target,
+ * nr_devices and log. `step` is called for each. Leaves nothing behind, also when something fails, which is not said.
+ */
+void hg_restore_warm(const struct hg_restore_options *opt, void (*step)(void *arg), void *arg);
+
+/*
  * Everything that can fail and does not need the addresses is tried here: the target opens, every image of a live module
  * is there and portable, every kernel that was looked up compiles, there is memory enough. HG_ERR_REFUSED,
  * HG_ERR_UNAVAILABLE…: with one message that names what is in the way.
@@ -57,7 +64,10 @@ enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr) HG_MUS
  * recorded age_ns ago, until it is recorded again. HG_ERR_INVALID: no such event.
  */
 enum hg_status hg_driver_event_age(const void *event, uint64_t age_ns) HG_MUST_CHECK;
-/* The calling thread's stack of contexts, bottom first, by handle (0: none); replaces what it had. */
+/*
+ * The calling thread's stack of contexts, bottom first, by handle (0: none); replaces what it had. In the place of a context
+ * that has ended meanwhile there is none. HG_ERR_NOMEM: nothing has changed.
+ */
 enum hg_status hg_driver_ctx_stack(const uint64_t *ctx, size_t depth) HG_MUST_CHECK;
 
 #endif

@@ -127,6 +127,12 @@ struct hg_fill {
 	uint32_t element;		/* 1, 2 or 4 bytes */
 };
 
+/*
+ * Whether bytes of global memory belong to a live allocation or variable, for a target that checks accesses
+ * (HGSHIM_CHECK=memory). The portable driver sets it before its first launch; NULL: nobody knows. Any thread.
+ */
+extern bool (*hg_target_has_memory)(hg_dptr addr, uint64_t size);
+
 extern const struct hg_target_ops hg_target_cpu;
 
 /* Every target built in; ends with NULL. */

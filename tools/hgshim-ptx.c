@@ -9,6 +9,7 @@
 static const struct ptx_command commands[] = {
 	{ "parse", ptx_cmd_parse, "FILE…", "read the code, list kernels, parameters and variables" },
 	{ "index", ptx_cmd_index, "[--json] FILE…", "list kernels, parameters and variables without translating; SASS too" },
+	{ "coverage", ptx_cmd_coverage, "[--json] [--jobs N] FILE…", "what is not supported of each kernel, with line and instruction" },
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
 	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N] FILE", "the machine code of the CPU target" },
 	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N] FILE", "the LLVM IR of the CPU target" },
@@ -21,7 +22,7 @@ static void usage(FILE *f)
 	      "FILE: PTX text, a fatbin, a cubin, or an executable or shared object with fatbins in it\n", f);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (commands[i].run)
-			fprintf(f, "  %-6s %-24s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+			fprintf(f, "  %-8s %-24s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
 }
 
 int main(int argc, char **argv)

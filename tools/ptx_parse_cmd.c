@@ -1,158 +1,17 @@
 /* ptx_parse_cmd.c - hgshim-ptx parse and ir: files taken apart, kernels listed, hgIR printed. */
-#include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <jansson.h>
 
 #include "common/msg.h"
 #include "tools/ptx_tool.h"
-#include "translate/fatbin.h"
 #include "translate/index.h"
 #include "translate/ir.h"
 
 uint32_t ptx_tool_sm = 121;
-
-static enum hg_status read_file(const char *path, char **out, size_t *out_size)
-{
-	enum hg_status st = HG_ERR_IO;
-	size_t used = 0, capacity = 65536;
-	char *data = NULL, *bigger;
-	int fd;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		pr_err("cannot open '%s': %s", path, strerror(errno));
-		return HG_ERR_IO;
-	}
-	for (;;) {
-		ssize_t n;
-
-		bigger = realloc(data, capacity + 1);
-		if (!bigger) {
-			st = HG_ERR_NOMEM;
-			goto err;
-		}
-		data = bigger;
-		n = read(fd, data + used, capacity - used);
-		if (n < 0) {
-			pr_err("cannot read '%s': %s", path, strerror(errno));
-			goto err;
-		}
-		if (!n)
-			break;
-		used += (size_t)n;
-		if (used == capacity)
-			capacity *= 2;
-	}
-	close(fd);
-	data[used] = 0;
-	*out = data;
-	*out_size = used;
-	return HG_OK;
-err:
-	close(fd);
-	free(data);
-	return st;
-}
-
-static bool section(const char *data, size_t size, const Elf64_Ehdr *eh, unsigned int i, Elf64_Shdr *out)
-{
-	if (i >= eh->e_shnum || eh->e_shentsize != sizeof(*out) || eh->e_shoff > size ||
-	    (size_t)eh->e_shnum * sizeof(*out) > size - eh->e_shoff)
-		return false;
-	memcpy(out, data + eh->e_shoff + i * sizeof(*out), sizeof(*out));
-	return out->sh_type == SHT_NOBITS || (out->sh_offset <= size && out->sh_size <= size - out->sh_offset);
-}
-
-/* The fatbins that lie one behind the other in a section. */
-static enum hg_status section_images(const char *data, size_t size, size_t *found,
-				     enum hg_status (*each)(const void *image, size_t size, void *arg), void *arg)
-{
-	enum hg_status worst = HG_OK;
-	size_t at = 0;
-
-	while (at + 16 <= size) {
-		enum hg_status st;
-		uint32_t magic;
-		size_t n;
-
-		memcpy(&magic, data + at, sizeof(magic));
-		if (magic != HG_FATBIN_MAGIC) {
-			at += 4;
-			continue;
-		}
-		n = hg_image_size(data + at);
-		if (!n || n > size - at) {
-			pr_err("a fatbin of %zu bytes does not fit in its section", n);
-			return HG_ERR_CORRUPT;
-		}
-		(*found)++;
-		st = each(data + at, n, arg);
-		if (st && st != HG_ERR_UNSUPPORTED)
-			return st;
-		if (st)
-			worst = st;	/* the others may still be read */
-		at += (n + 3) & ~(size_t)3;
-	}
-	return worst;
-}
-
-enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const void *image, size_t size, void *arg), void *arg)
-{
-	enum hg_status st, worst = HG_OK;
-	size_t size, found = 0;
-	Elf64_Shdr sh, names;
-	Elf64_Ehdr eh;
-	char *data;
-
-	st = read_file(path, &data, &size);
-	if (st)
-		return st;
-	memset(&eh, 0, sizeof(eh));
-	if (size >= sizeof(eh))
-		memcpy(&eh, data, sizeof(eh));
-	if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_machine == 190) {	/* EM_CUDA: a cubin */
-		st = size ? each(data, size, arg) : HG_ERR_NOTFOUND;
-		if (!size)
-			pr_err("'%s' is empty", path);
-		free(data);
-		return st;
-	}
-	if (!section(data, size, &eh, eh.e_shstrndx, &names) || names.sh_type == SHT_NOBITS || !names.sh_size ||
-	    data[names.sh_offset + names.sh_size - 1]) {
-		pr_err("'%s' has no names of sections", path);
-		free(data);
-		return HG_ERR_CORRUPT;
-	}
-	for (unsigned int i = 0; i < eh.e_shnum && !st; i++) {
-		const char *name;
-
-		if (!section(data, size, &eh, i, &sh) || sh.sh_type == SHT_NOBITS || sh.sh_name >= names.sh_size)
-			continue;
-		name = data + names.sh_offset + sh.sh_name;
-		if (!strcmp(name, ".nv_fatbin") || !strcmp(name, "__nv_relfatbin"))
-			st = section_images(data + sh.sh_offset, sh.sh_size, &found, each, arg);
-		if (st == HG_ERR_UNSUPPORTED) {
-			worst = st;
-			st = HG_OK;
-		}
-	}
-	if (!st)
-		st = worst;
-	free(data);
-	if (!st && !found) {
-		pr_err("'%s' holds no GPU code", path);
-		return HG_ERR_NOTFOUND;
-	}
-	return st;
-}
 
 struct print_args {
 	const char *kernel;

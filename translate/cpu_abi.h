@@ -13,7 +13,7 @@
 #define HG_WARP 32
 
 /* Bump when the layout below, the helpers' order or the meaning of emitted code changes: part of the cache's key. */
-#define HG_CPU_ABI 6
+#define HG_CPU_ABI 8
 
 struct hg_cpu_rt;		/* helpers that emitted code calls: translate/cpu_rt.h */
 
@@ -40,6 +40,7 @@ struct hg_cpu_frame {
 	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else look at each lane */
 	uint32_t same_barrier, same_count;
 	uint32_t warp;		/* in its block */
+	uint32_t fault_line, fault_lanes;	/* of a trap or a bad address that the code itself found; line 0: none */
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
 	unsigned char *local;	/* lane * local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <xmmintrin.h>
+#include <emmintrin.h>
 
 #include "translate/ir.h"
 
@@ -16,11 +16,30 @@ static void (*raise_fault)(uint32_t kind, uint64_t addr);
 	for (uint32_t left_##lane = (mask), lane = left_##lane ? (uint32_t)__builtin_ctz(left_##lane) : 0; left_##lane;	\
 	     left_##lane &= left_##lane - 1, lane = left_##lane ? (uint32_t)__builtin_ctz(left_##lane) : 0)
 
-static void check_aligned(const uint64_t *addr, uint32_t mask, uint64_t size)
+/* initial-exec: read by a signal handler, which may not allocate */
+static __thread __attribute__((tls_model("initial-exec"))) volatile struct hg_cpu_access access_now;
+
+const volatile struct hg_cpu_access *hg_cpu_rt_access(void)
 {
+	return &access_now;
+}
+
+static void access_begin(const uint64_t *addr, uint32_t mask, uint32_t size, uint32_t line)
+{
+	access_now.mask = mask;
+	access_now.size = size;
+	access_now.line = line;
+	access_now.addr = addr;
 	EACH_LANE(mask, lane)
 		if (addr[lane] & (size - 1))
 			raise_fault(HG_CPU_FAULT_MISALIGNED, addr[lane]);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static void access_end(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	access_now.addr = NULL;
 }
 
 /* The kernel's addresses are data: they may point anywhere, and lie about what is there. */
@@ -41,6 +60,20 @@ typedef unsigned __int128 ANY any_u128;
 		for (uint32_t c = 0; c < nr; c++)						\
 			((type *)data)[c * HG_WARP + lane] = p[c];				\
 	}
+#define LOAD_LANES_128()									\
+	EACH_LANE(mask, lane) {									\
+		const __m128i *p = (const __m128i *)(uintptr_t)addr[lane];			\
+												\
+		for (uint32_t c = 0; c < nr; c++)						\
+			((__m128i *)data)[c * HG_WARP + lane] = _mm_load_si128(p + c);		\
+	}
+#define STORE_LANES_128()									\
+	EACH_LANE(mask, lane) {									\
+		__m128i *p = (__m128i *)(uintptr_t)addr[lane];					\
+												\
+		for (uint32_t c = 0; c < nr; c++)						\
+			_mm_store_si128(p + c, ((const __m128i *)data)[c * HG_WARP + lane]);	\
+	}
 #define STORE_LANES(type)									\
 	EACH_LANE(mask, lane) {									\
 		volatile type *p = (volatile type *)(uintptr_t)addr[lane];			\
@@ -49,30 +82,32 @@ typedef unsigned __int128 ANY any_u128;
 			p[c] = ((const type *)data)[c * HG_WARP + lane];			\
 	}
 
-static UNCHECKED void rt_load(const uint64_t *addr, uint32_t mask, void *data, uint32_t size, uint32_t nr)
+static UNCHECKED void rt_load(const uint64_t *addr, uint32_t mask, void *data, uint32_t size, uint32_t nr,
+			      uint32_t line)
 {
-	check_aligned(addr, mask, (uint64_t)size * nr);
+	access_begin(addr, mask, size * nr, line);
 	switch (size) {
 	case 1: LOAD_LANES(any_u8); break;
 	case 2: LOAD_LANES(any_u16); break;
 	case 4: LOAD_LANES(any_u32); break;
 	case 8: LOAD_LANES(any_u64); break;
-	case 16: LOAD_LANES(any_u128); break;
+	case 16: LOAD_LANES_128(); break;
 	}
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	access_end();
 }
 
-static UNCHECKED void rt_store(const uint64_t *addr, uint32_t mask, const void *data, uint32_t size, uint32_t nr)
+static UNCHECKED void rt_store(const uint64_t *addr, uint32_t mask, const void *data, uint32_t size, uint32_t nr,
+			      uint32_t line)
 {
-	check_aligned(addr, mask, (uint64_t)size * nr);
+	access_begin(addr, mask, size * nr, line);
 	switch (size) {
 	case 1: STORE_LANES(any_u8); break;
 	case 2: STORE_LANES(any_u16); break;
 	case 4: STORE_LANES(any_u32); break;
 	case 8: STORE_LANES(any_u64); break;
-	case 16: STORE_LANES(any_u128); break;
+	case 16: STORE_LANES_128(); break;
 	}
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	access_end();
 }
 
 static uint64_t bits_mask(unsigned int bits)
@@ -85,16 +120,42 @@ static int64_t sign_extend(uint64_t v, unsigned int bits)
 	return (int64_t)(v << (64 - bits)) >> (64 - bits);
 }
 
-static uint32_t f32_add(uint32_t a, uint32_t b)
+static uint32_t f32_flush(uint32_t v)
+{
+	return v & 0x7f800000 ? v : v & 0x80000000;
+}
+
+static uint32_t f32_add(uint32_t a, uint32_t b, bool ftz)
 {
 	float x, y;
 	uint32_t r;
 
+	if (ftz) {
+		a = f32_flush(a);
+		b = f32_flush(b);
+	}
 	memcpy(&x, &a, sizeof(x));
 	memcpy(&y, &b, sizeof(y));
 	x += y;
 	memcpy(&r, &x, sizeof(r));
-	return x != x ? 0x7fffffff : r;
+	return x != x ? 0x7fffffff : ftz ? f32_flush(r) : r;
+}
+
+/* The lesser or greater, by sign and magnitude: -0 is less than +0. A NaN is left out, or with nan is the result. */
+static uint32_t float_pick(uint32_t a, uint32_t b, unsigned int bits, uint32_t infinity, bool max, bool nan)
+{
+	uint32_t sign = UINT32_C(1) << (bits - 1), all = sign | (sign - 1);
+	bool a_nan = (a & ~sign) > infinity, b_nan = (b & ~sign) > infinity, less;
+
+	if ((a_nan && b_nan) || (nan && (a_nan || b_nan)))
+		return all ^ sign;
+	if (a_nan || b_nan)
+		return a_nan ? b : a;
+	if ((a ^ b) & sign)
+		less = a & sign;
+	else
+		less = a & sign ? a > b : a < b;
+	return less != max ? a : b;
 }
 
 static uint64_t f64_add(uint64_t a, uint64_t b)
@@ -156,33 +217,54 @@ static uint32_t float_half(float f, bool bf)
 	return s | (r + (low > 0x1000 || (low == 0x1000 && r & 1)));
 }
 
+uint32_t hg_cpu_f16(float f)
+{
+	return float_half(f, false);
+}
+
 static uint32_t half2_op(uint32_t a, uint32_t b, bool bf, unsigned int op, unsigned int halves)
 {
 	uint32_t r = 0;
 
 	for (unsigned int i = 0; i < halves; i++) {
-		float x = half_float(a >> (16 * i) & 0xffff, bf), y = half_float(b >> (16 * i) & 0xffff, bf), z;
+		uint32_t x = a >> (16 * i) & 0xffff, y = b >> (16 * i) & 0xffff;
 
 		if (op == IR_ATOM_ADD)
-			z = x + y;
-		else if (x != x || y != y)
-			z = x != x ? y : x;
+			x = float_half(half_float(x, bf) + half_float(y, bf), bf);
 		else
-			z = op == IR_ATOM_MIN ? (x < y ? x : y) : (x > y ? x : y);
-		r |= float_half(z, bf) << (16 * i);
+			x = float_pick(x, y, 16, bf ? 0x7f80 : 0x7c00, op == IR_ATOM_MAX, false);
+		r |= x << (16 * i);
 	}
 	return r;
+}
+
+/* See IR_ATOM_MBARRIER. */
+static uint64_t mbarrier_apply(uint64_t old, uint64_t a)
+{
+	uint64_t pending = (old - a) & IR_MBARRIER_COUNT;
+	uint64_t later = ((old >> IR_MBARRIER_LATER) - (a >> IR_MBARRIER_LATER)) & IR_MBARRIER_COUNT;
+	uint64_t bytes = (old >> IR_MBARRIER_BYTES) + (a >> IR_MBARRIER_BYTES), phase = old >> IR_MBARRIER_PHASE & 1;
+
+	bytes <<= IR_MBARRIER_BYTES;
+	if (!pending && !bytes) {
+		pending = later;
+		phase ^= 1;
+	}
+	return pending | later << IR_MBARRIER_LATER | phase << IR_MBARRIER_PHASE | bytes;
 }
 
 static uint64_t atom_apply(uint32_t code, uint64_t old, uint64_t a)
 {
 	unsigned int op = code & 0xff;
-	enum ir_type t = code >> 8;
+	enum ir_type t = code >> 8 & 0xff;
 	unsigned int bits = ir_type_bits(t);
 	bool is_signed = ir_type_is_signed(t);
 
 	switch (t) {
-	case IR_F32: return f32_add((uint32_t)old, (uint32_t)a);
+	case IR_F32:
+		if (op == IR_ATOM_ADD)
+			return f32_add((uint32_t)old, (uint32_t)a, code & HG_CPU_ATOM_FTZ);
+		return float_pick((uint32_t)old, (uint32_t)a, 32, 0x7f800000, op == IR_ATOM_MAX, code & HG_CPU_ATOM_NAN);
 	case IR_F64: return f64_add(old, a);
 	case IR_F16: return half2_op((uint32_t)old, (uint32_t)a, false, op, 1);
 	case IR_F16X2: return half2_op((uint32_t)old, (uint32_t)a, false, op, 2);
@@ -207,6 +289,7 @@ static uint64_t atom_apply(uint32_t code, uint64_t old, uint64_t a)
 	case IR_ATOM_XOR: return old ^ a;
 	case IR_ATOM_INC: return old >= a ? 0 : old + 1;
 	case IR_ATOM_DEC: return old == 0 || old > a ? a : old - 1;
+	case IR_ATOM_MBARRIER: return mbarrier_apply(old, a);
 	default: return a;	/* exchange */
 	}
 }
@@ -233,17 +316,48 @@ static uint64_t atom_apply(uint32_t code, uint64_t old, uint64_t a)
 		((type *)old)[lane] = was;							\
 	}
 
-static UNCHECKED void rt_atom(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, uint32_t code)
+/* *was is what is expected, and then what was there. */
+static UNCHECKED bool cas128(any_u128 *p, any_u128 *was, any_u128 to)
 {
-	unsigned int op = code & 0xff, bits = ir_type_bits(code >> 8);
-	bool is_float = ir_type_is_float(code >> 8);
+	uint64_t lo = (uint64_t)*was, hi = (uint64_t)(*was >> 64);
+	bool same;
 
-	check_aligned(addr, mask, bits / 8);
+	__asm__ volatile("lock cmpxchg16b %1" : "=@ccz"(same), "+m"(*p), "+a"(lo), "+d"(hi)
+			 : "b"((uint64_t)to), "c"((uint64_t)(to >> 64)) : "memory");
+	*was = (any_u128)hi << 64 | lo;
+	return same;
+}
+
+static UNCHECKED void atom128(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, unsigned int op)
+{
+	EACH_LANE(mask, lane) {
+		any_u128 *p = (any_u128 *)(uintptr_t)addr[lane], val = ((const any_u128 *)a)[lane], was = val;
+
+		if (op == IR_ATOM_CAS) {
+			cas128(p, &was, ((const any_u128 *)b)[lane]);
+		} else {
+			was = 0;	/* a guess: the first round reads */
+			while (!cas128(p, &was, val))
+				;
+		}
+		((any_u128 *)old)[lane] = was;
+	}
+}
+
+static UNCHECKED void rt_atom(const uint64_t *addr, uint32_t mask, const void *a, const void *b, void *old, uint32_t code,
+			      uint32_t line)
+{
+	unsigned int op = code & 0xff, bits = ir_type_bits(code >> 8 & 0xff);
+	bool is_float = ir_type_is_float(code >> 8 & 0xff);
+
+	access_begin(addr, mask, bits / 8, line);
 	switch (bits) {
 	case 16: ATOM_LANES(any_u16); break;
 	case 32: ATOM_LANES(any_u32); break;
 	case 64: ATOM_LANES(any_u64); break;
+	case 128: atom128(addr, mask, a, b, old, op); break;
 	}
+	access_end();
 }
 
 /*
@@ -382,4 +496,5 @@ void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t 
 	rt->fault = fault;
 	rt->timer = rt_timer;
 	rt->sleep = rt_sleep;
+	hg_cpu_matrix_init(rt, fault);
 }

@@ -21,6 +21,7 @@ struct emit_options {
 	bool masked_wide;	/* the CPU has masked vector loads and stores of 4 and 8 bytes… */
 	bool masked_narrow;	/* …and of 1 and 2 bytes */
 	bool gathers;		/* and its gathers and scatters are worth using */
+	bool check;		/* every access asks hg_cpu_rt.check first */
 };
 
 struct emit {
@@ -108,6 +109,8 @@ LLVMValueRef emit_psrc(struct emit *e, unsigned int i);
 void emit_set(struct emit *e, unsigned int i, LLVMValueRef v);		/* of the register's width, or a predicate */
 void emit_set_ext(struct emit *e, unsigned int i, LLVMValueRef v, bool is_signed);
 void emit_fset(struct emit *e, LLVMValueRef v);				/* a float: flushed, saturated */
+/* What a fault that follows is to be told: the line of the instruction, and the lanes. */
+void emit_fault_lanes(struct emit *e, LLVMValueRef lanes);
 LLVMValueRef emit_active(struct emit *e);	/* i32: lanes that execute the instruction */
 void emit_unsupported(struct emit *e, const char *what);
 
@@ -117,6 +120,9 @@ bool emit_convert(struct emit *e);
 bool emit_math(struct emit *e);
 bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
+bool emit_matrix(struct emit *e);
+
+LLVMValueRef emit_address(struct emit *e);	/* of a memory operation: the host's, i64 */
 
 /* emit_convert.c: an f32's bits in another format, as 32 bits; finite: infinities and what is past the range become its end. */
 LLVMValueRef emit_round_to(struct emit *e, LLVMValueRef v, enum ir_fmt fmt, enum ir_rnd rnd, bool finite);

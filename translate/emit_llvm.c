@@ -649,6 +649,12 @@ static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 			reg_restore(e, r);
 }
 
+void emit_fault_lanes(struct emit *e, LLVMValueRef lanes)
+{
+	frame_set(e, offsetof(struct hg_cpu_frame, fault_line), emit_i32(e, e->insn->line));
+	frame_set(e, offsetof(struct hg_cpu_frame, fault_lanes), lanes);
+}
+
 static void yield(struct emit *e, enum hg_cpu_yield why)
 {
 	LLVMBuildRet(e->b, emit_i32(e, why));
@@ -1025,6 +1031,7 @@ static void emit_brx(struct emit *e, const struct ir_insn *t)
 	over = LLVMBuildAnd(e->b, emit_lane_bits(e, over), e->exec_now, "");
 	LLVMBuildCondBr(e->b, is_zero(e, over), good, bad);
 	LLVMPositionBuilderAtEnd(e->b, bad);
+	emit_fault_lanes(e, over);
 	yield(e, HG_CPU_TRAP);
 	LLVMPositionBuilderAtEnd(e->b, good);
 	if (e->lanes == 1) {
@@ -1253,6 +1260,7 @@ static void emit_trap(struct emit *e)
 
 	LLVMBuildCondBr(e->b, is_zero(e, emit_active(e)), on, trap);
 	LLVMPositionBuilderAtEnd(e->b, trap);
+	emit_fault_lanes(e, emit_active(e));
 	yield(e, HG_CPU_TRAP);
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
@@ -1265,7 +1273,7 @@ static void emit_insn(struct emit *e)
 	e->lanes = vector ? HG_WARP : 1;
 	if (in->op == IR_trap)
 		emit_trap(e);
-	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e))
+	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
@@ -1348,7 +1356,7 @@ static void emit_prologue(struct emit *e)
 		if (e->info->crosses[r])
 			e->slot[r] = e->info->free_order ? spill_at(e, r) : LLVMBuildAlloca(e->b, reg_type(e, r), "");
 	for (int i = 0; i < 4; i++) {
-		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 1024), "");
+		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 2048), "");
 		LLVMSetAlignment(e->buf[i], 64);
 	}
 	e->exec = alloca32(e);

@@ -58,9 +58,31 @@ static LLVMValueRef address(struct emit *e)
 	return base ? LLVMBuildAdd(e->b, base, a, "") : a;
 }
 
+LLVMValueRef emit_address(struct emit *e)
+{
+	return address(e);
+}
+
 static LLVMValueRef is_zero(struct emit *e, LLVMValueRef v)
 {
 	return LLVMBuildICmp(e->b, LLVMIntEQ, v, LLVMConstNull(LLVMTypeOf(v)), "");
+}
+
+/* HGSHIM_CHECK=memory: asks before each access. */
+static void check_access(struct emit *e, LLVMValueRef addr, unsigned int size)
+{
+	LLVMValueRef args[7];
+
+	if (!e->opt.check)
+		return;
+	args[0] = e->frame;
+	args[1] = e->env;
+	args[2] = emit_spread(e, 0, addr);
+	args[3] = emit_active(e);
+	args[4] = emit_i32(e, size);
+	args[5] = emit_i32(e, e->insn->space);
+	args[6] = emit_i32(e, e->insn->line);
+	emit_rt(e, offsetof(struct hg_cpu_rt, check), NULL, args, 7);
 }
 
 /* ---- one address for the whole warp ---- */
@@ -77,6 +99,7 @@ static void check_aligned(struct emit *e, LLVMValueRef addr, unsigned int align)
 	good = emit_bb(e, "aligned");
 	LLVMBuildCondBr(e->b, is_zero(e, LLVMBuildAnd(e->b, addr, emit_i64(e, align - 1), "")), good, bad);
 	LLVMPositionBuilderAtEnd(e->b, bad);
+	emit_fault_lanes(e, emit_active(e));
 	args[0] = emit_i32(e, HG_CPU_FAULT_MISALIGNED);
 	args[1] = addr;
 	emit_rt(e, offsetof(struct hg_cpu_rt, fault), NULL, args, 2);
@@ -105,6 +128,7 @@ static void scalar_access(struct emit *e, bool is_store)
 	LLVMValueRef addr = address(e), val[MAX_PARTS];
 	LLVMBasicBlockRef before = NULL, go = NULL, on = NULL, from;
 
+	check_access(e, addr, size * nr);
 	for (unsigned int c = 0; is_store && c < nr; c++)
 		val[c] = emit_src(e, 2 + c, bits);
 	if (in->guard != IR_NO_REG) {
@@ -234,11 +258,12 @@ static void by_helper(struct emit *e, bool is_store, LLVMValueRef addr, LLVMValu
 		      LLVMValueRef *val, unsigned int nr)
 {
 	LLVMTypeRef t = emit_int(e, bits);
-	LLVMValueRef args[5] = { emit_spread(e, 0, addr), active, e->buf[1], emit_i32(e, bits / 8), emit_i32(e, nr) };
+	LLVMValueRef args[6] = { emit_spread(e, 0, addr), active, e->buf[1], emit_i32(e, bits / 8), emit_i32(e, nr),
+				 emit_i32(e, e->insn->line) };
 
 	for (unsigned int c = 0; is_store && c < nr; c++)
 		emit_store(e, val[c], emit_at(e, e->buf[1], (uint64_t)c * HG_WARP * bits / 8), 16);
-	emit_rt(e, is_store ? offsetof(struct hg_cpu_rt, store) : offsetof(struct hg_cpu_rt, load), NULL, args, 5);
+	emit_rt(e, is_store ? offsetof(struct hg_cpu_rt, store) : offsetof(struct hg_cpu_rt, load), NULL, args, 6);
 	for (unsigned int c = 0; !is_store && c < nr; c++)
 		val[c] = emit_load(e, t, emit_at(e, e->buf[1], (uint64_t)c * HG_WARP * bits / 8), 16);
 }
@@ -281,6 +306,7 @@ static void vector_access(struct emit *e, bool is_store)
 	LLVMTypeRef t = emit_int(e, bits);
 	LLVMBasicBlockRef fast, slow, on, from[2];
 
+	check_access(e, addr, size * nr);
 	for (unsigned int c = 0; is_store && c < nr; c++)
 		val[c] = emit_src(e, 2 + c, bits);
 	if (in->sem != IR_WEAK || size > 8 || (nr & (nr - 1))) {
@@ -357,40 +383,7 @@ static void access(struct emit *e, bool is_store)
 		vector_access(e, is_store);
 }
 
-/* ---- atomics: lane after lane ---- */
-
-static void atom(struct emit *e)
-{
-	const struct ir_insn *in = e->insn;
-	unsigned int bits = ir_type_bits(in->type);
-	LLVMValueRef args[6];
-
-	if (bits > 64) {
-		emit_unsupported(e, "128-bit atomics");
-		return;
-	}
-	args[0] = emit_spread(e, 0, address(e));
-	args[1] = emit_active(e);
-	args[2] = emit_spread(e, 1, emit_src(e, 2, bits));
-	args[3] = in->nr_src > 3 ? emit_spread(e, 2, emit_src(e, 3, bits)) : args[2];
-	args[4] = e->buf[3];
-	args[5] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8);
-	emit_rt(e, offsetof(struct hg_cpu_rt, atom), NULL, args, 6);
-	if (in->nr_dst)
-		emit_set(e, 0, emit_load(e, emit_int(e, bits), e->buf[3], 64));
-}
-
-/* ---- spaces ---- */
-
-static void convert(struct emit *e, bool to_generic)
-{
-	unsigned int bits = ir_type_bits(e->insn->type);
-	LLVMValueRef a = emit_resize(e, emit_src(e, 0, bits), 64, false), base = space_base(e, e->insn->space);
-
-	if (base)
-		a = to_generic ? LLVMBuildAdd(e->b, base, a, "") : LLVMBuildSub(e->b, a, base, "");
-	emit_set(e, 0, emit_resize(e, a, bits, false));
-}
+/* ---- spaces of generic addresses ---- */
 
 static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, LLVMValueRef size)
 {
@@ -408,12 +401,62 @@ static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, 
 	return LLVMBuildICmp(e->b, LLVMIntULT, off, e->lanes == HG_WARP ? emit_splat(e, size) : size, "");
 }
 
+static LLVMValueRef is_shared(struct emit *e, LLVMValueRef addr)
+{
+	LLVMValueRef size = emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, shared_bytes));
+
+	return inside(e, addr, IR_SHARED, emit_resize(e, size, 64, false));
+}
+
+/* ---- atomics: lane after lane ---- */
+
+static void atom(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	unsigned int bits = ir_type_bits(in->type);
+	LLVMValueRef args[7], addr = address(e), here;
+
+	check_access(e, addr, bits / 8);
+	args[0] = emit_spread(e, 0, addr);
+	args[1] = emit_active(e);
+	args[2] = emit_spread(e, 1, emit_src(e, 2, bits));
+	args[3] = in->nr_src > 3 ? emit_spread(e, 2, emit_src(e, 3, bits)) : args[2];
+	args[4] = e->buf[3];
+	args[5] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8);
+	args[6] = emit_i32(e, in->line);
+	if (in->flags & IR_FTZ) {
+		/* in global memory alone, and what is not shared is global */
+		LLVMValueRef all = args[1];
+
+		if (in->space == IR_GENERIC) {
+			here = emit_lane_bits(e, is_shared(e, addr));
+			args[1] = LLVMBuildAnd(e->b, all, here, "");
+			emit_rt(e, offsetof(struct hg_cpu_rt, atom), NULL, args, 7);
+			args[1] = LLVMBuildAnd(e->b, all, LLVMBuildNot(e->b, here, ""), "");
+		}
+		args[5] = emit_i32(e, (uint32_t)in->sub | (uint32_t)in->type << 8 | HG_CPU_ATOM_FTZ);
+	}
+	emit_rt(e, offsetof(struct hg_cpu_rt, atom), NULL, args, 7);
+	if (in->nr_dst)
+		emit_set(e, 0, emit_load(e, emit_int(e, bits), e->buf[3], 64));
+}
+
+/* ---- spaces ---- */
+
+static void convert(struct emit *e, bool to_generic)
+{
+	unsigned int bits = ir_type_bits(e->insn->type);
+	LLVMValueRef a = emit_resize(e, emit_src(e, 0, bits), 64, false), base = space_base(e, e->insn->space);
+
+	if (base)
+		a = to_generic ? LLVMBuildAdd(e->b, base, a, "") : LLVMBuildSub(e->b, a, base, "");
+	emit_set(e, 0, emit_resize(e, a, bits, false));
+}
+
 static void isspacep(struct emit *e)
 {
-	LLVMValueRef a = emit_resize(e, emit_src(e, 0, ir_type_bits(e->insn->type)), 64, false), r, shared;
+	LLVMValueRef a = emit_resize(e, emit_src(e, 0, ir_type_bits(e->insn->type)), 64, false), r, shared = is_shared(e, a);
 
-	shared = emit_resize(e, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, shared_bytes)), 64, false);
-	shared = inside(e, a, IR_SHARED, shared);
 	switch (e->insn->space) {
 	case IR_SHARED:
 		r = shared;

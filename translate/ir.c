@@ -1,5 +1,6 @@
 /* ir.c - names and properties of hgIR's types and operations. */
 #include "translate/ir.h"
+#include "translate/ir_mma.h"
 #include "translate/ir_names.h"
 
 #include <string.h>
@@ -75,7 +76,7 @@ const char *const ir_sreg_name[] = {
 };
 _Static_assert(sizeof(ir_sreg_name) / sizeof(ir_sreg_name[0]) == IR_SREG_COUNT + 1, "a name for each special register");
 
-static const char *const atom_name[] = { "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec", NULL };
+static const char *const atom_name[] = { "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec", "mbarrier", NULL };
 static const char *const shfl_name[] = { "up", "down", "bfly", "idx", NULL };
 static const char *const vote_name[] = { "all", "any", "uni", "ballot", NULL };
 static const char *const match_name[] = { "any", "all", NULL };
@@ -98,6 +99,7 @@ const char *const *ir_sub_names(enum ir_op op)
 	case IR_bfind: return bfind_name;
 	case IR_bar_red: return barred_name;
 	case IR_narrow: case IR_widen: return fmt_name;
+	case IR_mma: return ir_mma_name;
 	default: return NULL;
 	}
 }

@@ -84,7 +84,18 @@ enum ir_bool { IR_BOOL_NONE, IR_BOOL_AND, IR_BOOL_OR, IR_BOOL_XOR };
 enum ir_sem { IR_WEAK, IR_VOLATILE, IR_RELAXED, IR_ACQUIRE, IR_RELEASE, IR_ACQ_REL, IR_SC };
 enum ir_scope { IR_SCOPE_NONE, IR_CTA, IR_GPU, IR_SYS };
 enum ir_atom { IR_ATOM_ADD, IR_ATOM_MIN, IR_ATOM_MAX, IR_ATOM_AND, IR_ATOM_OR, IR_ATOM_XOR,
-	       IR_ATOM_EXCH, IR_ATOM_CAS, IR_ATOM_INC, IR_ATOM_DEC };
+	       IR_ATOM_EXCH, IR_ATOM_CAS, IR_ATOM_INC, IR_ATOM_DEC, IR_ATOM_MBARRIER };
+/*
+ * The 64 bits of an mbarrier object, and of the states that arriving gives (the object as it was before):
+ *   0-19 arrivals that the phase still waits for   20-39 arrivals of each later phase
+ *   40 parity of the phase                         42-63 bytes still to come, signed
+ * IR_ATOM_MBARRIER (b64) takes a word of the same shape: bits 0-19 are arrivals, 20-39 leave all later phases too,
+ * 42-63 are added to the bytes; the phase ends when neither arrivals nor bytes are left.
+ */
+#define IR_MBARRIER_COUNT UINT64_C(0xfffff)
+#define IR_MBARRIER_LATER 20
+#define IR_MBARRIER_PHASE 40
+#define IR_MBARRIER_BYTES 42
 enum ir_testp { IR_TESTP_FINITE, IR_TESTP_INFINITE, IR_TESTP_NUMBER, IR_TESTP_NOTANUMBER,
 		IR_TESTP_NORMAL, IR_TESTP_SUBNORMAL };
 enum ir_prmt { IR_PRMT_INDEX, IR_PRMT_F4E, IR_PRMT_B4E, IR_PRMT_RC8, IR_PRMT_ECL, IR_PRMT_ECR, IR_PRMT_RC16 };
@@ -169,6 +180,13 @@ struct ir_var {
 	const struct hg_var_reloc *relocs;
 };
 
+/* An instruction that was not translated; insn and function are NULL where they do not apply. */
+struct ir_refusal {
+	uint32_t line;		/* in the PTX text */
+	const char *function;	/* the inlined one it stands in */
+	const char *insn, *why;
+};
+
 struct ir_func {
 	char *name;
 	uint32_t nr_regs;
@@ -186,6 +204,8 @@ struct ir_func {
 	uint32_t req_threads[3];	/* .reqntid, or zeros */
 	uint32_t line;
 	char *refused;		/* not translated, and why; then nr_blocks is 0 */
+	const struct ir_refusal *refusal;	/* then all that was found, the first one first; not part of the text form */
+	uint32_t nr_refusals;
 	bool uses_dynamic_shared, uses_grid_sync;
 	bool needs_zeroed_shared;	/* static shared memory must be zeros when a block begins */
 };

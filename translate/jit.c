@@ -147,6 +147,19 @@ static bool choose_isa(void)
 	return host.cpu && host.features;
 }
 
+/* HGSHIM_CHECK: what kernels are watched for. */
+static bool checks_memory(void)
+{
+	const char *text = getenv("HGSHIM_CHECK");
+
+	if (!text || !*text || !strcmp(text, "0"))
+		return false;
+	if (!strcmp(text, "memory"))
+		return true;
+	pr_warn("HGSHIM_CHECK='%s' is not 'memory'", text);
+	return false;
+}
+
 static void host_init(void)
 {
 	char *error = NULL;
@@ -167,6 +180,7 @@ static void host_init(void)
 		.masked_wide = has_feature("avx2"),
 		.masked_narrow = has_feature("avx512bw"),
 		.gathers = has_feature("avx512f"),
+		.check = checks_memory(),
 	};
 	if (said(LLVMOrcCreateLLJIT(&host.jit, NULL), "start the compiler's linker"))
 		return;
@@ -316,7 +330,7 @@ static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, 
 static void cache_key(const struct hg_cpu_kernel *k, int variant, unsigned char key[16])
 {
 	const uint32_t version[] = { HG_CPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH,
-				     (uint32_t)variant };
+				     (uint32_t)variant, host.opt.check };
 	XXH3_state_t *s = XXH3_createState();
 	XXH128_canonical_t c;
 

@@ -32,6 +32,39 @@ static void insn_text(const struct ptx_insn *in, char *buf, size_t size)
 	buf[o] = 0;
 }
 
+static bool grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size);
+
+/* For whoever asks what a kernel lacks: an instruction of a function that is inlined often counts once. */
+static void note_refusal(struct lower *l, const char *why, const char *text)
+{
+	for (uint32_t i = 0; i < l->nr_refusals; i++)
+		if (l->refused_insn[i] == l->in)
+			return;
+	if (l->nr_refusals == LOWER_MAX_REFUSALS) {
+		l->is_hopeless = true;
+		return;
+	}
+	if (!grow(l, (void **)&l->refusal, l->nr_refusals, &l->cap_refusals, sizeof(*l->refusal)) ||
+	    !grow(l, (void **)&l->refused_insn, l->nr_refusals, &l->cap_refused_insns, sizeof(*l->refused_insn)))
+		return;
+	l->refused_insn[l->nr_refusals] = l->in;
+	l->refusal[l->nr_refusals++] = (struct ir_refusal){
+		.line = l->in ? l->in->line : l->kernel->sym->line,
+		.function = l->inst && l->inst->parent ? hg_pool_strdup(l->pool, l->inst->fn->sym->name) : NULL,
+		.insn = text ? hg_pool_strdup(l->pool, text) : NULL,
+		.why = hg_pool_strdup(l->pool, why),
+	};
+}
+
+/* Whether lower_body can look at the next instruction, though it will come to nothing. */
+static bool go_on(struct lower *l)
+{
+	if (l->st || l->tmp->failed || l->pool->failed || l->is_hopeless)
+		return false;
+	l->refused = NULL;
+	return true;
+}
+
 void lower_refuse(struct lower *l, const char *fmt, ...)
 {
 	char why[256], text[160], where[160] = "";
@@ -42,10 +75,16 @@ void lower_refuse(struct lower *l, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
+	if (l->in)
+		insn_text(l->in, text, sizeof(text));
+	note_refusal(l, why, l->in ? text : NULL);
+	if (l->first_refused) {
+		l->refused = l->first_refused;
+		return;
+	}
 	if (l->inst && l->inst->parent)
 		snprintf(where, sizeof(where), " in '%.100s'", l->inst->fn->sym->name);
 	if (l->in) {
-		insn_text(l->in, text, sizeof(text));
 		l->refused = hg_pool_printf(l->pool, "kernel '%s', line %" PRIu32 "%s: '%s': %s", l->kernel->sym->name,
 					    l->in->line, where, text, why);
 	} else {
@@ -54,6 +93,7 @@ void lower_refuse(struct lower *l, const char *fmt, ...)
 	}
 	if (!l->refused)
 		l->st = HG_ERR_NOMEM;
+	l->first_refused = l->refused;
 }
 
 void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...)
@@ -63,6 +103,12 @@ void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...)
 
 	if (lower_stopped(l))
 		return;
+	/* What looks wrong behind an instruction that was left out may be right. */
+	if (l->first_refused) {
+		l->refused = l->first_refused;
+		l->is_hopeless = true;
+		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
@@ -98,6 +144,7 @@ static bool more_regs(struct lower *l, uint32_t nr)
 	if (nr <= l->cap_regs - l->fn->nr_regs)
 		return true;
 	if (nr > LOWER_MAX_REGS || l->fn->nr_regs > LOWER_MAX_REGS - nr) {
+		l->is_hopeless = true;
 		lower_refuse(l, "too many registers");
 		return false;
 	}
@@ -131,6 +178,7 @@ struct ir_insn *lower_emit(struct lower *l, enum ir_op op, enum ir_type type, un
 	if (lower_stopped(l))
 		return NULL;
 	if (l->nr_insns++ >= LOWER_MAX_INSNS) {
+		l->is_hopeless = true;
 		lower_refuse(l, "more than %" PRIu32 " instructions", LOWER_MAX_INSNS);
 		return NULL;
 	}
@@ -542,6 +590,100 @@ static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd 
 	l->cur = done;
 }
 
+/* An argument of a function that the driver has, of 64 or 32 bits. */
+static bool system_argument(struct lower *l, const struct ptx_opd *o, enum ir_type type, struct ir_operand *out)
+{
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ir_insn *in;
+
+	*out = (struct ir_operand){ .kind = IR_OPD_REG };
+	if (o->kind == PTX_OPD_REG && l->fn->reg_type[l->inst->reg_base + o->reg] == type) {
+		out->reg = l->inst->reg_base + o->reg;
+		return true;
+	}
+	if (!sym || sym->kind != PTX_SYM_VAR || sym->var.space != PTX_PARAM || sym->var.owner != l->inst->fn ||
+	    (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) || sym->var.size * 8 != ir_type_bits(type)) {
+		lower_refuse(l, "this way of passing an argument is not supported");
+		return false;
+	}
+	out->reg = lower_reg(l, type);
+	in = lower_emit(l, IR_ld, type, 1, 2);
+	if (!in)
+		return false;
+	in->space = IR_LOCAL;
+	in->dst[0] = out->reg;
+	in->src[0] = (struct ir_operand){ .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = LOWER_STORAGE | lower_storage(l, &sym->var) };
+	in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
+	return true;
+}
+
+/* Where such a function's 32-bit result goes. */
+static void system_result(struct lower *l, const struct ptx_opd *o, ir_reg value)
+{
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ir_operand v = { .kind = IR_OPD_REG, .reg = value };
+	struct ir_insn *in;
+
+	if (o->kind == PTX_OPD_REG && l->fn->reg_type[l->inst->reg_base + o->reg] == IR_B32) {
+		mov_operand(l, l->inst->reg_base + o->reg, &v);
+		return;
+	}
+	if (!sym || sym->kind != PTX_SYM_VAR || sym->var.space != PTX_PARAM || sym->var.owner != l->inst->fn ||
+	    (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) || sym->var.size != 4) {
+		lower_refuse(l, "this way of passing a result is not supported");
+		return;
+	}
+	in = lower_emit(l, IR_st, IR_B32, 0, 3);
+	if (!in)
+		return;
+	in->space = IR_LOCAL;
+	in->src[0] = (struct ir_operand){ .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = LOWER_STORAGE | lower_storage(l, &sym->var) };
+	in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
+	in->src[2] = v;
+}
+
+static void call_vprintf(struct lower *l, const struct ptx_opd *args, const struct ptx_opd *rets)
+{
+	struct ir_operand src[2];
+	struct ir_insn *in;
+	ir_reg count;
+
+	if (!args || args->nr_elems != 2 || (rets && rets->nr_elems > 1)) {
+		lower_bad(l, NULL, "'vprintf' takes 2 arguments and gives 1 result");
+		return;
+	}
+	for (unsigned int i = 0; i < 2; i++)
+		if (!system_argument(l, &args->elem[i], IR_B64, &src[i]))
+			return;
+	count = lower_reg(l, IR_B32);
+	in = lower_emit(l, IR_vprintf, IR_B64, 1, 2);
+	if (!in)
+		return;
+	in->dst[0] = count;
+	in->src[0] = src[0];
+	in->src[1] = src[1];
+	if (rets && rets->nr_elems)
+		system_result(l, &rets->elem[0], count);
+}
+
+/* message, file, line, function, size of a character */
+static void call_assertfail(struct lower *l, const struct ptx_opd *args)
+{
+	struct ir_operand src[4];
+	struct ir_insn *in;
+
+	if (!args || args->nr_elems != 5) {
+		lower_bad(l, NULL, "'__assertfail' takes 5 arguments");
+		return;
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		if (!system_argument(l, &args->elem[i], i == 2 ? IR_B32 : IR_B64, &src[i]))
+			return;
+	in = lower_emit(l, IR_assertfail, IR_B64, 0, 4);
+	for (unsigned int i = 0; in && i < 4; i++)
+		in->src[i] = src[i];
+}
+
 void lower_call(struct lower *l)
 {
 	const struct ptx_opd *opd = l->in->opd, *rets = NULL, *args = NULL, *callee_opd;
@@ -569,13 +711,12 @@ void lower_call(struct lower *l)
 	}
 	fn = sym->func;
 	if (!fn || !fn->has_body) {
-		if (!strcmp(sym->name, "__assertfail")) {
-			lower_emit(l, IR_trap, IR_NONE, 0, 0);
-			return;
-		}
-		if (!strcmp(sym->name, "vprintf") || !strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
-			lower_refuse(l, "device-side '%s' is not supported",
-				     strcmp(sym->name, "vprintf") ? sym->name : "printf");
+		if (!strcmp(sym->name, "__assertfail"))
+			call_assertfail(l, args);
+		else if (!strcmp(sym->name, "vprintf"))
+			call_vprintf(l, args, rets);
+		else if (!strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
+			lower_refuse(l, "device-side '%s' is not supported", sym->name);
 		else
 			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
 		return;
@@ -594,7 +735,7 @@ static void lower_body(struct lower *l)
 {
 	struct ptx_func *fn = l->inst->fn;
 
-	for (uint32_t i = 0; i < fn->nr_insns && !lower_stopped(l); i++) {
+	for (uint32_t i = 0; i < fn->nr_insns && go_on(l); i++) {
 		const struct ptx_insn *in = &fn->insn[i];
 
 		if (in->op == PTX_W_NONE) {
@@ -609,7 +750,8 @@ static void lower_body(struct lower *l)
 		lower_insn(l);
 	}
 	/* Running off the end is a return. */
-	lower_bra(l, l->inst->return_block);
+	if (go_on(l))
+		lower_bra(l, l->inst->return_block);
 }
 
 /* --- parameters of inlined calls ------------------------------------------------------------- */
@@ -1291,7 +1433,11 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	}
 	l->kernel = fn;
 	l->fn = &scratch;
-	l->refused = NULL;
+	l->refused = l->first_refused = NULL;
+	l->is_hopeless = false;
+	l->refusal = NULL;
+	l->refused_insn = NULL;
+	l->nr_refusals = l->cap_refusals = l->cap_refused_insns = 0;
 	l->epoch++;
 	l->cap_regs = l->nr_insns = l->nr_blocks = l->cap_blocks = l->nr_storages = l->cap_storages = 0;
 	l->block = NULL;
@@ -1322,6 +1468,7 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 		fn->is_busy = true;
 		lower_body(l);
 		fn->is_busy = false;
+		l->refused = l->first_refused;
 		l->cur = exit_block;
 		l->in = NULL;
 		lower_emit(l, IR_exit, IR_NONE, 0, 0);
@@ -1335,6 +1482,8 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 		l->st = HG_ERR_NOMEM;
 	if (l->refused) {
 		out->refused = (char *)l->refused;
+		out->refusal = hg_pool_copy(l->pool, l->refusal, l->nr_refusals * sizeof(*l->refusal));
+		out->nr_refusals = out->refusal ? l->nr_refusals : 0;
 		out->nr_blocks = out->nr_regs = 0;
 		out->uses_dynamic_shared = out->uses_grid_sync = out->needs_zeroed_shared = false;
 		out->shared_bytes = out->local_bytes = 0;

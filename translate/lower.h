@@ -11,6 +11,7 @@
 #define LOWER_MAX_INSNS (UINT32_C(1) << 21)	/* of one kernel, all inlined */
 #define LOWER_MAX_REGS (UINT32_C(1) << 24)
 #define LOWER_MAX_DEPTH 48			/* of calls */
+#define LOWER_MAX_REFUSALS 64			/* of one kernel that are told */
 
 struct lower_insn {
 	struct ir_insn ir;
@@ -55,7 +56,12 @@ struct lower {
 	struct hg_pool *tmp;
 	struct ptx_func *kernel;
 	struct ir_func *fn;		/* reg_type grows here */
-	const char *refused;
+	const char *refused;		/* the instruction at hand is; lower_body goes on with the next */
+	const char *first_refused;	/* the kernel is */
+	bool is_hopeless;		/* …and what follows would not be worth telling */
+	struct ir_refusal *refusal;
+	const struct ptx_insn **refused_insn;	/* of each refusal */
+	uint32_t nr_refusals, cap_refusals, cap_refused_insns;
 	uint32_t epoch, cap_regs, nr_insns;
 	struct lower_block *block;
 	uint32_t nr_blocks, cap_blocks, cur;
@@ -82,7 +88,7 @@ static inline bool lower_stopped(const struct lower *l)
 	return l->st || l->refused || l->tmp->failed || l->pool->failed;
 }
 
-/* This kernel cannot be translated; the first reason counts. */
+/* This kernel cannot be translated; the first reason counts, the others are noted. */
 void lower_refuse(struct lower *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* This is not PTX. */
 void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -121,6 +127,16 @@ ir_reg lower_cvt(struct lower *l, enum ir_type to, enum ir_type from, ir_reg dst
 void lower_video(struct lower *l);	/* lower_video.c */
 /* lower_convert.c: conversions between packed narrow formats, and cvt.pack; false: an ordinary one */
 bool lower_convert(struct lower *l);
+
+/* An operand of l->in: an address and an offset, and the variable's space if none was given. */
+bool lower_address(struct lower *l, const struct ptx_opd *o, bool given, struct ir_operand out[2], enum ir_space *space);
+
+/* lower_matrix.c; none of them may have a guard */
+void lower_mma(struct lower *l);
+void lower_wmma(struct lower *l);
+void lower_ldmatrix(struct lower *l);
+void lower_stmatrix(struct lower *l);
+void lower_movmatrix(struct lower *l);
 
 /* Lowers l->in: lower_insn.c's whole work. */
 void lower_insn(struct lower *l);

@@ -109,7 +109,7 @@ static void take_cache_hints(struct lower *l)
 		PTX_W_evict_first, PTX_W_evict_unchanged, PTX_W_no_allocate, PTX_W_unified, PTX_W_L1, PTX_W_L2,
 		PTX_W_L1__evict_normal, PTX_W_L1__evict_unchanged, PTX_W_L1__evict_first, PTX_W_L1__evict_last,
 		PTX_W_L1__no_allocate, PTX_W_L2__cache_hint, PTX_W_L2__64B, PTX_W_L2__128B, PTX_W_L2__256B,
-		PTX_W_L2__evict_last, PTX_W_L2__evict_normal, PTX_W_L2__evict_first,
+		PTX_W_L2__evict_last, PTX_W_L2__evict_normal, PTX_W_L2__evict_first, PTX_W_L2__evict_unchanged,
 	};
 
 	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
@@ -225,7 +225,7 @@ static struct ir_operand special(struct lower *l, const struct ptx_opd *o, unsig
 		}
 		return reg(r);
 	default:
-		lower_refuse(l, "special register '%%%s' is not supported", strncmp(s->name, "pm", 2) ? s->name : "pm / %envreg");
+		lower_refuse(l, "special register '%%%s' is not supported", s->name);
 		return zero;
 	}
 }
@@ -1515,6 +1515,33 @@ static void op_st(struct lower *l)
 	build_end(l, &b);
 }
 
+/* What the manual allows; integers of either sign and bits are taken for each other, as ptxas does. */
+static bool is_atomic(int sub, enum ir_type t, unsigned int nr)
+{
+	unsigned int bits = ir_type_bits(t);
+	bool half = t >= IR_F16 && t <= IR_BF16X2;
+
+	if (nr > 1 && !(half || (t == IR_F32 && sub == IR_ATOM_ADD)))
+		return false;
+	if (nr == 8 && bits != 16)
+		return false;
+	switch (sub) {
+	case IR_ATOM_ADD:
+		return half || t == IR_F32 || t == IR_F64 || (is_int(t) && bits >= 32);
+	case IR_ATOM_MIN: case IR_ATOM_MAX:
+		return half || (is_int(t) && bits >= 32);
+	case IR_ATOM_INC: case IR_ATOM_DEC:
+		return is_int(t) && bits == 32;
+	case IR_ATOM_AND: case IR_ATOM_OR: case IR_ATOM_XOR:
+		return nr == 1 && !ir_type_is_float(t) && (bits == 32 || bits == 64);
+	case IR_ATOM_EXCH:
+		return nr == 1 && !ir_type_is_float(t) && (bits == 32 || bits == 64 || bits == 128);
+	default:
+		return nr == 1 && !ir_type_is_float(t) && bits >= 16;
+	}
+}
+
+/* Each element of a vector is an operation of its own, as the manual has it. */
 static void op_atom(struct lower *l)
 {
 	static const struct word_value list[] = {
@@ -1528,12 +1555,12 @@ static void op_atom(struct lower *l)
 	enum ir_scope sc = scope(l);
 	enum ir_space sp = space(l, &given);
 	enum ir_type t = one_type(l);
-	unsigned int first = red ? 0 : 1, nr;
-	struct build b;
+	unsigned int first = red ? 0 : 1, nr, n = vector_length(l);
+	const struct ptx_opd *d = NULL;
+	ir_reg old[8];
+	struct build b, at;
 
 	has(l, PTX_W_noftz);
-	if (vector_length(l) > 1)
-		lower_refuse(l, "vectors are not supported here");
 	take_cache_hints(l);
 	no_more_modifiers(l);
 	if (sub < 0)
@@ -1541,39 +1568,80 @@ static void op_atom(struct lower *l)
 	nr = sub == IR_ATOM_CAS ? 2 : 1;
 	if (!operands(l, first + 1 + nr, first + 1 + nr + hint))
 		return;
-	build(&b, IR_atom, t);
-	if (!address(l, opd(l, first), &b, given, &sp))
+	if (!is_atomic(sub, t, n) || (red && (sub == IR_ATOM_EXCH || sub == IR_ATOM_CAS))) {
+		lower_refuse(l, "this operation on %s.%s is not supported", n > 1 ? "a vector of " : "", ir_type_name(t));
 		return;
-	b.in.sub = (uint8_t)sub;
-	b.in.space = (uint8_t)sp;
-	b.in.sem = (uint8_t)(sem == IR_WEAK || sem == IR_VOLATILE ? IR_RELAXED : sem);
-	b.in.scope = (uint8_t)(sc ? sc : IR_GPU);
+	}
+	build(&at, IR_atom, t);
+	if (!address(l, opd(l, first), &at, given, &sp))
+		return;
+	at.in.sub = (uint8_t)sub;
+	at.in.space = (uint8_t)sp;
+	at.in.sem = (uint8_t)(sem == IR_WEAK || sem == IR_VOLATILE ? IR_RELAXED : sem);
+	at.in.scope = (uint8_t)(sc ? sc : IR_GPU);
+	at.in.flags = t == IR_F32 && sp != IR_SHARED ? IR_FTZ : 0;
+	if (n > 1) {
+		const struct ptx_opd *v = opd(l, first + 1);
+
+		d = red ? NULL : opd(l, 0);
+		if (v->kind != PTX_OPD_VEC || v->nr_elems != n || (d && (d->kind != PTX_OPD_VEC || d->nr_elems != n))) {
+			lower_bad(l, v, "expected vectors of %u registers", n);
+			return;
+		}
+		if (sp != IR_GLOBAL && sp != IR_GENERIC) {
+			lower_bad(l, opd(l, first), "vectors are for global memory only");
+			return;
+		}
+		for (unsigned int i = 0; i < n && !lower_stopped(l); i++) {
+			b = at;
+			b.src[1].imm += i * ir_type_bits(t) / 8;
+			build_src(&b, get(l, &v->elem[i], t));
+			if (d && d->elem[i].kind != PTX_OPD_NONE)
+				build_dst(&b, old[i] = lower_reg(l, t));
+			build_end(l, &b);
+		}
+		/* only now: a result may be the address, or a later element */
+		for (unsigned int i = 0; d && i < n; i++)
+			if (d->elem[i].kind != PTX_OPD_NONE)
+				emit1(l, IR_mov, ir_type_class(t), put(l, &d->elem[i], t), reg(old[i]));
+		return;
+	}
+	b = at;
 	for (unsigned int s = 0; s < nr; s++)
 		build_src(&b, get(l, opd(l, first + 1 + s), t));
-	if (!red)
+	if (!red && opd(l, 0)->kind != PTX_OPD_NONE)
 		build_dst(&b, put(l, opd(l, 0), t));
 	build_end(l, &b);
 }
 
 static void op_membar(struct lower *l)
 {
-	bool is_fence = l->in->op == PTX_W_fence;
+	bool is_fence = l->in->op == PTX_W_fence, given;
 	enum ir_sem sem = semantics(l);
 	enum ir_scope sc = scope(l);
+	unsigned int max = 0;
 	struct build b;
 
+	/* Between kinds of access that do not exist here: what is left of it is the fence. */
 	if (has(l, PTX_W_proxy)) {
-		/* Between kinds of access that do not exist here. */
-		has(l, PTX_W_alias);
-		has(l, PTX_W_async);
-		bool given;
+		bool alias = has(l, PTX_W_alias), async = has(l, PTX_W_async), generic = has(l, PTX_W_async__generic);
+		bool tensormap = has(l, PTX_W_tensormap__generic);
 
-		space(l, &given);
-		sem = IR_SC;
+		if (alias + async + generic + tensormap != 1)
+			lower_bad(l, NULL, "expected a kind of proxy such as .async");
+		if (async)
+			space(l, &given);
+		if (tensormap)
+			max = 2;
+		sem = alias || async ? IR_SC : sem;
 		sc = sc ? sc : IR_GPU;
 	}
+	/* Which memory is fenced: a fence of all is right. */
+	has(l, PTX_W_sync_restrict__shared__cta);
+	has(l, PTX_W_sync_restrict__shared__cluster);
+	has(l, PTX_W_mbarrier_init);
 	no_more_modifiers(l);
-	if (!operands(l, 0, 0))
+	if (!operands(l, 0, max))
 		return;
 	if (!sc)
 		lower_bad(l, NULL, "expected a scope such as .gpu");
@@ -1581,6 +1649,154 @@ static void op_membar(struct lower *l)
 	b.in.sem = (uint8_t)(!is_fence ? IR_SC : sem == IR_WEAK ? IR_ACQ_REL : sem);
 	b.in.scope = (uint8_t)sc;
 	build_end(l, &b);
+}
+
+/* --- mbarrier: a word in shared memory, see IR_ATOM_MBARRIER --------------------------------- */
+static ir_reg widened(struct lower *l, struct ir_operand v)
+{
+	struct ir_insn *in;
+	ir_reg r = lower_reg(l, IR_B64);
+
+	if (v.kind != IR_OPD_REG)
+		return emit1(l, IR_mov, IR_B64, r, v);
+	in = lower_emit(l, IR_cvt, IR_U64, 1, 1);
+	if (in) {
+		in->type2 = IR_U32;
+		in->dst[0] = r;
+		in->src[0] = v;
+	}
+	return r;
+}
+
+/* A count put at a bit of the word. */
+static struct ir_operand placed(struct lower *l, struct ir_operand v, unsigned int at)
+{
+	if (v.kind == IR_OPD_IMM)
+		return imm(v.imm << at);
+	return reg(emit2(l, IR_shl, IR_B64, lower_reg(l, IR_B64), reg(widened(l, v)), imm(at)));
+}
+
+static struct ir_operand joined(struct lower *l, struct ir_operand a, struct ir_operand b)
+{
+	if (a.kind == IR_OPD_IMM && b.kind == IR_OPD_IMM)
+		return imm(a.imm | b.imm);
+	return reg(emit2(l, IR_or, IR_B64, lower_reg(l, IR_B64), a, b));
+}
+
+static void mbarrier_atom(struct lower *l, const struct ptx_opd *at, enum ir_space sp, enum ir_sem sem, enum ir_scope sc,
+			  struct ir_operand what, const struct ptx_opd *state)
+{
+	struct build b;
+
+	build(&b, IR_atom, IR_B64);
+	if (!address(l, at, &b, true, &sp))
+		return;
+	b.in.sub = IR_ATOM_MBARRIER;
+	b.in.space = (uint8_t)sp;
+	b.in.sem = (uint8_t)sem;
+	b.in.scope = (uint8_t)(sc ? sc : IR_CTA);
+	build_src(&b, what);
+	if (state && state->kind != PTX_OPD_NONE)
+		build_dst(&b, put(l, state, IR_B64));
+	build_end(l, &b);
+}
+
+/* Whether a phase is over: its parity is not that of the object any more. */
+static void mbarrier_test(struct lower *l, bool by_parity, enum ir_space sp, enum ir_sem sem, enum ir_scope sc)
+{
+	ir_reg now = lower_reg(l, IR_B64);
+	struct build b;
+
+	build(&b, IR_ld, IR_B64);
+	if (!address(l, opd(l, 1), &b, true, &sp))
+		return;
+	b.in.space = (uint8_t)sp;
+	b.in.sem = (uint8_t)(sem == IR_WEAK ? IR_ACQUIRE : sem);
+	b.in.scope = (uint8_t)(sc ? sc : IR_CTA);
+	build_dst(&b, now);
+	build_end(l, &b);
+	if (by_parity) {
+		struct ir_operand parity = placed(l, get(l, opd(l, 2), IR_U32), IR_MBARRIER_PHASE);
+
+		emit2(l, IR_xor, IR_B64, now, reg(now), parity);
+	} else {
+		emit2(l, IR_xor, IR_B64, now, reg(now), get(l, opd(l, 2), IR_B64));
+	}
+	emit2(l, IR_and, IR_B64, now, reg(now), imm(UINT64_C(1) << IR_MBARRIER_PHASE));
+	compare(l, IR_NE, IR_U64, put(l, opd(l, 0), IR_PRED), reg(now), imm(0));
+}
+
+static void op_mbarrier(struct lower *l)
+{
+	bool init = has(l, PTX_W_init), inval = has(l, PTX_W_inval), arrive = has(l, PTX_W_arrive), drop = has(l, PTX_W_arrive_drop);
+	bool expect = has(l, PTX_W_expect_tx), complete = has(l, PTX_W_complete_tx), test = has(l, PTX_W_test_wait);
+	bool attempt = has(l, PTX_W_try_wait), pending = has(l, PTX_W_pending_count), parity = has(l, PTX_W_parity), given;
+	enum ir_space sp = space(l, &given);
+	enum ir_sem sem = semantics(l);
+	enum ir_scope sc = scope(l);
+	struct ir_operand n;
+	struct build b;
+
+	has(l, PTX_W_noComplete);
+	no_more_modifiers(l);
+	if (one_type(l) != IR_B64)
+		lower_bad(l, NULL, "expected .b64");
+	if (init + inval + (arrive || drop || expect) + complete + test + attempt + pending != 1 || arrive + drop > 1 ||
+	    (parity && !test && !attempt)) {
+		lower_bad(l, NULL, "no such operation on an mbarrier");
+		return;
+	}
+	if (given && sp != IR_SHARED) {
+		lower_bad(l, NULL, "an mbarrier lies in shared memory");
+		return;
+	}
+	if (inval) {
+		operands(l, 1, 1);	/* the memory may be used for something else */
+	} else if (init) {
+		if (!operands(l, 2, 2))
+			return;
+		build(&b, IR_st, IR_B64);
+		if (!address(l, opd(l, 0), &b, true, &sp))
+			return;
+		b.in.space = (uint8_t)sp;
+		n = get(l, opd(l, 1), IR_U32);
+		build_src(&b, joined(l, placed(l, n, 0), placed(l, n, IR_MBARRIER_LATER)));
+		build_end(l, &b);
+	} else if (pending) {
+		if (!operands(l, 2, 2))
+			return;
+		n = reg(emit2(l, IR_and, IR_B64, lower_reg(l, IR_B64), get(l, opd(l, 1), IR_B64), imm(IR_MBARRIER_COUNT)));
+		build(&b, IR_cvt, IR_U32);
+		b.in.type2 = IR_U64;
+		build_src(&b, n);
+		build_dst(&b, put(l, opd(l, 0), IR_U32));
+		build_end(l, &b);
+	} else if (test || attempt) {
+		/* try_wait may give up at once: what follows it asks again */
+		if (operands(l, 3, attempt ? 4 : 3))
+			mbarrier_test(l, parity, sp, sem, sc);
+	} else if (arrive || drop) {
+		/* arriving alone may leave out the count */
+		if (!operands(l, expect ? 3 : 2, 3))
+			return;
+		n = l->in->nr_opds == 3 ? get(l, opd(l, 2), IR_U32) : imm(1);
+		if (expect)
+			n = joined(l, placed(l, n, IR_MBARRIER_BYTES), imm(1));
+		else
+			n = placed(l, n, 0);
+		if (drop && expect)
+			n = joined(l, n, imm(UINT64_C(1) << IR_MBARRIER_LATER));
+		else if (drop)
+			n = joined(l, n, placed(l, l->in->nr_opds == 3 ? get(l, opd(l, 2), IR_U32) : imm(1), IR_MBARRIER_LATER));
+		mbarrier_atom(l, opd(l, 1), sp, sem == IR_WEAK ? IR_RELEASE : sem, sc, n, opd(l, 0));
+	} else {
+		if (!operands(l, 2, 2))
+			return;
+		n = placed(l, get(l, opd(l, 1), IR_U32), IR_MBARRIER_BYTES);
+		if (complete)
+			n = n.kind == IR_OPD_IMM ? imm(0 - n.imm) : reg(emit1(l, IR_neg, IR_S64, lower_reg(l, IR_B64), n));
+		mbarrier_atom(l, opd(l, 0), sp, sem == IR_WEAK ? IR_RELAXED : sem, sc, n, NULL);
+	}
 }
 
 /* Loads `bytes` bytes from src+at and stores them at dst+at, in words as large as they go. */
@@ -1628,6 +1844,18 @@ static void op_cp(struct lower *l)
 	}
 	if (has(l, PTX_W_commit_group) || has(l, PTX_W_wait_group) || has(l, PTX_W_wait_all)) {
 		no_more_modifiers(l);
+		return;
+	}
+	if (has(l, PTX_W_mbarrier)) {
+		/* The copies have been done. Without .noinc the arrival is one that it has added itself. */
+		bool arrive = has(l, PTX_W_arrive), noinc = has(l, PTX_W_noinc);
+
+		sp = space(l, &given);
+		no_more_modifiers(l);
+		if (!arrive || one_type(l) != IR_B64)
+			lower_bad(l, NULL, "expected .arrive and .b64");
+		if (operands(l, 1, 1) && noinc)
+			mbarrier_atom(l, opd(l, 0), sp, IR_RELEASE, IR_CTA, imm(1), NULL);
 		return;
 	}
 	bool hint = has(l, PTX_W_L2__cache_hint);
@@ -1800,20 +2028,29 @@ static void op_redux(struct lower *l)
 	};
 	int sub = pick(l, list, -1);
 	enum ir_type t = one_type(l);
+	bool abs, nan;
 	struct build b;
 
 	if (!sync_form(l))
 		return;
-	if (ir_type_is_float(t))
-		lower_refuse(l, "floating-point redux is not supported");
+	abs = has(l, PTX_W_abs);
+	nan = has(l, PTX_W_NaN);
 	no_more_modifiers(l);
 	if (sub < 0)
 		lower_bad(l, NULL, "expected an operation such as .add");
 	if (!operands(l, 3, 3))
 		return;
+	if (ir_type_bits(t) != 32 || t == IR_F16X2 || t == IR_BF16X2 || ((abs || nan) && t != IR_F32) ||
+	    (t == IR_F32 && sub != IR_ATOM_MIN && sub != IR_ATOM_MAX)) {
+		lower_refuse(l, "this operation on .%s is not supported", ir_type_name(t));
+		return;
+	}
 	build(&b, IR_redux, t);
 	b.in.sub = (uint8_t)sub;
+	b.in.flags = nan ? IR_NAN_OUT : 0;
 	build_src(&b, get(l, opd(l, 1), t));
+	if (abs)
+		b.src[0] = reg(emit2(l, IR_and, IR_B32, lower_reg(l, IR_B32), b.src[0], imm(INT32_MAX)));
 	build_src(&b, get(l, opd(l, 2), IR_B32));
 	build_dst(&b, put(l, opd(l, 0), t));
 	lower_split(l);
@@ -2092,6 +2329,18 @@ static void op_createpolicy(struct lower *l)
 		emit1(l, IR_mov, IR_B64, put(l, opd(l, 0), IR_B64), imm(0));
 }
 
+/* --- for the other files --------------------------------------------------------------------- */
+bool lower_address(struct lower *l, const struct ptx_opd *o, bool given, struct ir_operand out[2], enum ir_space *space)
+{
+	struct build b;
+
+	build(&b, IR_ld, IR_B32);
+	if (!address(l, o, &b, given, space))
+		return false;
+	memcpy(out, b.src, 2 * sizeof(*out));
+	return true;
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 /* How a guard is honoured: on every instruction emitted, or by a branch around them. */
 enum guarded { GUARD_EACH, GUARD_BRANCH };
@@ -2133,7 +2382,7 @@ static const struct {
 	[PTX_W_ld] = { op_ld, 0 }, [PTX_W_ldu] = { op_ld, 0 }, [PTX_W_st] = { op_st, 0 },
 	[PTX_W_atom] = { op_atom, 0 }, [PTX_W_red] = { op_atom, 0 },
 	[PTX_W_membar] = { op_membar, 0 }, [PTX_W_fence] = { op_membar, 0 },
-	[PTX_W_cp] = { op_cp, GUARD_BRANCH },
+	[PTX_W_cp] = { op_cp, GUARD_BRANCH }, [PTX_W_mbarrier] = { op_mbarrier, 0 },
 	[PTX_W_prefetch] = { op_prefetch, 0 }, [PTX_W_prefetchu] = { op_prefetch, 0 }, [PTX_W_applypriority] = { op_prefetch, 0 },
 	[PTX_W_discard] = { op_prefetch, 0 }, [PTX_W_createpolicy] = { op_createpolicy, 0 },
 	[PTX_W_shfl] = { op_shfl, GUARD_BRANCH }, [PTX_W_vote] = { op_vote, GUARD_BRANCH },
@@ -2143,6 +2392,10 @@ static const struct {
 	[PTX_W_bra] = { op_bra, GUARD_BRANCH }, [PTX_W_brx] = { op_brx, GUARD_BRANCH },
 	[PTX_W_ret] = { op_ret, GUARD_BRANCH }, [PTX_W_exit] = { op_exit, GUARD_BRANCH },
 	[PTX_W_call] = { op_call, GUARD_BRANCH }, [PTX_W_trap] = { op_trap, GUARD_BRANCH },
+	[PTX_W_brkpt] = { op_trap, GUARD_BRANCH },	/* no debugger is there */
+	[PTX_W_mma] = { lower_mma, GUARD_BRANCH }, [PTX_W_wmma] = { lower_wmma, GUARD_BRANCH },
+	[PTX_W_ldmatrix] = { lower_ldmatrix, GUARD_BRANCH }, [PTX_W_stmatrix] = { lower_stmatrix, GUARD_BRANCH },
+	[PTX_W_movmatrix] = { lower_movmatrix, GUARD_BRANCH },
 	[PTX_W_nanosleep] = { op_nanosleep, 0 }, [PTX_W_fns] = { op_fns, GUARD_BRANCH },
 	[PTX_W_pmevent] = { op_nothing, 0 }, [PTX_W_griddepcontrol] = { op_nothing, 0 }, [PTX_W_setmaxnreg] = { op_nothing, 0 },
 };

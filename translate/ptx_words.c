@@ -109,9 +109,11 @@ const struct ptx_sreg ptx_sreg[] = {
 	{ "reserved_smem_offset_begin", -1, 32, PTX_SREG_UNKNOWN }, { "reserved_smem_offset_end", -1, 32, PTX_SREG_UNKNOWN },
 	{ "reserved_smem_offset_cap", -1, 32, PTX_SREG_UNKNOWN }, { "reserved_smem_offset_0", -1, 32, PTX_SREG_UNKNOWN },
 	{ "reserved_smem_offset_1", -1, 32, PTX_SREG_RESERVED },
-	{ "pm0", -1, 32, PTX_SREG_UNKNOWN }, { "pm1", -1, 32, PTX_SREG_UNKNOWN }, { "pm2", -1, 32, PTX_SREG_UNKNOWN },
-	{ "pm3", -1, 32, PTX_SREG_UNKNOWN }, { "pm4", -1, 32, PTX_SREG_UNKNOWN }, { "pm5", -1, 32, PTX_SREG_UNKNOWN },
-	{ "pm6", -1, 32, PTX_SREG_UNKNOWN }, { "pm7", -1, 32, PTX_SREG_UNKNOWN },
+	/* Counters of events that nobody has chosen count nothing. */
+#define PM(n) { "pm" #n, -1, 32, PTX_SREG_ZERO }, { "pm" #n "_64", -1, 64, PTX_SREG_ZERO }
+	PM(0), PM(1), PM(2), PM(3), PM(4), PM(5), PM(6), PM(7),
+#undef PM
+	{ "envreg", -1, 32, PTX_SREG_UNKNOWN },
 	{ NULL, -1, 0, 0 },
 };
 
@@ -122,6 +124,6 @@ int ptx_sreg_find(const char *s, size_t size)
 			return i;
 	/* %envreg0…31 exist, and only two of them mean something here. */
 	if (size > 6 && !memcmp(s, "envreg", 6))
-		return ptx_sreg_find("pm0", 3);
+		return ptx_sreg_find("envreg", 6);
 	return -1;
 }

@@ -1,4 +1,5 @@
 """harness.py - what the end-to-end tests share: programs under the shim, the tools, memory seen from outside."""
+import contextlib
 import copy
 import json
 import mmap
@@ -49,7 +50,8 @@ def make_scratch():
 class Place:
     """Where programs run: behind which driver, and with the shim in front of it or not."""
 
-    def __init__(self, name, prefix, rounds=None, moments=10, kills=2, long_enough=0.15, reads_memory=True, **env):
+    def __init__(self, name, prefix, rounds=None, moments=10, kills=2, long_enough=0.15, reads_memory=True, is_double=False,
+                 is_exact=True, **env):
         self.name = name
         self.prefix = prefix
         self.env = env
@@ -58,7 +60,9 @@ class Place:
         self.kills = kills          # kills of one program
         self.long_enough = long_enough  # seconds between two lines in which a program says how far it is
         self.reads_memory = reads_memory  # device memory can be read through /proc
+        self.is_double = is_double  # the driver is tests/drivers/cuda, with its knobs and counters
 
+        self.is_exact = is_exact    # instructions that PTX leaves approximate give the bits of the cpu target
         self.bare = None            # the same without the shim
 
     def with_env(self, name, **env):
@@ -81,7 +85,7 @@ FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "m
               "vector_add": 200}
 CPU = Place("cpu", [ON, "cpu", "--"], kills=8 if LONG else 2)
 CUDA = Place("cuda", [ON, "cuda", "--"], rounds=FEW_ROUNDS, moments=10 if LONG else 3, kills=4 if LONG else 1,
-             long_enough=0.05)
+             long_enough=0.05, is_double=True)
 CUDA.bare = Place("cuda:bare", [ON, "cuda:bare", "--"], rounds=FEW_ROUNDS)
 
 
@@ -256,7 +260,7 @@ class Program:
         self.close()
 
 
-def checkpoint(program, *args, limit=60):
+def checkpoint(program, *args, limit=90):  # hgshim-ckpt itself gives up after 60
     """hgshim-ckpt; the number of the snapshot taken."""
     result = tool("hgshim-ckpt", *args, program.pid, limit=limit)
     expect(result.status == 0, f"hgshim-ckpt: {result} (program: {program.describe()})")
@@ -265,9 +269,19 @@ def checkpoint(program, *args, limit=60):
     return int(match.group(1))
 
 
-def migrate(program, target="cpu", limit=60):
+def migrate(program, target="cpu", limit=90):
     """hgshim-ckpt --migrate; the number of the snapshot that it went by."""
     return checkpoint(program, "--migrate", target, limit=limit)
+
+
+@contextlib.contextmanager
+def counted(place, path):
+    """The counters of a program that was started with HG_FAKE_CUDA_CONTROL=path; None where there is no double."""
+    if not place.is_double:
+        yield None
+        return
+    with Counters(path) as counters:
+        yield counters
 
 
 class Counters:

@@ -2,13 +2,13 @@
 import json
 import os
 import re
+import time
 
 import harness
 import leaving
-from harness import CPU, CUDA, Counters, Failed, Program, checkpoint, compare, expect, expect_refusal, migrate, replay, tool
+from harness import CPU, CUDA, Program, checkpoint, compare, expect, expect_refusal, migrate, replay, tool
 
 SHIM = os.path.join(harness.BUILD, "libhgshim.so")
-DRIVER = os.path.join(harness.BUILD, "drivers", "cuda", "libcuda.so.1")
 
 
 def program(name):
@@ -32,9 +32,10 @@ class Given:
     def __init__(self, lines, maps):
         self.ranges = {}
         for start, end, permissions, path in maps:
-            for name, file in (("shim", SHIM), ("driver", DRIVER)):
-                if os.path.exists(file) and path and os.path.exists(path) and os.path.samefile(path, file):
-                    self.ranges.setdefault(name, []).append((start, end, permissions))
+            if path and os.path.exists(path) and os.path.samefile(path, SHIM):
+                self.ranges.setdefault("shim", []).append((start, end))
+            elif os.path.basename(path).startswith("libcuda.so"):
+                self.ranges.setdefault("driver", []).append((start, end))
         self.pointer, self.slot = {}, {}
         for line in lines:
             words = line.split()
@@ -46,7 +47,7 @@ class Given:
 
     def owner(self, address):
         for name, ranges in self.ranges.items():
-            for start, end, permissions in ranges:
+            for start, end in ranges:
                 if start <= address < end:
                     return name
         return "other"
@@ -88,18 +89,18 @@ def keeper(place, move, scratch):
         size = 40
         with Program("keeper", log, names(scratch), "--rounds", size, "--hold", f"{first}@{size // 3}", "--hold",
                      f"{last}@{size - 1}", path=program("keeper"), place=place,
-                     env={"HG_FAKE_CUDA_CONTROL": control} if place is CUDA else {}) as p:
+                     env={"HG_FAKE_CUDA_CONTROL": control} if place.is_double else {}) as p:
             p.wait_file(first)
             checkpoint(p)
             os.unlink(first)
             if moves:
                 p.wait_round(size // 2)
                 migrate(p)
-                with Counters(control) as counters:
-                    at_move = counters.calls()
+                with harness.counted(place, control) as counters:
+                    at_move = counters and counters.calls()
             p.wait_file(last)
             maps = harness.mappings(p.pid)
-            memory = p.memory()
+            memory = p.memory() if moves or place.reads_memory else {}
             after = checkpoint(p)
             os.unlink(last)
             results.append(p.passed())
@@ -112,8 +113,8 @@ def keeper(place, move, scratch):
             for table in {t for w, t, i in given.slot}:
                 owners = table_owners(given, "last", table)
                 expect("driver" not in owners, f"table '{table}' leads into the driver that was left: {owners}")
-            with Counters(control) as counters:
-                late = harness.made_since(at_move, counters.calls())
+            with harness.counted(place, control) as counters:
+                late = counters and harness.made_since(at_move, counters.calls())
             expect(not late, f"the driver that was left has been called: {late}")
         leaving.check_whole(log)
         known = harness.snapshots(log)
@@ -121,20 +122,18 @@ def keeper(place, move, scratch):
         replay(log, "--snapshot", after, "--to", known[after], "--verify", "--dump", dump)
         compare(memory, dump, f"snapshot {after}")
         harness.remove(log)
-        for path in (control,):
-            if os.path.exists(path):
-                os.unlink(path)
+        if place.is_double:
+            os.unlink(control)
     expect(len(set(results)) == 1, f"results {results}")
     return f"{nr} pointers"
 
 
-def lasting(move, scratch):
-    """Streams, events, pinned and registered memory, variables, local storage: used after the move by threads old and new."""
+def goes_on(place, name, move, scratch):
+    """A program that looks at everything it has made; moved while it runs or while it waits, it ends as one that stays."""
     log, hold = (os.path.join(scratch, n) for n in ("log", "hold"))
     results = []
     for moves in (False, True):
-        with Program("lasting", log, "--rounds", 40, "--pace", 5000, "--hold", f"{hold}@35", path=program("lasting"),
-                     place=CUDA) as p:
+        with Program(name, log, "--rounds", 40, "--pace", 5000, "--hold", f"{hold}@34", path=program(name), place=place) as p:
             if moves and move == "running":
                 p.wait_round(20)
                 snapshot = migrate(p)
@@ -142,7 +141,7 @@ def lasting(move, scratch):
             else:
                 p.wait_file(hold)
                 snapshot = migrate(p) if moves else checkpoint(p)
-            memory = p.memory()
+            memory = p.memory() if moves or place.reads_memory else {}
             after = checkpoint(p)
             os.unlink(hold)
             results.append(p.passed())
@@ -158,19 +157,43 @@ def lasting(move, scratch):
     expect(len(set(results)) == 1, f"the result is {results[1]}; of a program that stays it is {results[0]}")
 
 
+def ends_meanwhile(scratch):
+    """hgshim-ckpt, and a program that is about to end: both do, and nobody waits for the other for ever."""
+    rng = harness.rng("ends")
+    taken = refused = 0
+    for k in range(40 if harness.LONG else 12):
+        log = os.path.join(scratch, f"log{k}")
+        with Program("threads", log, "--rounds", 40, place=CUDA, env={"HG_FAKE_CUDA_KERNEL_US": "3000"}) as p:
+            p.wait_round(38)
+            end = time.monotonic() + rng.uniform(0, 0.03)
+            while time.monotonic() < end and p.is_running():
+                time.sleep(0.0005)
+            result = tool("hgshim-ckpt", "--timeout", 10, *(["--migrate", "cpu"] if k % 2 else []), p.pid, limit=30)
+            p.finish(limit=30)
+            expect(p.has_passed() and p.process.returncode == 0, f"run {k}: {p.describe()} (hgshim-ckpt: {result})")
+        expect(result.status in (0, 1) and (result.status == 0 or result.err.strip()), f"run {k}: hgshim-ckpt: {result}")
+        taken += result.status == 0
+        refused += result.status == 1
+        leaving.check_whole(log, f"run {k}: ")
+        for n, seq in harness.snapshots(log).items():
+            replay(log, "--snapshot", n, "--to", seq, "--verify")
+        harness.remove(log)
+    return f"{taken} done, {refused} refused"
+
+
 def coverage(log):
     result = tool("hgshim-log", "coverage", "--json", log)
     expect(result.status == 0, f"hgshim-log coverage: {result}")
     return json.loads(result.out)
 
 
-def stranger(scratch):
+def stranger(place, scratch):
     """A call that hgshim has no row for works, is seen, and is named when something would have to be built on it."""
     call = "cuMemAllocManaged"
     log, hold = (os.path.join(scratch, n) for n in ("log", "hold"))
-    with Program("stranger", os.path.join(scratch, "other"), path=program("stranger"), place=CUDA.bare) as p:
+    with Program("stranger", os.path.join(scratch, "other"), path=program("stranger"), place=place.bare) as p:
         checksum = p.passed()
-    with Program("stranger", log, "--hold", hold, path=program("stranger"), place=CUDA) as p:
+    with Program("stranger", log, "--hold", hold, path=program("stranger"), place=place) as p:
         p.wait_file(hold)
         for what in ([], ["--migrate", "cpu"], ["--migrate", "cpu", "--allow-partial"]):
             result = tool("hgshim-ckpt", *what, p.pid)
@@ -196,7 +219,16 @@ def tests():
          lambda s: keeper(CPU, False, s)),
         ("keeper on cuda: no pointer of the driver reaches it, and those from before a move work after it",
          lambda s: keeper(CUDA, True, s)),
-        ("lasting on cuda: moved while it waits, it uses all of the runtime afterwards", lambda s: lasting("held", s)),
-        ("lasting on cuda: moved while it runs, it uses all of the runtime afterwards", lambda s: lasting("running", s)),
-        ("stranger on cuda: a call without a row is seen, reported, and refused by name", stranger),
+        ("lasting on cuda: moved while it waits, it uses all of the runtime afterwards",
+         lambda s: goes_on(CUDA, "lasting", "held", s)),
+        ("lasting on cuda: moved while it runs, it uses all of the runtime afterwards",
+         lambda s: goes_on(CUDA, "lasting", "running", s)),
+        ("contexts on cuda: moved while it waits, each thread has its contexts and each context what is its",
+         lambda s: goes_on(CUDA, "contexts", "held", s)),
+        ("contexts on cuda: moved while it runs, each thread has its contexts and each context what is its",
+         lambda s: goes_on(CUDA, "contexts", "running", s)),
+        ("contexts on cuda: the same from an arena",
+         lambda s: goes_on(CUDA.with_env(" arena", HGSHIM_ARENA="1"), "contexts", "running", s)),
+        ("ending on cuda: hgshim-ckpt and a program that is about to end do not wait for each other", ends_meanwhile),
+        ("stranger on cuda: a call without a row is seen, reported, and refused by name", lambda s: stranger(CUDA, s)),
     ]

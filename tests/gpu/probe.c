@@ -22,6 +22,7 @@
 
 /*
  *	probe [--driver FILE]
+ *	probe --name		the device and the driver alone
  *
  * Linked to nothing of CUDA and not run under hgshim. Each question is asked in a process of its own, which may crash; the
  * answers are for docs/measurements.md. Exit status: 0; 1 an assumption does not hold; 77 there is no driver or no device.
@@ -1056,7 +1057,7 @@ int main(int argc, char **argv)
 
 	if ((argc == 3 || argc == 9) && !strcmp(argv[1], "--driver")) {
 		driver_path = argv[2];
-	} else if (argc != 1) {
+	} else if (argc != 1 && !(argc == 2 && !strcmp(argv[1], "--name"))) {
 		fprintf(stderr, "usage: %s [--driver FILE]\n", argv[0]);
 		return 2;
 	}
@@ -1064,7 +1065,7 @@ int main(int argc, char **argv)
 	if (!open_driver()) {
 		const char *text = dlerror();
 
-		fprintf(stderr, "skipped: no NVIDIA driver: %s\n", text ? text : "it lacks calls");
+		printf("skipped: no NVIDIA driver: %s\n", text ? text : "it lacks calls");
 		return 77;
 	}
 	if (argc == 9) {	/* this is the fresh process of reserve_again() */
@@ -1080,10 +1081,14 @@ int main(int argc, char **argv)
 	}
 	device_name(name, sizeof(name), why, sizeof(why));
 	if (!name[0]) {
-		fprintf(stderr, "skipped: no device: %s\n", why[0] ? why : "the driver crashed");
+		printf("skipped: no device: %s\n", why[0] ? why : "the driver crashed");
 		return 77;
 	}
 	cu.cuDriverGetVersion(&version);
+	if (argc == 2) {
+		printf("# %s, its driver is for CUDA %d.%d\n", name, version / 1000, version % 1000 / 10);
+		return 0;
+	}
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return 1;

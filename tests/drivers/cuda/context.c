@@ -256,27 +256,21 @@ CUresult fake_cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice dev)
 	return CUDA_SUCCESS;
 }
 
-/* all: reset */
-static CUresult primary_release(CUdevice dev, bool all)
+/* Resetting it does not release it: who has retained it still has to. */
+static CUresult primary_release(CUdevice dev, bool reset)
 {
 	struct fake_ctx *ctx;
 	CUresult r = CUDA_SUCCESS;
-	bool ends = false;
 
 	if (!fake_is_device(dev))
 		return CUDA_ERROR_INVALID_DEVICE;
 	ctx = fake_primary[dev];
 	pthread_mutex_lock(&lock);
-	if (all) {
-		ctx->retained = 0;
-	} else if (ctx->retained) {
-		ctx->retained--;
-	} else {
+	if (!reset && !ctx->retained)
 		r = CUDA_ERROR_INVALID_CONTEXT;
-	}
-	if (r == CUDA_SUCCESS && !ctx->retained)
-		ends = ctx->alive;
-	if (ends)
+	else if (!reset)
+		ctx->retained--;
+	if (r == CUDA_SUCCESS && (reset || !ctx->retained) && ctx->alive)
 		ctx_end(ctx);
 	pthread_mutex_unlock(&lock);
 	return r;

@@ -58,7 +58,7 @@ struct warp {
 };
 
 struct barrier {
-	bool used, some_arrived;
+	bool used, some_arrived, counts;
 	uint32_t count;
 	uint32_t nr_waiting;
 	uint32_t base;		/* arrived, beyond what the masks say */
@@ -217,14 +217,29 @@ static void switch_away(struct run *r)
 	simt_fibre_switch(&me->fibre, to ? &to->fibre : &r->thread);
 }
 
-static void make_ready(struct item *it)
+static struct item *lane_of(struct block *b, uint32_t warp, uint64_t mask)
 {
-	struct block *b = it->block;
+	return &b->item[warp * b->env.lanes + (uint32_t)__builtin_ctzll(mask)];
+}
 
-	b->nr_ready++;
-	b->warp[it->pub.warp].nr_ready++;
-	b->run->idle = 0;
-	enqueue(b->run, it);
+/* These lanes of a warp, which waited, can go on: first of all, or after those that can already. */
+static void make_ready(struct block *b, uint32_t warp, uint64_t lanes, bool first)
+{
+	uint32_t nr = (uint32_t)__builtin_popcountll(lanes);
+	struct run *r = b->run;
+	struct item *others = first ? r->first : NULL, **last = first ? &r->first : r->last;
+
+	for (uint64_t left = lanes; left; left &= left - 1) {
+		*last = lane_of(b, warp, left);
+		last = &(*last)->next;
+	}
+	*last = others;
+	if (!others)
+		r->last = last;
+	r->nr_queued += nr;
+	r->idle = 0;
+	b->nr_ready += nr;
+	b->warp[warp].nr_ready += nr;
 }
 
 /* ---- lanes at one place ---- */
@@ -241,14 +256,13 @@ static int path_compare(const struct item *a, const struct item *b)
 static bool release_active(struct block *b, uint32_t w)
 {
 	struct warp *warp = &b->warp[w];
-	struct item *items = b->item + (size_t)w * b->env.lanes;
 	const struct item *first = NULL;
 	uint64_t together = 0;
 
 	if (!warp->active)
 		return false;
 	for (uint64_t left = warp->active; left; left &= left - 1) {
-		const struct item *it = &items[__builtin_ctzll(left)];
+		const struct item *it = lane_of(b, w, left);
 		int c = first ? path_compare(it, first) : -1;
 
 		if (c < 0) {
@@ -260,12 +274,9 @@ static bool release_active(struct block *b, uint32_t w)
 	}
 	warp->active &= ~together;
 	warp->active_yields = 0;
-	for (uint64_t left = together; left; left &= left - 1) {
-		struct item *it = &items[__builtin_ctzll(left)];
-
-		it->result = together;
-		make_ready(it);
-	}
+	for (uint64_t left = together; left; left &= left - 1)
+		lane_of(b, w, left)->result = together;
+	make_ready(b, w, together, true);
 	return true;
 }
 
@@ -316,8 +327,8 @@ static void meet_complete(struct block *b, uint32_t warp, struct meet *m, uint64
 		at = &(*at)->next;
 	*at = m->next;
 	m->left = m->here;
-	for (uint64_t left = m->here & ~me; left; left &= left - 1)
-		make_ready(&b->item[(size_t)warp * b->env.lanes + (size_t)__builtin_ctzll(left)]);
+	/* before all others: their stacks are in the nearest cache. Loops of warp operations yield, so the others' turn comes */
+	make_ready(b, warp, m->here & ~me, true);
 }
 
 static struct meet *meet_new(struct block *b, uint32_t warp, uint32_t op, uint64_t mask)
@@ -416,20 +427,23 @@ static void barrier_open(struct block *b, struct barrier *bar, const struct item
 {
 	uint64_t nr_true = 0, nr = 0;
 
-	for (int pass = 0; pass < 2; pass++)
+	if (bar->counts)
 		for (uint32_t w = 0; w < b->env.nr_warps; w++)
 			for (uint64_t left = bar->waiting[w]; left; left &= left - 1) {
-				struct item *it = &b->item[w * b->env.lanes + (uint32_t)__builtin_ctzll(left)];
-
-				if (pass) {
-					it->result = nr << 32 | nr_true;
-					if (it != me)
-						make_ready(it);
-				} else if (it->counted) {
-					nr++;
-					nr_true += it->pred;
-				}
+				nr += lane_of(b, w, left)->counted;
+				nr_true += lane_of(b, w, left)->counted && lane_of(b, w, left)->pred;
 			}
+	for (uint32_t w = 0; w < b->env.nr_warps; w++) {
+		uint64_t lanes = bar->waiting[w];
+
+		if (bar->counts)
+			for (uint64_t left = lanes; left; left &= left - 1)
+				lane_of(b, w, left)->result = nr << 32 | nr_true;
+		if (me && me->pub.warp == w)
+			lanes &= ~(UINT64_C(1) << me->pub.lane);
+		if (lanes)
+			make_ready(b, w, lanes, false);
+	}
 	memset(bar, 0, sizeof(*bar));
 }
 
@@ -458,6 +472,7 @@ static uint64_t barrier_wait(struct item *it, uint32_t id, uint32_t count, bool 
 
 	it->counted = counts;
 	it->pred = pred;
+	bar->counts |= counts;
 	bar->waiting[it->pub.warp] |= UINT64_C(1) << it->pub.lane;
 	bar->nr_waiting++;
 	if (barrier_is_complete(b, bar))

@@ -1128,11 +1128,16 @@ static void memory_access(struct em *e)
 		set_ext(e, i, v[i], is_signed(e));
 }
 
+static V inside(struct em *e, V a, enum ir_space space, V size)
+{
+	return icmp(e, LLVMIntULT, LLVMBuildSub(e->b, a, window(e, space), ""), resize(e, size, 64, false));
+}
+
 static void atom(struct em *e)
 {
 	const struct ir_insn *in = e->in;
 	unsigned int bits = type_bits(e);
-	V a, b, r;
+	V a, b, r, p, code;
 
 	if (bits < 16 || bits > 64) {
 		refuse(e, "atomics of this width");
@@ -1144,7 +1149,15 @@ static void atom(struct em *e)
 	}
 	a = resize(e, src(e, 2, bits), 64, false);
 	b = in->nr_src > 3 ? resize(e, src(e, 3, bits), 64, false) : a;
-	r = call(e, "simt_atom", int_t(e, 64), 4, i32k(e, SIMT_ATOM_CODE(in->sub, in->type)), address(e, bits / 8), a, b);
+	p = address(e, bits / 8);
+	code = i32k(e, SIMT_ATOM_CODE(in->sub, in->type) | (in->flags & IR_FTZ ? SIMT_ATOM_FTZ : 0));
+	if (in->flags & IR_FTZ && in->space == IR_GENERIC) {
+		V at = LLVMBuildPtrToInt(e->b, p, int_t(e, 64), "");
+
+		code = sel(e, inside(e, at, IR_SHARED, env_field(e, 32, offsetof(struct simt_env, shared_bytes))),
+			   i32k(e, SIMT_ATOM_CODE(in->sub, in->type)), code);
+	}
+	r = call(e, "simt_atom", int_t(e, 64), 4, code, p, a, b);
 	if (in->nr_dst)
 		set(e, 0, resize(e, r, bits, false));
 }
@@ -1157,11 +1170,6 @@ static void convert_address(struct em *e)
 		refuse(e, "addresses of 32 bits");
 	else
 		set(e, 0, e->in->op == IR_cvta ? LLVMBuildAdd(e->b, a, base, "") : LLVMBuildSub(e->b, a, base, ""));
-}
-
-static V inside(struct em *e, V a, enum ir_space space, V size)
-{
-	return icmp(e, LLVMIntULT, LLVMBuildSub(e->b, a, window(e, space), ""), resize(e, size, 64, false));
 }
 
 static void isspacep(struct em *e)
@@ -1218,8 +1226,41 @@ static void redux(struct em *e)
 	if (type_bits(e) != 32)
 		refuse(e, "this width");
 	else
-		set(e, 0, call(e, "simt_redux", int_t(e, 32), 4, e->self, i32k(e, SIMT_ATOM_CODE(e->in->sub, e->in->type)),
-			       src(e, 0, 32), src(e, 1, 32)));
+		set(e, 0, call(e, "simt_redux", int_t(e, 32), 4, e->self, i32k(e, SIMT_ATOM_CODE(e->in->sub, e->in->type) |
+				       (e->in->flags & IR_NAN_OUT ? SIMT_ATOM_NAN : 0)), src(e, 0, 32), src(e, 1, 32)));
+}
+
+static void mma(struct em *e)
+{
+	const struct ir_insn *in = e->in;
+	unsigned int bits = in->type == IR_F64 ? 64 : 32;
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b), entry = LLVMGetEntryBasicBlock(e->f);
+	V from, to;
+
+	/* in the first block, or a loop would need more and more */
+	LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(entry));
+	from = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 64), in->nr_src), "");
+	to = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 64), in->nr_dst), "");
+	LLVMPositionBuilderAtEnd(e->b, here);
+	for (unsigned int i = 0; i < in->nr_src; i++)
+		LLVMBuildStore(e->b, resize(e, src(e, i, bits), 64, false), at(e, from, i * 8));
+	call(e, "simt_mma", NULL, 4, e->self,
+	     i32k(e, in->sub | (uint32_t)in->type << 8 | (uint32_t)in->type2 << 16 | (in->flags & IR_SATFINITE ? 1u << 24 : 0)), from, to);
+	for (unsigned int i = 0; i < in->nr_dst; i++)
+		set(e, i, resize(e, load(e, int_t(e, 64), to, i * 8), bits, false));
+}
+
+static void move_matrix(struct em *e)
+{
+	bool store = e->in->op == IR_stmatrix;
+	unsigned int nr = store ? e->in->nr_src - 2u : e->in->nr_dst;
+	V addr = LLVMBuildPtrToInt(e->b, address(e, 1), int_t(e, 64), "");
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (store)
+			call(e, "simt_stmatrix", NULL, 4, e->self, addr, i32k(e, i), src(e, 2 + i, 32));
+		else
+			set(e, i, call(e, "simt_ldmatrix", int_t(e, 32), 3, e->self, addr, i32k(e, i)));
 }
 
 static void barrier(struct em *e)
@@ -1289,6 +1330,9 @@ static bool other_op(struct em *e)
 	case IR_vote: vote(e); return true;
 	case IR_match: match(e); return true;
 	case IR_redux: redux(e); return true;
+	case IR_mma: mma(e); return true;
+	case IR_ldmatrix: case IR_stmatrix: move_matrix(e); return true;
+	case IR_movmatrix: set(e, 0, call(e, "simt_movmatrix", int_t(e, 32), 2, e->self, src(e, 0, 32))); return true;
 	case IR_warpsync: call(e, "simt_warpsync", NULL, 2, e->self, src(e, 0, 32)); return true;
 	case IR_activemask: set(e, 0, resize(e, active(e), 32, false)); return true;
 	case IR_bar_sync: case IR_bar_arrive: case IR_bar_red: barrier(e); return true;
@@ -1296,6 +1340,10 @@ static bool other_op(struct em *e)
 	case IR_trap:
 		trap(e, "trap");
 		LLVMPositionBuilderAtEnd(e->b, new_bb(e));	/* never reached */
+		return true;
+	case IR_assertfail:
+		trap(e, "an assertion failed");
+		LLVMPositionBuilderAtEnd(e->b, new_bb(e));
 		return true;
 	default: return false;
 	}

@@ -135,10 +135,30 @@ static uint64_t float_sum(enum ir_type t, uint64_t x, uint64_t y)
 	return simt_float_op(SIMT_FLOAT_CODE(SIMT_ADD, t, IR_RN), x, y, 0);
 }
 
+static uint64_t zero_if_denormal(uint64_t v)
+{
+	return v << 33 >> 56 ? v : v & 0x80000000;
+}
+
+/* The fields of an mbarrier's word, each by itself. */
+static uint64_t arrive(uint64_t old, uint64_t a)
+{
+	uint32_t here = (uint32_t)old & 0xfffff, each = old >> 20 & 0xfffff, parity = old >> 40 & 1;
+	int32_t bytes = (int32_t)((int64_t)old >> 42) + (int32_t)((int64_t)a >> 42);
+
+	here -= (uint32_t)a & 0xfffff;
+	each -= a >> 20 & 0xfffff;
+	if (here == 0 && bytes == 0) {
+		here = each;
+		parity = !parity;
+	}
+	return (uint64_t)here | (uint64_t)each << 20 | (uint64_t)parity << 40 | (uint64_t)(int64_t)bytes << 42;
+}
+
 static uint64_t apply(uint32_t code, uint64_t old, uint64_t a)
 {
 	enum ir_atom op = code & 0xff;
-	enum ir_type t = code >> 8;
+	enum ir_type t = code >> 8 & 0xff;
 	unsigned int bits = ir_type_bits(t);
 	bool less;
 
@@ -148,6 +168,10 @@ static uint64_t apply(uint32_t code, uint64_t old, uint64_t a)
 	case IR_F16: case IR_BF16:
 		return op == IR_ATOM_ADD ? float_sum(t, old, a) : simt_float_min_max(t, op == IR_ATOM_MAX, old, a);
 	case IR_F32: case IR_F64:
+		if (op != IR_ATOM_ADD)
+			return simt_float_min_max(t, (op == IR_ATOM_MAX) | (code & SIMT_ATOM_NAN ? 2 : 0), old, a);
+		if (code & SIMT_ATOM_FTZ)
+			return zero_if_denormal(float_sum(t, zero_if_denormal(old), zero_if_denormal(a)));
 		return float_sum(t, old, a);
 	default:
 		break;
@@ -162,6 +186,7 @@ static uint64_t apply(uint32_t code, uint64_t old, uint64_t a)
 	case IR_ATOM_XOR: return old ^ a;
 	case IR_ATOM_INC: return old >= a ? 0 : old + 1;
 	case IR_ATOM_DEC: return old == 0 || old > a ? a : old - 1;
+	case IR_ATOM_MBARRIER: return arrive(old, a);
 	default: return a;
 	}
 }
@@ -187,7 +212,7 @@ uint64_t simt_atom(uint32_t code, void *p, uint64_t a, uint64_t b)
 {
 	enum ir_atom code_op = code & 0xff;
 
-	switch (ir_type_bits(code >> 8)) {
+	switch (ir_type_bits(code >> 8 & 0xff)) {
 	case 16: return ATOM(any_u16);
 	case 32: return ATOM(any_u32);
 	default: return ATOM(any_u64);
@@ -285,5 +310,6 @@ const struct simt_symbol simt_ptx_symbols[] = {
 	SYMBOL(simt_dot), SYMBOL(simt_atom), SYMBOL(simt_shfl), SYMBOL(simt_vote), SYMBOL(simt_match), SYMBOL(simt_redux),
 	SYMBOL(simt_warpsync), SYMBOL(simt_float_op), SYMBOL(simt_float_cvt), SYMBOL(simt_float_from_int),
 	SYMBOL(simt_float_min_max), SYMBOL(simt_sin), SYMBOL(simt_cos), SYMBOL(simt_ex2), SYMBOL(simt_lg2), SYMBOL(simt_tanh),
+	SYMBOL(simt_mma), SYMBOL(simt_ldmatrix), SYMBOL(simt_stmatrix), SYMBOL(simt_movmatrix),
 };
 const size_t simt_nr_ptx_symbols = sizeof(simt_ptx_symbols) / sizeof(simt_ptx_symbols[0]);

@@ -19,6 +19,8 @@ uint32_t simt_dot(uint32_t how, uint32_t a, uint32_t b, uint32_t c);
 
 /* code: SIMT_ATOM_CODE; p is aligned. The old value. */
 #define SIMT_ATOM_CODE(op, type) ((uint32_t)(op) | (uint32_t)(type) << 8)
+#define SIMT_ATOM_FTZ 0x10000u	/* of f32: denormals are zeros */
+#define SIMT_ATOM_NAN 0x20000u	/* min, max: a NaN gives NaN */
 uint64_t simt_atom(uint32_t code, void *p, uint64_t a, uint64_t b);
 
 /* Warps of 32. The low half is the value, bit 32 whether the lane read from is in range. */
@@ -27,6 +29,12 @@ uint32_t simt_vote(struct simt_item *self, uint32_t kind, uint32_t pred, uint32_
 uint32_t simt_match(struct simt_item *self, uint32_t all, uint64_t value, uint32_t mask);
 uint32_t simt_redux(struct simt_item *self, uint32_t code, uint32_t value, uint32_t mask);
 void simt_warpsync(struct simt_item *self, uint32_t mask);
+
+/* simt_matrix.c; all lanes of the warp take part. code: enum ir_mma | D's type << 8 | C's << 16 | saturate << 24 */
+void simt_mma(struct simt_item *self, uint32_t code, const uint64_t *in, uint64_t *out);
+uint32_t simt_ldmatrix(struct simt_item *self, uint64_t addr, uint32_t matrix);
+void simt_stmatrix(struct simt_item *self, uint64_t addr, uint32_t matrix, uint32_t value);
+uint32_t simt_movmatrix(struct simt_item *self, uint32_t value);
 
 extern const struct simt_symbol simt_ptx_symbols[];
 extern const size_t simt_nr_ptx_symbols;

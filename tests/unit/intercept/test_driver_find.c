@@ -1,10 +1,13 @@
 /* test_driver_find.c - where the real driver is looked for. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/msg.h"
 #include "intercept/driver_find.h"
+#include "intercept/executor.h"
 #include "intercept/maps.h"
 
 /* A loader's cache of two entries, as glibc lays it out. */
@@ -77,6 +80,39 @@ Test(driver_find, a_named_driver_that_is_none_is_refused_by_name)
 	setenv("HGSHIM_DRIVER", "/nowhere/libcuda.so.1", 1);
 	cr_expect_eq(hg_driver_find(path), HG_ERR_UNAVAILABLE);
 	cr_expect(strstr(said, "/nowhere/libcuda.so.1"));
+	hg_msg_sink_set(NULL, NULL);
+}
+
+/* ---- which target `auto` is ---- */
+
+static const char *pretend;	/* a path that is there */
+
+/* In place of the C library's: for the programs of this file alone. */
+int access(const char *path, int mode)
+{
+	if (pretend && !strcmp(path, pretend))
+		return 0;
+	return faccessat(AT_FDCWD, path, mode, 0);
+}
+
+Test(executor, auto_is_cpu_where_there_is_a_kernel_driver_and_no_library)
+{
+	const struct hg_executor *e;
+	const char *target;
+
+	unsetenv("HGSHIM_TARGET");
+	unsetenv("HGSHIM_DRIVER");
+	if (hg_driver_is_there())
+		cr_skip_test("this machine has NVIDIA's library");
+	hg_msg_sink_set(sink, NULL);
+	pretend = "/proc/driver/nvidia/version";
+	cr_assert_eq(hg_executor_choose(&e, &target), HG_OK);
+	cr_expect_str_eq(target, "cpu");
+	cr_expect(strstr(said, "libcuda.so.1"), "%s", said);
+	/* a driver that was named is the one that is meant */
+	setenv("HGSHIM_DRIVER", "/nowhere/libcuda.so.1", 1);
+	cr_assert_eq(hg_executor_choose(&e, &target), HG_OK);
+	cr_expect_str_eq(target, "cuda");
 	hg_msg_sink_set(NULL, NULL);
 }
 

@@ -1,6 +1,8 @@
 /* test_gate.c - the gate: calls pass while it is open, and none is inside while it is closed. */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -272,4 +274,84 @@ Test(gate, is_shut_in_a_forked_child, .init = setup)
 	cr_expect_eq(status, 0, "the child got in");
 	cr_expect(enter(&t, &nested), "the parent is unharmed");
 	hg_gate_leave(t, nested);
+}
+
+/* ---- a thread that is stopped anywhere, for as long as a move takes ---- */
+
+static atomic_uint driver;		/* counts the moves */
+static __thread unsigned int my_driver;
+static __thread bool is_inside;
+static atomic_bool in_handler, may_go;
+static atomic_uint nr_late;
+
+static void adopt(struct hg_thread *t)
+{
+	(void)t;
+	my_driver = atomic_load(&driver);
+}
+
+static void stay(int sig)
+{
+	(void)sig;
+	/* a thread that is inside is waited for: nothing can move under it */
+	if (is_inside)
+		return;
+	atomic_store(&in_handler, true);
+	while (!atomic_load(&may_go))
+		sched_yield();
+	atomic_store(&in_handler, false);
+}
+
+static void *calls_until_stopped(void *arg)
+{
+	struct hg_thread *t;
+	bool nested;
+
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		if (!enter(&t, &nested))
+			return NULL;
+		is_inside = true;
+		progress = 1;
+		atomic_signal_fence(memory_order_seq_cst);
+		if (my_driver != atomic_load(&driver))
+			atomic_fetch_add(&nr_late, 1);
+		my_driver = atomic_load(&driver);
+		atomic_signal_fence(memory_order_seq_cst);
+		is_inside = false;
+		hg_gate_leave(t, nested);
+	}
+	return arg;
+}
+
+Test(gate, a_thread_stopped_on_its_way_in_sees_that_it_has_moved, .init = setup, .timeout = 60)
+{
+	struct sigaction sa = { .sa_handler = stay };
+	const time_t end = time(NULL) + 10;
+	unsigned int nr_moves = 0;
+	pthread_t thread;
+
+	cr_assert_eq(sigaction(SIGUSR1, &sa, NULL), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, calls_until_stopped, &sa), 0);
+	/* only then it is one of those that can move */
+	while (progress != 1)
+		sched_yield();
+	while (nr_moves < 200 && time(NULL) < end) {
+		atomic_store(&may_go, false);
+		pthread_kill(thread, SIGUSR1);
+		for (int n = 0; n < 20 && !atomic_load(&in_handler); n++)
+			sched_yield();
+		if (atomic_load(&in_handler) && hg_gate_close(0)) {
+			atomic_fetch_add(&driver, 1);
+			hg_gate_moved(adopt);
+			hg_gate_open();
+			nr_moves++;
+		}
+		atomic_store(&may_go, true);
+		while (atomic_load(&in_handler))
+			sched_yield();
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	cr_expect_gt(nr_moves, 0);
+	cr_expect_eq(nr_late, 0, "%u of %u moves were not seen", nr_late, nr_moves);
 }

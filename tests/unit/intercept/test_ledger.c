@@ -1,5 +1,7 @@
 /* test_ledger.c - handles, ids and their families. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "intercept/ledger.h"
 
@@ -75,4 +77,44 @@ Test(ledger, each_stops_at_the_first_result_that_is_not_0)
 		add(HG_KIND_EVENT, i << 4, 100 + i, 0);
 	cr_expect_eq(hg_ledger_each(count, &n), 7);
 	cr_expect_eq(n, 3);
+}
+
+/* A handle that a driver has freed with its parent, and given to another object on another thread at once. */
+static atomic_uint freed, reused;
+#define NR_TURNS 4000
+
+static void *reuses(void *arg)
+{
+	for (unsigned int i = 1; i <= NR_TURNS; i++) {
+		while (atomic_load(&freed) != i)
+			;
+		for (volatile unsigned int n = 0; n < i % 256; n++)
+			;
+		add(HG_KIND_FUNCTION, 0x500, 2 * i + 1, 19);
+		atomic_store(&reused, i);
+	}
+	return arg;
+}
+
+Test(ledger, a_handle_used_again_stays_when_the_family_of_the_old_one_goes, .timeout = 60)
+{
+	pthread_t thread;
+	unsigned int lost = 0;
+
+	for (uint64_t i = 0; i < 100; i++)
+		add(HG_KIND_FUNCTION, (i + 10) << 8, 100000 + i, 20);
+	pthread_create(&thread, NULL, reuses, NULL);
+	for (unsigned int i = 1; i <= NR_TURNS; i++) {
+		const struct hg_entry *e;
+
+		add(HG_KIND_FUNCTION, 0x500, 2 * i, 18);
+		atomic_store(&freed, i);
+		hg_ledger_drop_children(&(struct hg_entry){ .kind = HG_KIND_MODULE, .id = 18 });
+		while (atomic_load(&reused) != i)
+			;
+		e = hg_ledger_find(HG_KIND_FUNCTION, 0x500);
+		lost += !e || e->id != 2 * i + 1;
+	}
+	pthread_join(thread, NULL);
+	cr_expect_eq(lost, 0, "%u of %u were lost", lost, NR_TURNS);
 }

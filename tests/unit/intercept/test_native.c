@@ -1,5 +1,6 @@
 /* test_native.c - in front of a driver of five functions: names, tables, parameters, quiescing and reading. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,7 +51,7 @@ static CUresult proc_address(const char *name, void **pfn, int v, cuuint64_t fla
 		*pfn = (void *)fake_alloc;
 	else if (!strcmp(name, "cuFromTheFuture") || (!strcmp(name, "cuMemFree") && v >= 13010))
 		*pfn = (void *)fake_future;
-	else if (!strcmp(name, "cuMemFree"))	/* an address that no symbol has */
+	else if (!strcmp(name, "cuMemFree") || !strcmp(name, "cuMemGetInfo"))	/* an address that no symbol has */
 		*pfn = (void *)sink;
 	else
 		*status = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
@@ -77,6 +78,7 @@ Test(native, hands_out_its_own_entries_only)
 	cr_expect_eq(status, CU_GET_PROC_ADDRESS_SUCCESS);
 	cr_expect_null(ask("cuMemFree", 13010, &status), "newer than the table: its arguments may differ");
 	cr_expect_eq(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+	cr_expect_eq(ask("cuMemGetInfo", 13010, &status), (void *)cuMemGetInfo_v2, "newer, and the driver gives what it gave before");
 	cr_expect_null(ask("cuFromTheFuture", 13020, &status));
 	cr_expect_null(ask("cuNever", 13000, &status));
 	cr_expect_eq(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
@@ -333,7 +335,27 @@ Test(native_state, host_memory_that_is_gone_is_an_error_and_no_crash)
 	unsigned char got[8192];
 
 	cr_expect_eq(hg_native_read(&r, got, 0, 8192), HG_OK);
+	hg_msg_sink_set(sink, NULL);
+	munmap((char *)p + 4096, 4096);
+	/* what an earlier call left there says nothing about this one */
+	errno = EPERM;
+	cr_expect_neq(hg_native_read(&r, got, 0, 8192), HG_OK);
 	munmap(p, 8192);
+	cr_expect_neq(hg_native_read(&r, got, 0, 8192), HG_OK);
+	hg_msg_sink_set(NULL, NULL);
+}
+
+Test(native_state, host_memory_is_read_without_the_system_call_that_filters_refuse)
+{
+	unsigned char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct hg_region r = { .addr = (uintptr_t)p, .size = 8192, .kind = HG_REGION_REGISTERED };
+	unsigned char got[8192];
+
+	setenv("HGSHIM_FAULT", "native_vm_read", 1);
+	p[8000] = 7;
+	cr_expect_eq(hg_native_read(&r, got, 0, 8192), HG_OK);
+	cr_expect_eq(got[8000], 7);
+	munmap(p + 4096, 4096);
 	hg_msg_sink_set(sink, NULL);
 	cr_expect_neq(hg_native_read(&r, got, 0, 8192), HG_OK);
 	hg_msg_sink_set(NULL, NULL);
@@ -355,4 +377,47 @@ Test(native_state, queues_that_do_not_end_are_waited_for_so_long_and_no_longer)
 	hg_nv.cuStreamQuery = busy;
 	cr_expect_eq(hg_native_quiesce(50), HG_ERR_TIMEOUT);
 	cr_expect_eq(depth, 0);
+}
+
+static CUstream captured;
+static int nr_records;
+
+static CUresult is_capturing(CUstream s, CUstreamCaptureStatus *status)
+{
+	if (s == CU_STREAM_LEGACY && captured == CU_STREAM_LEGACY)
+		return CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
+	*status = s == captured ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
+	return CUDA_SUCCESS;
+}
+
+static CUresult count_record(CUevent e, CUstream s)
+{
+	(void)e;
+	(void)s;
+	nr_records++;
+	return CUDA_SUCCESS;
+}
+
+Test(native_state, a_stream_that_is_captured_is_left_alone)
+{
+	struct hg_entry stream = { .id = 17, .handle = 0x10, .kind = HG_KIND_STREAM, .parent = 16 };
+	CUstream capturing[] = { (CUstream)0x10, CU_STREAM_LEGACY };
+
+	(void)a_device();
+	cr_assert(hg_ledger_add(&stream));
+	hg_nv.cuStreamIsCapturing = is_capturing;
+	hg_nv.cuEventRecord = count_record;
+	hg_msg_sink_set(sink, NULL);
+	for (int i = 0; i < 2; i++) {
+		captured = capturing[i];
+		said[0] = 0;
+		cr_expect_eq(hg_native_quiesce(50), HG_ERR_REFUSED);
+		cr_expect(strstr(said, "capturing"), "%s", said);
+		cr_expect_eq(nr_records, 0, "an event in the legacy stream ends the capture");
+		cr_expect_eq(depth, 0);
+	}
+	captured = NULL;
+	cr_expect_eq(hg_native_quiesce(50), HG_OK);
+	hg_msg_sink_set(NULL, NULL);
+	cr_expect_eq(nr_records, 1);
 }

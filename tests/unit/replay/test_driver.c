@@ -206,6 +206,26 @@ Test(context, current_one_that_was_reset_says_that_it_is_destroyed)
 	hg_driver_close();
 }
 
+Test(context, primary_one_that_was_reset_is_still_retained)
+{
+	unsigned int flags;
+	CUcontext ctx;
+	int active;
+
+	driver_begin();
+	MUST(CU(cuDevicePrimaryCtxReset_v2)(0));
+	MUST(CU(cuDevicePrimaryCtxGetState)(0, &flags, &active));
+	cr_assert_eq(active, 0);
+	MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 0));
+	MUST(CU(cuDevicePrimaryCtxRelease_v2)(0));
+	MUST(CU(cuDevicePrimaryCtxGetState)(0, &flags, &active));
+	cr_assert_eq(active, 1, "it was retained twice");
+	MUST(CU(cuDevicePrimaryCtxReset_v2)(0));
+	MUST(CU(cuDevicePrimaryCtxRelease_v2)(0));
+	GIVES(CUDA_ERROR_INVALID_CONTEXT, CU(cuDevicePrimaryCtxRelease_v2)(0));
+	hg_driver_close();
+}
+
 Test(context, limits_are_kept_and_checked)
 {
 	size_t value;

@@ -1,9 +1,11 @@
 /* test_restore.c - a process that goes on with the portable driver where another one was. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -339,8 +341,15 @@ Test(restore, handles_go_on_to_work)
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuEventQuery)((CUevent)STREAM));
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuStreamQuery)((CUstream)EVENT));
 
+	/* the one in the middle is no context (any more) */
+	cr_assert_eq(hg_driver_ctx_stack((const uint64_t[]){ PRIMARY, STREAM, CREATED }, 3), HG_OK);
+	MUST(CU(cuCtxPopCurrent_v2)(&ctx));
+	cr_assert_eq((uintptr_t)ctx, CREATED);
+	GIVES(CUDA_ERROR_INVALID_CONTEXT, CU(cuCtxGetDevice)(&dev));
+	MUST(CU(cuCtxPopCurrent_v2)(&ctx));
+	MUST(CU(cuCtxGetDevice)(&dev));
+
 	cr_assert_eq(hg_driver_ctx_stack(stack, 3), HG_OK);
-	cr_assert_eq(hg_driver_ctx_stack((const uint64_t[]){ PRIMARY, STREAM }, 2), HG_ERR_INVALID);
 	MUST(CU(cuCtxGetDevice)(&dev));
 	MUST(CU(cuCtxPopCurrent_v2)(&ctx));
 	cr_assert_eq((uintptr_t)ctx, CREATED);
@@ -367,6 +376,36 @@ static uint64_t first_function;		/* record_code's functions have consecutive num
 static uint64_t nth_function(int n)
 {
 	return first_function + (uint64_t)n;
+}
+
+Test(restore, every_device_is_called_as_it_was)
+{
+	static const uint64_t both[] = { PRIMARY, PRIMARY + 64 }, pool[] = { POOL, 0 };
+	const struct hg_restore_options one = options;
+	CUmemoryPool got;
+	CUcontext ctx;
+	CUdevice dev;
+	int nr;
+
+	begin();
+	RECORD(cuDevicePrimaryCtxRetain, PRIMARY + 64, 1);
+	options.nr_devices = 17;
+	refused(HG_ERR_UNSUPPORTED, "17 devices");
+	options = (struct hg_restore_options){
+		.target = "cpu", .nr_devices = 2, .nr_pools = 2, .pool = pool, .nr_primaries = 2, .primary = both,
+	};
+	move();
+	MUST(CU(cuDeviceGetCount)(&nr));
+	cr_assert_eq(nr, 2);
+	MUST(CU(cuCtxSetCurrent)((CUcontext)both[1]));
+	MUST(CU(cuCtxGetDevice)(&dev));
+	cr_assert_eq(dev, 1);
+	MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 1));
+	cr_assert_eq((uintptr_t)ctx, both[1]);
+	MUST(CU(cuDeviceGetDefaultMemPool)(&got, 1));
+	cr_assert(got && (uintptr_t)got != POOL);
+	options = one;
+	end();
 }
 
 /* A library with a kernel looked up as such and as a function, and a module of its own, its variables in odd places. */
@@ -404,6 +443,8 @@ static void record_code(void)
 		memcpy(device.data + (i ? 0x32008 : 0x30010), &value, 8);
 	}
 }
+
+static int nr_files;
 
 static uint32_t run_kernel(uint64_t function, uint64_t out)
 {
@@ -469,6 +510,72 @@ Test(restore, kernels_run_by_every_handle_with_their_variables_where_they_were)
 	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuModuleGetFunction)(&f, (CUmodule)VIEW, "bump"));
 	cr_assert_eq(run_kernel(PLAIN, out), 202u + 40 + 5);
 	end();
+}
+
+static int nr_warmed;
+
+static void count_kernel(void *arg)
+{
+	(void)arg;
+	nr_warmed++;
+}
+
+static enum hg_status warm(struct hg_recorder *r, void *arg)
+{
+	struct hg_restore_options opt = options;
+	enum hg_status st = hg_recorder_drain(r, 5000);
+
+	(void)arg;
+	if (!st)
+		st = hg_recorder_log(r, &opt.log);
+	if (st)
+		return st;
+	hg_restore_warm(&opt, count_kernel, NULL);
+	hg_log_close(opt.log);
+	return HG_OK;
+}
+
+static int count_file(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)path;
+	(void)st;
+	(void)f;
+	nr_files += kind == FTW_F;
+	return 0;
+}
+
+static int remove_file(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)st;
+	(void)kind;
+	(void)f;
+	return remove(path);
+}
+
+Test(restore, kernels_are_compiled_ahead_and_nothing_else_is_left_of_it)
+{
+	char cache[] = "/tmp/hgshim-unit-cache-XXXXXX";
+	uint64_t out;
+	int before;
+
+	cr_assert(mkdtemp(cache));
+	setenv("HGSHIM_CACHE", cache, 1);
+	begin();
+	out = memory(0x200, 64);
+	record_code();
+	cr_assert_eq(test_on_checkpoint(recorder, warm, NULL), HG_OK);
+	cr_assert_geq(nr_warmed, 2);
+	cr_assert_null(hg_driver_primary_ctx(0), "the driver is closed again");
+	nftw(cache, count_file, 16, FTW_PHYS);
+	cr_assert_gt(nr_files, 0);
+	before = nr_files;
+	move();
+	cr_assert_eq(run_kernel(KERNEL, out), 101u + 30 + 5);
+	nr_files = 0;
+	nftw(cache, count_file, 16, FTW_PHYS);
+	cr_assert_leq(nr_files, before + 1, "compiled again, though it was there");	/* the optimised one may come later */
+	end();
+	nftw(cache, remove_file, 16, FTW_PHYS | FTW_DEPTH);
 }
 
 Test(restore, host_memory_stays_as_the_program_left_it)
@@ -616,6 +723,23 @@ Test(restore, is_refused_by_memory_that_the_machine_does_not_have)
 	begin();
 	RECORD(cuMemAlloc_v2, HG_ARENA_BASE, UINT64_C(1) << 46);
 	refused(HG_ERR_REFUSED, "MiB fit");
+	end();
+}
+
+Test(restore, is_refused_by_memory_that_the_process_may_not_have)
+{
+	unsigned long long pages;
+	struct rlimit limit;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	begin();
+	RECORD(cuMemAlloc_v2, HG_ARENA_BASE, UINT64_C(1) << 30);
+	cr_assert(f && fscanf(f, "%llu", &pages) == 1);
+	fclose(f);
+	cr_assert_eq(getrlimit(RLIMIT_AS, &limit), 0);
+	limit.rlim_cur = pages * (unsigned long long)PAGE + (700 << 20);
+	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	refused(HG_ERR_REFUSED, "1024 MiB fit left to this process");
 	end();
 }
 

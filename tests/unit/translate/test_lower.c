@@ -268,25 +268,68 @@ Test(lower, the_scratch_of_cuda_s_headers_lies_in_shared_memory)
 	hg_module_free(m);
 }
 
-Test(lower, system_calls_are_refused_by_name_and_asserts_trap)
+Test(lower, system_calls_are_operations_or_refused_by_name)
 {
 	static const char externs[] = PTX_HEAD
 		".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
 		".extern .func __assertfail(.param .b64 m, .param .b64 f, .param .b32 l, .param .b64 n, .param .b64 s);\n"
 		".extern .func (.param .b64 r) malloc(.param .b64 s);\n.extern .func (.param .b32 r) foreign(.param .b32 s);\n";
-	char text[2000];
+	char text[2000], *ir;
 	struct hg_module *m;
 
-	snprintf(text, sizeof(text), "%s"
-		 ".visible .entry p() { .param .b64 a; .param .b64 b; .param .b32 r; call (r), vprintf, (a, b); ret; }\n"
+	snprintf(text, sizeof(text), "%s%s", externs,
+		 ".global .b8 text[4];\n.visible .entry p() { .param .b64 a; .param .b64 b; .param .b32 r; .reg .b32 %r; .reg .b64 %a;\n"
+		 "cvta.global.u64 %a, text; st.param.b64 [a], %a; st.param.b64 [b], 8; call (r), vprintf, (a, b);\n"
+		 "ld.param.b32 %r, [r]; st.global.b32 [%a], %r; ret; }\n"
 		 ".visible .entry q() { .param .b64 a; .param .b32 b; call __assertfail, (a, a, b, a, a); ret; }\n"
 		 ".visible .entry r() { .param .b64 a; call (a), malloc, (a); ret; }\n"
-		 ".visible .entry s() { .param .b32 a; call (a), foreign, (a); ret; }\n", externs);
+		 ".visible .entry s() { .param .b32 a; call (a), foreign, (a); ret; }\n");
 	m = load_text(text);
-	cr_expect(strstr(hg_module_kernel(m, 0)->refused, "device-side 'printf' is not supported"));
+	cr_expect_eq(hg_module_kernel(m, 0)->refused, NULL);
 	cr_expect_eq(hg_module_kernel(m, 1)->refused, NULL);
+	ir = ir_text(hg_module_ir(m));
+	cr_expect(strstr(ir, " = vprintf.b64 %d"), "%s", ir);
+	cr_expect(strstr(ir, "\tassertfail.b64 "), "%s", ir);
+	free(ir);
 	cr_expect(strstr(hg_module_kernel(m, 2)->refused, "device-side 'malloc' is not supported"));
 	cr_expect(strstr(hg_module_kernel(m, 3)->refused, "function 'foreign' is defined nowhere"));
+	hg_module_free(m);
+}
+
+Test(lower, all_that_a_kernel_lacks_is_told_once)
+{
+	struct hg_module *m = load_text(PTX_HEAD ".extern .func foreign();\n.func helper() {\nfrob.u32 1;\nret;\n}\n"
+		".visible .entry k() {\n.reg .b32 %r<3>;\ncall helper;\nfrob.u32 %r1, 2;\nadd.u32 %r1, %r1, 1;\n"
+		"call helper;\ncall foreign;\nadd.rn.u32 %r1, 1;\nret;\n}\n.visible .entry good() { ret; }");
+	const struct ir_func *fn = &hg_module_ir(m)->func[0];
+
+	cr_assert_eq(fn->nr_refusals, 3, "%u", fn->nr_refusals);
+	cr_expect_eq(fn->refusal[0].line, 6);
+	cr_expect_str_eq(fn->refusal[0].function, "helper");
+	cr_expect_str_eq(fn->refusal[0].insn, "frob.u32 1");
+	cr_expect_str_eq(fn->refusal[0].why, "not supported");
+	cr_expect_eq(fn->refusal[1].line, 12);
+	cr_expect_eq(fn->refusal[1].function, NULL);
+	cr_expect_eq(fn->refusal[2].line, 15);
+	cr_expect_str_eq(fn->refusal[2].why, "function 'foreign' is defined nowhere");
+	/* The first is the reason, as ever; what looks malformed behind it does not fail the module. */
+	cr_expect(strstr(fn->refused, "line 6 in 'helper': 'frob.u32 1': not supported"), "%s", fn->refused);
+	cr_expect_eq(fn->nr_blocks, 0);
+	cr_expect_eq(hg_module_ir(m)->func[1].nr_refusals, 0);
+	cr_expect_eq(hg_module_ir(m)->func[1].refused, NULL);
+	hg_module_free(m);
+}
+
+Test(lower, a_kernel_that_lacks_very_much_tells_the_first)
+{
+	char body[4000] = "";
+	struct hg_module *m;
+	char text[5000];
+
+	for (int i = 0; i < 200; i++)
+		strcat(body, "frob.u32 1;\n");
+	m = load_text(kernel_around("", body, "", text, sizeof(text)));
+	cr_expect_eq(hg_module_ir(m)->func[0].nr_refusals, 64);
 	hg_module_free(m);
 }
 

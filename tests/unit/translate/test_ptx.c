@@ -175,7 +175,8 @@ Test(ptx, constant_expressions_have_the_precedence_of_c)
 
 Test(ptx, a_text_cut_anywhere_is_an_error_or_a_smaller_module)
 {
-	static const char *const files[] = { "tests/ptx/arith.ptx", "tests/ptx/memory.ptx", "tests/ptx/control.ptx" };
+	static const char *const files[] = { "tests/ptx/arith.ptx", "tests/ptx/memory.ptx", "tests/ptx/control.ptx",
+					     "tests/ptx/matrix.ptx" };
 
 	catch_messages();
 	for (size_t f = 0; f < sizeof(files) / sizeof(files[0]); f++) {
