@@ -136,6 +136,8 @@ apps_cu := $(patsubst tests/apps/%.cu,%,$(wildcard tests/apps/*.cu))
 apps_c := $(patsubst tests/apps/%.c,%,$(wildcard tests/apps/*.c))
 apps := $(addprefix $(O)/apps/,$(apps_cu) $(apps_c))
 $(addprefix $(O)/apps/,$(apps_shared)): nvcc_flags = -cudart shared -Xlinker -rpath,$(abspath $(CUDA_HOME))/lib64
+# Copies are asynchronous, and barriers those of the hardware, from some architecture on.
+$(O)/apps/pipeline: nvcc_flags = -arch=sm_90
 $(addprefix $(O)/apps/,$(apps_cu)): $(O)/apps/%: tests/apps/%.cu tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)

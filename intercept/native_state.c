@@ -128,13 +128,12 @@ static int wait_stream(const struct hg_entry *e, void *arg)
 
 /* ---- stream capture ---- */
 
-/* What a checkpoint asks of the driver is not allowed then, and would end the capture with an error. */
-static enum hg_status refuse_capture_in(CUstream stream)
+/* HG_ERR_REFUSED: it is captured; asked for the legacy stream: one that waits for it is, be it a thread's own. */
+static enum hg_status ask_capture(CUstream stream)
 {
 	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
 	CUresult r = hg_nv.cuStreamIsCapturing(stream, &status);
 
-	/* asked for the legacy stream: one that waits for it is, be it a thread's own */
 	if (r == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || (r == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE)) {
 		pr_err("the program is capturing a stream into a graph, which a checkpoint would break off; try again later");
 		return HG_ERR_REFUSED;
@@ -145,15 +144,16 @@ static enum hg_status refuse_capture_in(CUstream stream)
 	return status_of(r);
 }
 
-static int find_capture(const struct hg_entry *e, void *arg)
+static int ask_stream(const struct hg_entry *e, void *arg)
 {
 	enum hg_status *st = arg;
 
 	if (e->kind == HG_KIND_STREAM)
-		*st = refuse_capture_in((CUstream)(uintptr_t)e->handle);
+		*st = ask_capture((CUstream)(uintptr_t)e->handle);
 	return *st != HG_OK;
 }
 
+/* What a checkpoint asks of the driver is not allowed during a capture, and would end it with an error. */
 static enum hg_status refuse_capture(const struct hg_native_ctxs *ctxs)
 {
 	enum hg_status st = HG_OK, popped;
@@ -164,9 +164,10 @@ static enum hg_status refuse_capture(const struct hg_native_ctxs *ctxs)
 		st = hg_native_ctx_push(ctxs->ctx[i].handle);
 		if (st != HG_OK)
 			return st;
-		st = refuse_capture_in(CU_STREAM_LEGACY);
+		st = ask_capture(CU_STREAM_LEGACY);
+		/* any context will do for a stream that is named */
 		if (st == HG_OK && i == 0)
-			(void)hg_ledger_each(find_capture, &st);
+			(void)hg_ledger_each(ask_stream, &st);
 		popped = hg_native_ctx_pop();
 		if (st == HG_OK)
 			st = popped;

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "common/msg.h"
+#include "replay/device_print.h"
 #include "replay/driver_priv.h"
 #include "replay/restore.h"
 
@@ -129,6 +130,7 @@ enum hg_status drv_ctx_sync(struct drv_ctx *ctx)
 		drv_obj_put(&stream[i]->obj);
 	}
 	free(stream);
+	hg_print_flush();
 	pthread_mutex_lock(&ctx->lock);
 	drv_streams_reap(ctx);
 	pthread_mutex_unlock(&ctx->lock);
@@ -695,6 +697,8 @@ CUresult drv_cuCtxSetLimit(CUlimit limit, size_t value)
 		return CUDA_ERROR_INVALID_VALUE;
 	}
 	ctx->limit[limit] = value;
+	if (limit == CU_LIMIT_PRINTF_FIFO_SIZE)
+		hg_print_limit(value);
 	return CUDA_SUCCESS;
 }
 

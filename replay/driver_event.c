@@ -1,6 +1,7 @@
 /* driver_event.c - events. */
 #include <stdlib.h>
 
+#include "replay/device_print.h"
 #include "replay/driver_priv.h"
 #include "replay/restore.h"
 
@@ -144,6 +145,7 @@ CUresult drv_cuEventSynchronize(CUevent handle)
 	if (r)
 		return r;
 	r = drv_result(drv.ops->mark_sync(e->mark));
+	hg_print_flush();
 	if (!r)
 		r = drv_ctx_error(e->obj.ctx);
 	drv_obj_put(&e->obj);

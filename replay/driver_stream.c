@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/msg.h"
+#include "replay/device_print.h"
 #include "replay/driver_priv.h"
 
 static void stream_free(struct drv_obj *obj)
@@ -257,6 +258,7 @@ CUresult drv_stream_sync(struct drv_stream *s)
 	enum hg_status st = drv.ops->queue_sync(s->queue);
 	CUresult r = drv_ctx_error(s->obj.ctx);
 
+	hg_print_flush();
 	if (r)
 		return r;
 	return drv_result(st);

@@ -18,6 +18,7 @@
 
 #include "common/msg.h"
 #include "replay/cpu_fault.h"
+#include "replay/device_print.h"
 #include "translate/cpu_abi.h"
 #include "translate/cpu_rt.h"
 
@@ -458,7 +459,7 @@ job_fail(struct job *job, int cuda_error, uint64_t addr, const char *fmt, ...)
 
 /* CUresult of cuda.h; this file knows no other name of CUDA's */
 enum { ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716, ILLEGAL_INSTRUCTION = 715, LAUNCH_FAILED = 719,
-       LAUNCH_OUT_OF_RESOURCES = 701 };
+       LAUNCH_OUT_OF_RESOURCES = 701, DEVICE_ASSERT = 710 };
 
 #define WHERE "kernel '%s', block (%u,%u,%u)"
 #define WHERE_ARGS(job, b) (job)->info->name, (b)->env.ctaid[0], (b)->env.ctaid[1], (b)->env.ctaid[2]
@@ -511,6 +512,9 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 			break;
 		case HG_CPU_FAULT_BARRIER:
 			job_fail(job, LAUNCH_FAILED, 0, "barrier %llu misused in " WHERE, addr, WHERE_ARGS(job, b));
+			break;
+		case HG_CPU_FAULT_ASSERT:
+			job_fail(job, DEVICE_ASSERT, 0, "%s, in " WHERE, hg_print_assertion(), WHERE_ARGS(job, b));
 			break;
 		default:
 			job_fail(job, LAUNCH_FAILED, addr, "bad index in " WHERE "%s", WHERE_ARGS(job, b), who);
@@ -724,6 +728,8 @@ static void pool_start(void)
 	hg_cpu_rt_init(&pool.rt, hg_cpu_fault_raise);
 	pool.rt.bar_arrive = bar_arrive;
 	pool.rt.check = check_access;
+	pool.rt.print = hg_print_format;
+	pool.rt.assert_fail = hg_print_assert;
 	pool.thread = calloc(wanted ? wanted : 1, sizeof(*pool.thread));
 	if (!pool.thread)
 		return;

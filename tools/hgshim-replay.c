@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/msg.h"
+#include "replay/device_print.h"
 #include "replay/replay.h"
 #include "tools/dump.h"
 #include "tools/progress.h"
@@ -435,5 +436,7 @@ int main(int argc, char **argv)
 	bad = parse(argc, argv, &c);
 	if (bad)
 		return bad - 1;
+	/* What kernels print was for the program to say. */
+	hg_print_enable(false);
 	return run(&c, argv);
 }

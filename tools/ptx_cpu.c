@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "common/msg.h"
+#include "replay/device_print.h"
 #include "replay/grid.h"
 #include "tools/ptx_tool.h"
 #include "translate/jit.h"
@@ -244,6 +245,7 @@ static enum hg_status run_kernel(const struct hg_module *m, size_t index, struct
 	for (unsigned long i = 0; i < a->repeat && !st; i++) {
 		start = now_ns();
 		st = hg_grid_run(k, &a->grid, &fault);
+		hg_print_flush();
 		if (!st)
 			printf("ran in %.3f ms, tier %d\n", (double)(now_ns() - start) / 1e6, hg_cpu_kernel_tier(k));
 	}

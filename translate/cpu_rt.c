@@ -217,6 +217,11 @@ static uint32_t float_half(float f, bool bf)
 	return s | (r + (low > 0x1000 || (low == 0x1000 && r & 1)));
 }
 
+uint32_t hg_cpu_f16(float f)
+{
+	return float_half(f, false);
+}
+
 static uint32_t half2_op(uint32_t a, uint32_t b, bool bf, unsigned int op, unsigned int halves)
 {
 	uint32_t r = 0;
@@ -491,4 +496,5 @@ void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t 
 	rt->fault = fault;
 	rt->timer = rt_timer;
 	rt->sleep = rt_sleep;
+	hg_cpu_matrix_init(rt, fault);
 }

@@ -6,7 +6,8 @@
 
 #include "translate/cpu_abi.h"
 
-enum hg_cpu_fault { HG_CPU_FAULT_MISALIGNED = 1, HG_CPU_FAULT_BAD_INDEX, HG_CPU_FAULT_BARRIER, HG_CPU_FAULT_ADDRESS };
+enum hg_cpu_fault { HG_CPU_FAULT_MISALIGNED = 1, HG_CPU_FAULT_BAD_INDEX, HG_CPU_FAULT_BARRIER, HG_CPU_FAULT_ADDRESS,
+		    HG_CPU_FAULT_ASSERT };
 
 /* What a helper is doing to memory, for the one who reports a fault of it. */
 struct hg_cpu_access {
@@ -58,12 +59,27 @@ struct hg_cpu_rt {
 	 */
 	void (*check)(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, const uint64_t *addr, uint32_t mask,
 		      uint32_t size, uint32_t space, uint32_t line);
+	/* code: enum ir_mma | type of D << 8 | type of C << 16 | saturate << 24; register r of a lane is a[r * 32 + lane] */
+	void (*mma)(uint32_t code, const void *a, const void *b, const void *c, void *d);
+	/* `nr` matrices; rows of lanes that are not in `mask` read as zeros, and are not stored */
+	void (*ldmatrix)(const uint64_t *addr, uint32_t mask, uint32_t *data, uint32_t nr);
+	void (*stmatrix)(const uint64_t *addr, uint32_t mask, const uint32_t *data, uint32_t nr);
+	/* strings and arguments by their addresses; count[lane]: what the lane's printf gives */
+	void (*print)(uint32_t mask, const uint64_t *format, const uint64_t *args, uint32_t *count);
+	/* text: message, file and function of each lane, 32 addresses each. Does not return unless mask is 0 */
+	void (*assert_fail)(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint64_t *text,
+			    const uint32_t *line);
 };
 
 /* What the calling thread's helper is doing. */
 const volatile struct hg_cpu_access *hg_cpu_rt_access(void);
 
-/* All but bar_arrive, check and fault, which the grid runner gives. */
+/* All but bar_arrive, check, print, assert_fail and fault, which the grid runner gives. */
 void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
+
+/* cpu_matrix.c; called by the former. */
+void hg_cpu_matrix_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
+/* Rounds to the nearest f16, ties to even; a NaN gives 0x7fff. */
+uint32_t hg_cpu_f16(float f);
 
 #endif

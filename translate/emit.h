@@ -120,6 +120,9 @@ bool emit_convert(struct emit *e);
 bool emit_math(struct emit *e);
 bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
+bool emit_matrix(struct emit *e);
+
+LLVMValueRef emit_address(struct emit *e);	/* of a memory operation: the host's, i64 */
 
 /* emit_convert.c: an f32's bits in another format, as 32 bits; finite: infinities and what is past the range become its end. */
 LLVMValueRef emit_round_to(struct emit *e, LLVMValueRef v, enum ir_fmt fmt, enum ir_rnd rnd, bool finite);

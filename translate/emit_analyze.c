@@ -78,7 +78,10 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 			return true;
 		break;
 	case IR_bar_red:
+	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return true;
+	case IR_vprintf: case IR_assertfail:
+		return true;	/* each lane prints, whatever it prints */
 	default:
 		break;
 	}

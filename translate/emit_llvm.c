@@ -1273,7 +1273,7 @@ static void emit_insn(struct emit *e)
 	e->lanes = vector ? HG_WARP : 1;
 	if (in->op == IR_trap)
 		emit_trap(e);
-	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e))
+	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
@@ -1356,7 +1356,7 @@ static void emit_prologue(struct emit *e)
 		if (e->info->crosses[r])
 			e->slot[r] = e->info->free_order ? spill_at(e, r) : LLVMBuildAlloca(e->b, reg_type(e, r), "");
 	for (int i = 0; i < 4; i++) {
-		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 1024), "");
+		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 2048), "");
 		LLVMSetAlignment(e->buf[i], 64);
 	}
 	e->exec = alloca32(e);

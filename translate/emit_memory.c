@@ -58,6 +58,11 @@ static LLVMValueRef address(struct emit *e)
 	return base ? LLVMBuildAdd(e->b, base, a, "") : a;
 }
 
+LLVMValueRef emit_address(struct emit *e)
+{
+	return address(e);
+}
+
 static LLVMValueRef is_zero(struct emit *e, LLVMValueRef v)
 {
 	return LLVMBuildICmp(e->b, LLVMIntEQ, v, LLVMConstNull(LLVMTypeOf(v)), "");

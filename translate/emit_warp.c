@@ -168,6 +168,33 @@ static void nanosleep_op(struct emit *e)
 	emit_rt(e, offsetof(struct hg_cpu_rt, sleep), NULL, &ns, 1);
 }
 
+static void print(struct emit *e)
+{
+	LLVMValueRef args[4];
+
+	args[0] = emit_active(e);
+	args[1] = emit_spread(e, 0, emit_src(e, 0, 64));
+	args[2] = emit_spread(e, 1, emit_src(e, 1, 64));
+	args[3] = e->buf[2];
+	emit_rt(e, offsetof(struct hg_cpu_rt, print), NULL, args, 4);
+	emit_set(e, 0, emit_load(e, emit_int(e, 32), e->buf[2], 64));
+}
+
+static void assert_fail(struct emit *e)
+{
+	static const unsigned int text[] = { 0, 1, 3 };
+	LLVMValueRef args[5];
+
+	args[0] = e->frame;
+	args[1] = e->env;
+	args[2] = emit_active(e);
+	for (unsigned int i = 0; i < 3; i++)
+		emit_store(e, emit_splat(e, emit_src(e, text[i], 64)), emit_at(e, e->buf[0], (uint64_t)i * HG_WARP * 8), 64);
+	args[3] = e->buf[0];
+	args[4] = emit_spread(e, 1, emit_src(e, 2, 32));
+	emit_rt(e, offsetof(struct hg_cpu_rt, assert_fail), NULL, args, 5);
+}
+
 bool emit_warp(struct emit *e)
 {
 	switch (e->insn->op) {
@@ -179,6 +206,8 @@ bool emit_warp(struct emit *e)
 	case IR_activemask: emit_set(e, 0, emit_active(e)); return true;
 	case IR_bar_arrive: bar_arrive(e); return true;
 	case IR_nanosleep: nanosleep_op(e); return true;
+	case IR_vprintf: print(e); return true;
+	case IR_assertfail: assert_fail(e); return true;
 	default: return false;
 	}
 }

@@ -1,5 +1,6 @@
 /* ir.c - names and properties of hgIR's types and operations. */
 #include "translate/ir.h"
+#include "translate/ir_mma.h"
 #include "translate/ir_names.h"
 
 #include <string.h>
@@ -98,6 +99,7 @@ const char *const *ir_sub_names(enum ir_op op)
 	case IR_bfind: return bfind_name;
 	case IR_bar_red: return barred_name;
 	case IR_narrow: case IR_widen: return fmt_name;
+	case IR_mma: return ir_mma_name;
 	default: return NULL;
 	}
 }

@@ -1,5 +1,6 @@
 /* ir_verify.c - checks that a module keeps the promises of ir.h, so that emitters need not. */
 #include "translate/ir.h"
+#include "translate/ir_mma.h"
 #include "translate/ir_names.h"
 #include "translate/ptx.h"
 
@@ -224,6 +225,22 @@ static bool check_enums(struct verifier *v, const struct ir_insn *in)
 	return true;
 }
 
+static bool check_mma(struct verifier *v, const struct ir_insn *in)
+{
+	const struct ir_mma_desc *d = &ir_mma_desc[in->sub];
+
+	if (!ir_mma_allows(d, in->type) || !ir_mma_allows(d, in->type2))
+		return fail(v, "no such product of matrices in %s and %s", ir_type_name(in->type), ir_type_name(in->type2));
+	if (in->nr_dst != ir_mma_regs_c(d, in->type))
+		return fail(v, "the result has %u registers", ir_mma_regs_c(d, in->type));
+	if (in->nr_src != ir_mma_regs_a(d) + ir_mma_regs_b(d) + ir_mma_regs_c(d, in->type2))
+		return fail(v, "the matrices have %u, %u and %u registers", ir_mma_regs_a(d), ir_mma_regs_b(d),
+			    ir_mma_regs_c(d, in->type2));
+	if (in->flags & IR_SATFINITE && in->type != IR_S32)
+		return fail(v, "only integers saturate");
+	return true;
+}
+
 static bool check_special(struct verifier *v, const struct ir_insn *in)
 {
 	unsigned int bits = ir_type_bits(in->type);
@@ -258,6 +275,12 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 	case IR_bar_red:
 		if ((in->sub == IR_BARRED_POPC) != (in->type == IR_U32) || (in->type != IR_U32 && in->type != IR_PRED))
 			return fail(v, "bar.red gives a predicate, popc 32 bits");
+		break;
+	case IR_mma:
+		return check_mma(v, in);
+	case IR_ldmatrix: case IR_stmatrix:
+		if (in->space != IR_GENERIC && in->space != IR_SHARED)
+			return fail(v, "no matrices in this space");
 		break;
 	case IR_match:
 		if (in->nr_dst == 2 && in->sub != 1)
@@ -346,6 +369,11 @@ bool ir_check_insn(const struct ir_module *m, const struct ir_func *fn, const st
 	return check_alone(&v, in);
 }
 
+static bool is_matrix(const struct ir_insn *in)
+{
+	return in->op == IR_mma || in->op == IR_ldmatrix || in->op == IR_stmatrix || in->op == IR_movmatrix;
+}
+
 static bool check_insn(struct verifier *v, const struct ir_block *b, const struct ir_insn *in)
 {
 	bool last = v->insn + 1 == b->nr_insns;
@@ -356,6 +384,9 @@ static bool check_insn(struct verifier *v, const struct ir_block *b, const struc
 	d = &ir_op_desc[in->op];
 	if (!!(d->flags & IR_F_TERM) != last)
 		return fail(v, last ? "the block does not end with a terminator" : "a terminator inside a block");
+	if (is_matrix(in) && (b->insn[0].op != IR_warpsync || b->insn[0].src[0].kind != IR_OPD_IMM ||
+			      b->insn[0].src[0].imm != UINT32_MAX))
+		return fail(v, "the block does not begin with a warpsync of all lanes");
 	if (d->flags & IR_F_SYNC && v->insn != 0)
 		return fail(v, "an operation that waits for lanes must begin its block");
 	if (d->flags & IR_F_BARRIER && (v->insn + 2 != b->nr_insns || b->insn[v->insn + 1].op != IR_bra))

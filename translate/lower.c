@@ -590,6 +590,100 @@ static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd 
 	l->cur = done;
 }
 
+/* An argument of a function that the driver has, of 64 or 32 bits. */
+static bool system_argument(struct lower *l, const struct ptx_opd *o, enum ir_type type, struct ir_operand *out)
+{
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ir_insn *in;
+
+	*out = (struct ir_operand){ .kind = IR_OPD_REG };
+	if (o->kind == PTX_OPD_REG && l->fn->reg_type[l->inst->reg_base + o->reg] == type) {
+		out->reg = l->inst->reg_base + o->reg;
+		return true;
+	}
+	if (!sym || sym->kind != PTX_SYM_VAR || sym->var.space != PTX_PARAM || sym->var.owner != l->inst->fn ||
+	    (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) || sym->var.size * 8 != ir_type_bits(type)) {
+		lower_refuse(l, "this way of passing an argument is not supported");
+		return false;
+	}
+	out->reg = lower_reg(l, type);
+	in = lower_emit(l, IR_ld, type, 1, 2);
+	if (!in)
+		return false;
+	in->space = IR_LOCAL;
+	in->dst[0] = out->reg;
+	in->src[0] = (struct ir_operand){ .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = LOWER_STORAGE | lower_storage(l, &sym->var) };
+	in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
+	return true;
+}
+
+/* Where such a function's 32-bit result goes. */
+static void system_result(struct lower *l, const struct ptx_opd *o, ir_reg value)
+{
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ir_operand v = { .kind = IR_OPD_REG, .reg = value };
+	struct ir_insn *in;
+
+	if (o->kind == PTX_OPD_REG && l->fn->reg_type[l->inst->reg_base + o->reg] == IR_B32) {
+		mov_operand(l, l->inst->reg_base + o->reg, &v);
+		return;
+	}
+	if (!sym || sym->kind != PTX_SYM_VAR || sym->var.space != PTX_PARAM || sym->var.owner != l->inst->fn ||
+	    (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) || sym->var.size != 4) {
+		lower_refuse(l, "this way of passing a result is not supported");
+		return;
+	}
+	in = lower_emit(l, IR_st, IR_B32, 0, 3);
+	if (!in)
+		return;
+	in->space = IR_LOCAL;
+	in->src[0] = (struct ir_operand){ .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = LOWER_STORAGE | lower_storage(l, &sym->var) };
+	in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
+	in->src[2] = v;
+}
+
+static void call_vprintf(struct lower *l, const struct ptx_opd *args, const struct ptx_opd *rets)
+{
+	struct ir_operand src[2];
+	struct ir_insn *in;
+	ir_reg count;
+
+	if (!args || args->nr_elems != 2 || (rets && rets->nr_elems > 1)) {
+		lower_bad(l, NULL, "'vprintf' takes 2 arguments and gives 1 result");
+		return;
+	}
+	for (unsigned int i = 0; i < 2; i++)
+		if (!system_argument(l, &args->elem[i], IR_B64, &src[i]))
+			return;
+	count = lower_reg(l, IR_B32);
+	in = lower_emit(l, IR_vprintf, IR_B64, 1, 2);
+	if (!in)
+		return;
+	in->dst[0] = count;
+	in->src[0] = src[0];
+	in->src[1] = src[1];
+	if (rets && rets->nr_elems)
+		system_result(l, &rets->elem[0], count);
+}
+
+/* message, file, line, function, size of a character */
+static void call_assertfail(struct lower *l, const struct ptx_opd *args)
+{
+	struct ir_operand src[4];
+	struct ir_insn *in;
+
+	if (!args || args->nr_elems != 5) {
+		lower_bad(l, NULL, "'__assertfail' takes 5 arguments");
+		return;
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		if (!system_argument(l, &args->elem[i], i == 2 ? IR_B32 : IR_B64, &src[i]))
+			return;
+	in = lower_emit(l, IR_assertfail, IR_B64, 0, 4);
+	for (unsigned int i = 0; in && i < 4; i++)
+		in->src[i] = src[i];
+}
+
 void lower_call(struct lower *l)
 {
 	const struct ptx_opd *opd = l->in->opd, *rets = NULL, *args = NULL, *callee_opd;
@@ -617,13 +711,12 @@ void lower_call(struct lower *l)
 	}
 	fn = sym->func;
 	if (!fn || !fn->has_body) {
-		if (!strcmp(sym->name, "__assertfail")) {
-			lower_emit(l, IR_trap, IR_NONE, 0, 0);
-			return;
-		}
-		if (!strcmp(sym->name, "vprintf") || !strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
-			lower_refuse(l, "device-side '%s' is not supported",
-				     strcmp(sym->name, "vprintf") ? sym->name : "printf");
+		if (!strcmp(sym->name, "__assertfail"))
+			call_assertfail(l, args);
+		else if (!strcmp(sym->name, "vprintf"))
+			call_vprintf(l, args, rets);
+		else if (!strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
+			lower_refuse(l, "device-side '%s' is not supported", sym->name);
 		else
 			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
 		return;

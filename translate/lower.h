@@ -128,6 +128,16 @@ void lower_video(struct lower *l);	/* lower_video.c */
 /* lower_convert.c: conversions between packed narrow formats, and cvt.pack; false: an ordinary one */
 bool lower_convert(struct lower *l);
 
+/* An operand of l->in: an address and an offset, and the variable's space if none was given. */
+bool lower_address(struct lower *l, const struct ptx_opd *o, bool given, struct ir_operand out[2], enum ir_space *space);
+
+/* lower_matrix.c; none of them may have a guard */
+void lower_mma(struct lower *l);
+void lower_wmma(struct lower *l);
+void lower_ldmatrix(struct lower *l);
+void lower_stmatrix(struct lower *l);
+void lower_movmatrix(struct lower *l);
+
 /* Lowers l->in: lower_insn.c's whole work. */
 void lower_insn(struct lower *l);
 

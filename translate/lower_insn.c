@@ -2329,6 +2329,18 @@ static void op_createpolicy(struct lower *l)
 		emit1(l, IR_mov, IR_B64, put(l, opd(l, 0), IR_B64), imm(0));
 }
 
+/* --- for the other files --------------------------------------------------------------------- */
+bool lower_address(struct lower *l, const struct ptx_opd *o, bool given, struct ir_operand out[2], enum ir_space *space)
+{
+	struct build b;
+
+	build(&b, IR_ld, IR_B32);
+	if (!address(l, o, &b, given, space))
+		return false;
+	memcpy(out, b.src, 2 * sizeof(*out));
+	return true;
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 /* How a guard is honoured: on every instruction emitted, or by a branch around them. */
 enum guarded { GUARD_EACH, GUARD_BRANCH };
@@ -2381,6 +2393,9 @@ static const struct {
 	[PTX_W_ret] = { op_ret, GUARD_BRANCH }, [PTX_W_exit] = { op_exit, GUARD_BRANCH },
 	[PTX_W_call] = { op_call, GUARD_BRANCH }, [PTX_W_trap] = { op_trap, GUARD_BRANCH },
 	[PTX_W_brkpt] = { op_trap, GUARD_BRANCH },	/* no debugger is there */
+	[PTX_W_mma] = { lower_mma, GUARD_BRANCH }, [PTX_W_wmma] = { lower_wmma, GUARD_BRANCH },
+	[PTX_W_ldmatrix] = { lower_ldmatrix, GUARD_BRANCH }, [PTX_W_stmatrix] = { lower_stmatrix, GUARD_BRANCH },
+	[PTX_W_movmatrix] = { lower_movmatrix, GUARD_BRANCH },
 	[PTX_W_nanosleep] = { op_nanosleep, 0 }, [PTX_W_fns] = { op_fns, GUARD_BRANCH },
 	[PTX_W_pmevent] = { op_nothing, 0 }, [PTX_W_griddepcontrol] = { op_nothing, 0 }, [PTX_W_setmaxnreg] = { op_nothing, 0 },
 };

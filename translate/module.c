@@ -15,7 +15,7 @@
 #include "translate/ptx.h"
 
 /* Part of every cache key: raise it when the same PTX becomes other hgIR. */
-#define TRANSLATOR_VERSION 2
+#define TRANSLATOR_VERSION 3
 
 struct hg_module {
 	struct ir_module *ir;

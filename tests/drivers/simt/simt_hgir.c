@@ -402,6 +402,28 @@ static void float_min_max(struct em *e)
 	fset(e, as_float(e, resize(e, r, type_bits(e), false)));
 }
 
+/* An f64 that is subnormal, as the 0 of its sign. */
+static V flush_f64(struct em *e, V bits)
+{
+	V exponent = bin(e, LLVMAnd, bits, k(e, 64, UINT64_C(0x7ff) << 52));
+
+	return sel(e, icmp(e, LLVMIntEQ, exponent, k(e, 64, 0)), bin(e, LLVMAnd, bits, k(e, 64, UINT64_C(1) << 63)), bits);
+}
+
+/* rcp and rsqrt.approx.ftz.f64: the upper halves alone */
+static void gross(struct em *e)
+{
+	V upper = k(e, 64, UINT64_C(0xffffffff) << 32), v, nan;
+
+	v = as_float(e, flush_f64(e, bin(e, LLVMAnd, src(e, 0, 64), upper)));
+	if (e->in->op == IR_rsqrt)
+		v = intrinsic(e, "llvm.sqrt", 1, v, NULL, NULL);
+	v = LLVMBuildFDiv(e->b, fk(e, 64, 1), v, "");
+	nan = fcmp(e, LLVMRealUNO, v, v);
+	v = flush_f64(e, bin(e, LLVMAnd, as_int(e, v), upper));
+	set(e, 0, sel(e, nan, k(e, 64, UINT64_C(0x7fffffff) << 32), v));
+}
+
 /* add to rsqrt, of f32 and f64 */
 static void float_op(struct em *e)
 {
@@ -410,6 +432,10 @@ static void float_op(struct em *e)
 	unsigned int bits = type_bits(e);
 	V a = fsrc(e, 0), b = e->in->nr_src > 1 ? fsrc(e, 1) : NULL, c = e->in->nr_src > 2 ? fsrc(e, 2) : NULL, r;
 
+	if ((op == IR_rcp || op == IR_rsqrt) && t == IR_F64 && e->in->flags & IR_FTZ) {
+		gross(e);
+		return;
+	}
 	if (op == IR_rcp) {
 		b = a;
 		a = fk(e, bits, 1);
@@ -461,6 +487,7 @@ static void testp(struct em *e)
 	case IR_TESTP_NORMAL:
 		q = icmp(e, LLVMIntUGE, magnitude, k(e, bits, least));
 		p = bin(e, LLVMAnd, q, icmp(e, LLVMIntULT, magnitude, i));
+		p = bin(e, LLVMOr, p, icmp(e, LLVMIntEQ, magnitude, k(e, bits, 0)));
 		break;
 	default:
 		q = icmp(e, LLVMIntULT, magnitude, k(e, bits, least));
@@ -1203,6 +1230,39 @@ static void redux(struct em *e)
 				       (e->in->flags & IR_NAN_OUT ? SIMT_ATOM_NAN : 0)), src(e, 0, 32), src(e, 1, 32)));
 }
 
+static void mma(struct em *e)
+{
+	const struct ir_insn *in = e->in;
+	unsigned int bits = in->type == IR_F64 ? 64 : 32;
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b), entry = LLVMGetEntryBasicBlock(e->f);
+	V from, to;
+
+	/* in the first block, or a loop would need more and more */
+	LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(entry));
+	from = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 64), in->nr_src), "");
+	to = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 64), in->nr_dst), "");
+	LLVMPositionBuilderAtEnd(e->b, here);
+	for (unsigned int i = 0; i < in->nr_src; i++)
+		LLVMBuildStore(e->b, resize(e, src(e, i, bits), 64, false), at(e, from, i * 8));
+	call(e, "simt_mma", NULL, 4, e->self,
+	     i32k(e, in->sub | (uint32_t)in->type << 8 | (uint32_t)in->type2 << 16 | (in->flags & IR_SATFINITE ? 1u << 24 : 0)), from, to);
+	for (unsigned int i = 0; i < in->nr_dst; i++)
+		set(e, i, resize(e, load(e, int_t(e, 64), to, i * 8), bits, false));
+}
+
+static void move_matrix(struct em *e)
+{
+	bool store = e->in->op == IR_stmatrix;
+	unsigned int nr = store ? e->in->nr_src - 2u : e->in->nr_dst;
+	V addr = LLVMBuildPtrToInt(e->b, address(e, 1), int_t(e, 64), "");
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (store)
+			call(e, "simt_stmatrix", NULL, 4, e->self, addr, i32k(e, i), src(e, 2 + i, 32));
+		else
+			set(e, i, call(e, "simt_ldmatrix", int_t(e, 32), 3, e->self, addr, i32k(e, i)));
+}
+
 static void barrier(struct em *e)
 {
 	V id = src(e, 0, 32), count = src(e, 1, 32), r, nr_true;
@@ -1270,6 +1330,9 @@ static bool other_op(struct em *e)
 	case IR_vote: vote(e); return true;
 	case IR_match: match(e); return true;
 	case IR_redux: redux(e); return true;
+	case IR_mma: mma(e); return true;
+	case IR_ldmatrix: case IR_stmatrix: move_matrix(e); return true;
+	case IR_movmatrix: set(e, 0, call(e, "simt_movmatrix", int_t(e, 32), 2, e->self, src(e, 0, 32))); return true;
 	case IR_warpsync: call(e, "simt_warpsync", NULL, 2, e->self, src(e, 0, 32)); return true;
 	case IR_activemask: set(e, 0, resize(e, active(e), 32, false)); return true;
 	case IR_bar_sync: case IR_bar_arrive: case IR_bar_red: barrier(e); return true;
@@ -1277,6 +1340,10 @@ static bool other_op(struct em *e)
 	case IR_trap:
 		trap(e, "trap");
 		LLVMPositionBuilderAtEnd(e->b, new_bb(e));	/* never reached */
+		return true;
+	case IR_assertfail:
+		trap(e, "an assertion failed");
+		LLVMPositionBuilderAtEnd(e->b, new_bb(e));
 		return true;
 	default: return false;
 	}

@@ -310,5 +310,6 @@ const struct simt_symbol simt_ptx_symbols[] = {
 	SYMBOL(simt_dot), SYMBOL(simt_atom), SYMBOL(simt_shfl), SYMBOL(simt_vote), SYMBOL(simt_match), SYMBOL(simt_redux),
 	SYMBOL(simt_warpsync), SYMBOL(simt_float_op), SYMBOL(simt_float_cvt), SYMBOL(simt_float_from_int),
 	SYMBOL(simt_float_min_max), SYMBOL(simt_sin), SYMBOL(simt_cos), SYMBOL(simt_ex2), SYMBOL(simt_lg2), SYMBOL(simt_tanh),
+	SYMBOL(simt_mma), SYMBOL(simt_ldmatrix), SYMBOL(simt_stmatrix), SYMBOL(simt_movmatrix),
 };
 const size_t simt_nr_ptx_symbols = sizeof(simt_ptx_symbols) / sizeof(simt_ptx_symbols[0]);

@@ -30,6 +30,12 @@ uint32_t simt_match(struct simt_item *self, uint32_t all, uint64_t value, uint32
 uint32_t simt_redux(struct simt_item *self, uint32_t code, uint32_t value, uint32_t mask);
 void simt_warpsync(struct simt_item *self, uint32_t mask);
 
+/* simt_matrix.c; all lanes of the warp take part. code: enum ir_mma | D's type << 8 | C's << 16 | saturate << 24 */
+void simt_mma(struct simt_item *self, uint32_t code, const uint64_t *in, uint64_t *out);
+uint32_t simt_ldmatrix(struct simt_item *self, uint64_t addr, uint32_t matrix);
+void simt_stmatrix(struct simt_item *self, uint64_t addr, uint32_t matrix, uint32_t value);
+uint32_t simt_movmatrix(struct simt_item *self, uint32_t value);
+
 extern const struct simt_symbol simt_ptx_symbols[];
 extern const size_t simt_nr_ptx_symbols;
 

@@ -327,22 +327,24 @@ Test(memory_ops, a_sum_of_floats_is_flushed_in_global_memory_only)
 
 Test(memory_ops, atomics_of_128_bits_are_whole, .timeout = 60)
 {
-	uint64_t w[2];
+	uint64_t w[3];
 
 	/* every thread adds 1 to the low and 3 to the high half, by compare and swap; no half may be lost */
 	memset(mem, 0, sizeof(mem));
-	run(KERNEL(".reg .b128 %q<4>;\n" HEAD "ld.global.v2.u64 {%rd1, %rd2}, [%rd8]; mov.b128 %q1, {%rd1, %rd2};\n"
+	run(KERNEL(".reg .b128 %q<4>; .shared .align 16 .b64 s[2];\n" HEAD "ld.global.v2.u64 {%rd1, %rd2}, [%rd8]; mov.b128 %q1, {%rd1, %rd2};\n"
 		   "L: add.u64 %rd3, %rd1, 1; add.u64 %rd4, %rd2, 3; mov.b128 %q2, {%rd3, %rd4};\n"
 		   "atom.global.cas.b128 %q3, [%rd8], %q1, %q2; mov.b128 {%rd5, %rd6}, %q3;\n"
 		   "setp.ne.u64 %p1, %rd5, %rd1; setp.ne.or.u64 %p1, %rd6, %rd2, %p1; mov.u64 %rd1, %rd5; mov.u64 %rd2, %rd6;\n"
 		   "mov.b128 %q1, %q3; @%p1 bra L;\n"
-		   /* and leaves its number at the end of a chain of exchanges */
-		   "cvt.u64.u32 %rd1, %r7; add.u64 %rd1, %rd1, 1; mul.lo.u64 %rd2, %rd1, 7; mov.b128 %q1, {%rd1, %rd2};\n"
-		   "atom.exch.b128 %q2, [%rd8+16], %q1; mov.b128 {%rd1, %rd2}, %q2; mad.lo.u64 %rd3, %rd1, 7, 0; setp.ne.u64 %p1, %rd3, %rd2;\n"
-		   "@%p1 trap; add.u64 %rd8, %rd8, 32; red.global.add.u64 [%rd8], %rd1; ret;"), 8, 96, 0);
-	memcpy(w, mem, 16);
+		   /* exchanges in shared memory: what came out and what is left are all the numbers that went in */
+		   "cvt.u64.u32 %rd1, %r7; add.u64 %rd1, %rd1, 1; mul.lo.u64 %rd2, %rd1, 7; mov.b128 %q1, {%rd1, %rd2}; mov.u32 %r1, s;\n"
+		   "atom.shared.exch.b128 %q2, [%r1], %q1; mov.b128 {%rd1, %rd2}, %q2; mul.lo.u64 %rd3, %rd1, 7; setp.ne.u64 %p1, %rd3, %rd2;\n"
+		   "@%p1 trap; red.global.add.u64 [%rd8+16], %rd1; bar.sync 0; setp.ne.u32 %p1, %r5, 0; @%p1 bra DONE;\n"
+		   "ld.shared.u64 %rd1, [%r1]; red.global.add.u64 [%rd8+16], %rd1; DONE: ret;"), 8, 96, 0);
+	memcpy(w, mem, sizeof(w));
 	cr_assert_eq(w[0], 768);
 	cr_assert_eq(w[1], 3 * 768);
+	cr_assert_eq(w[2], 768 * 769 / 2);
 }
 
 Test(memory_ops, vectors_of_atomics_work_on_each_element)
@@ -450,7 +452,7 @@ Test(memory_ops, an_mbarrier_counts_bytes_and_lets_threads_leave, .timeout = 120
 			   "mbarrier.complete_tx.shared.b64 [%r1], 60; mbarrier.complete_tx.shared.b64 [%r1], 40;\n"
 			   "mbarrier.test_wait.shared.b64 %p1, [%r1], %rd3; selp.u32 %r8, 2, 0, %p1; add.u32 %r7, %r7, %r8; st.global.u32 [%rd8+12], %r7;\n"
 			   "mbarrier.inval.shared.b64 [%r1]; bra DONE;\n"
-			   "ODD: mbarrier.arrive_drop.shared.b64 %rd2, [%r1+8]; D: mbarrier.test_wait.shared.b64 %p1, [%r1+8], %rd2; @!%p1 bra D;\n"
+			   "ODD: mbarrier.arrive_drop.shared.b64 %rd2, [%r1+8];\n"
 			   "DONE: ret;"), 1, n, 0);
 		memcpy(got, mem, sizeof(got));
 		cr_assert_eq(got[0], n);
@@ -584,4 +586,113 @@ Test(memory_ops, special_registers_of_clusters_and_counters)
 		cr_assert_eq(got[11], (UINT32_C(1) << t % 33 % 32) - 1);
 		cr_assert_eq(got[12], 3);
 	}
+}
+
+/* ---- faults ---- */
+
+static enum hg_status run_fault(const char *ptx, uint32_t block, void *p, struct hg_fault *fault)
+{
+	struct params params = { p, 0 };
+	struct kernel_run r = { .grid = { 2 }, .block = { block }, .params = &params };
+	struct hg_module *m;
+	struct hg_cpu_module *cm;
+	struct hg_cpu_kernel *k;
+	struct hg_grid g = grid_of(&r);
+	enum hg_status st;
+
+	setenv("HGSHIM_CACHE", "0", 1);
+	k = kernel_of(ptx, &m, &cm);
+	st = hg_grid_run(k, &g, fault);
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
+	return st;
+}
+
+static uint32_t line_of(const char *ptx, const char *text)
+{
+	uint32_t line = 1;
+	const char *at = strstr(ptx, text);
+
+	for (const char *c = ptx; at && c < at; c++)
+		line += *c == '\n';
+	return at ? line : 0;
+}
+
+static void expect_fault(const char *body, const char *text, uint32_t block, const char *thread, int error, uint64_t addr)
+{
+	struct hg_fault f = { .what = "" };
+	char ptx[4096], want[64], head[2048];
+
+	snprintf(head, sizeof(head), "%s%s", HEAD, body);
+	kernel_around(".shared .align 8 .b32 s[8];\n.local .align 8 .b32 own[4];\n", head, "", ptx, sizeof(ptx));
+	cr_assert_eq(run_fault(ptx, block, mem, &f), HG_ERR_FAULT, "%s", body);
+	cr_assert_eq(f.cuda_error, error, "%s: %s", body, f.what);
+	snprintf(want, sizeof(want), "%s, PTX line %u", thread, line_of(ptx, text));
+	cr_assert(strstr(f.what, want), "'%s' is not in '%s'", want, f.what);
+	cr_assert(strstr(f.what, "kernel 'k', block ("), "%s", f.what);
+	if (addr)
+		cr_assert_eq(f.addr, addr, "%s: %llx", body, (unsigned long long)f.addr);
+}
+
+/* Thread 37 alone, or all but a few, does it. */
+#define ONE "setp.eq.u32 %p1, %r5, 37;\n"
+
+Test(memory_ops, a_fault_names_thread_and_line)
+{
+	uint64_t at = (uintptr_t)mem;
+
+	expect_fault(ONE "@%p1 trap;\nret;", "@%p1 trap", 64, "thread (37,0,0)", 719, 0);
+	expect_fault(ONE "@%p1 brkpt;\nret;", "@%p1 brkpt", 64, "thread (37,0,0)", 719, 0);
+	expect_fault("mul.wide.u32 %rd1, %r5, 8; add.u64 %rd1, %rd1, %rd8; setp.eq.u32 %p1, %r5, 37; selp.u64 %rd2, 4, 0, %p1; add.u64 %rd1, %rd1, %rd2;\n"
+		     "st.global.u64 [%rd1], %rd2;\nret;", "st.global", 64, "thread (37,0,0)", 716, at + 37 * 8 + 4);
+	expect_fault("mul.wide.u32 %rd1, %r5, 8; add.u64 %rd1, %rd1, %rd8; setp.eq.u32 %p1, %r5, 37;\n"
+		     "@%p1 add.u64 %rd1, %rd1, 2;\natom.global.add.u32 %r1, [%rd1], 1;\nret;", "atom.global", 64, "thread (37,0,0)", 716, at + 37 * 8 + 2);
+	expect_fault("add.u64 %rd1, %rd8, 2;\nld.global.u32 %r1, [%rd1];\nst.global.u32 [%rd8], %r1; ret;", "ld.global", 1, "thread (0,0,0)", 716, at + 2);
+	expect_fault("mul.wide.u32 %rd1, %r5, 8; add.u64 %rd1, %rd1, %rd8; setp.eq.u32 %p1, %r5, 37; selp.u64 %rd1, 64, %rd1, %p1;\n"
+		     "atom.global.add.u32 %r1, [%rd1], 1;\nret;", "atom.global", 64, "thread (37,0,0)", 700, 64);
+	expect_fault("mul.wide.u32 %rd1, %r5, 8; add.u64 %rd1, %rd1, %rd8; setp.eq.u32 %p1, %r5, 37; selp.u64 %rd1, 64, %rd1, %p1;\n"
+		     "ld.relaxed.gpu.global.u32 %r1, [%rd1];\nst.global.u32 [%rd8], %r1; ret;", "ld.relaxed", 64, "thread (37,0,0)", 700, 64);
+}
+
+static bool has_first_page(uint64_t addr, uint64_t size)
+{
+	return addr - (uintptr_t)mem < 4096 && size <= 4096 - (addr - (uintptr_t)mem);
+}
+
+/* Memory that is mapped and not allocated: only the check can tell. */
+Test(memory_ops, checked_memory_is_what_is_alive)
+{
+	static const char *const good[] = {
+		"mul.wide.u32 %rd1, %r5, 4; add.u64 %rd1, %rd1, %rd8; st.global.u32 [%rd1], 7; ret;",
+		"st.global.u64 [%rd8+4088], %rd8; ret;", "mov.u32 %r1, s; st.shared.u32 [%r1+28], 1; ret;",
+		"mov.u64 %rd1, s; cvta.shared.u64 %rd1, %rd1; st.u32 [%rd1+12], 1; ret;", "st.local.u32 [own+12], 1; ret;",
+		"mov.u64 %rd1, own; cvta.local.u64 %rd1, %rd1; st.u32 [%rd1+8], 1; ld.u32 %r1, [%rd1]; ret;",
+		/* where nobody goes */
+		"setp.gt.u32 %p1, %r5, 5000; @%p1 st.global.u32 [%rd8+8192], 1; ret;",
+	};
+	uint64_t at = (uintptr_t)mem;
+	struct hg_fault f;
+
+	setenv("HGSHIM_CHECK", "memory", 1);
+	hg_target_has_memory = has_first_page;
+	for (size_t i = 0; i < NR(good); i++) {
+		char ptx[4096], body[2048];
+
+		snprintf(body, sizeof(body), "%s%s", HEAD, good[i]);
+		kernel_around(".shared .align 8 .b32 s[8];\n.local .align 8 .b32 own[4];\n", body, "", ptx, sizeof(ptx));
+		cr_assert_eq(run_fault(ptx, 64, mem, &f), HG_OK, "%s: %s", good[i], f.what);
+	}
+	expect_fault("mul.wide.u32 %rd1, %r5, 112; add.u64 %rd1, %rd1, %rd8;\nst.global.u32 [%rd1], 7;\nret;", "st.global", 64,
+		     "thread (37,0,0)", 700, at + 37 * 112);
+	expect_fault("\nst.global.u64 [%rd8+4096], %rd8;\nret;", "st.global", 1, "thread (0,0,0)", 700, at + 4096);
+	expect_fault("mul.wide.u32 %rd1, %r5, 4; add.u64 %rd1, %rd1, %rd8;\nld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd8+4080];\n"
+		     "ld.global.v2.u32 {%r1, %r2}, [%rd8+4096];\nst.global.u32 [%rd1], %r1; ret;", "ld.global.v2", 1, "thread (0,0,0)", 700, at + 4096);
+	expect_fault(ONE "@%p1 red.global.add.u32 [%rd8+5000], 1;\nret;", "@%p1 red", 64, "thread (37,0,0)", 700, at + 5000);
+	expect_fault(ONE "mov.u32 %r1, s;\n@%p1 st.shared.u32 [%r1+32], 1;\nret;", "@%p1 st", 64, "thread (37,0,0)", 700, 0);
+	expect_fault(ONE "mov.u64 %rd1, s; cvta.shared.u64 %rd1, %rd1;\n@%p1 st.u32 [%rd1+40], 1;\nret;", "@%p1 st", 64, "thread (37,0,0)", 700, 0);
+	expect_fault("\nst.local.u32 [own+16], 1;\nret;", "st.local", 64, "thread (0,0,0)", 700, 0);
+	expect_fault(ONE "mov.u32 %r1, s; shl.b32 %r2, %r5, 4; add.u64 %rd1, %rd8, 4088;\n"
+		     "@%p1 cp.async.ca.shared.global [%r1], [%rd1], 16;\nret;", "@%p1 cp", 64, "thread (37,0,0)", 716, at + 4088);
+	/* a misaligned one is still that */
+	expect_fault("mul.wide.u32 %rd1, %r5, 4; add.u64 %rd1, %rd1, %rd8;\nst.global.u32 [%rd1+1], 7;\nret;", "st.global", 64, "thread (0,0,0)", 716, 0);
 }

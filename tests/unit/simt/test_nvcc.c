@@ -170,6 +170,16 @@ Test(simt_nvcc, vector_add)
 		{ "_Z3addPKf", { 40 }, { 256 }, 0, false, "D E F i10001" });
 }
 
+Test(simt_nvcc, gemm)
+{
+	COMPARE("gemm", "0ff0ii",
+		{ "gemm_half", { 2, 2 }, { 128 }, 0, false, "B C A i64" },
+		{ "gemm_bf16", { 2, 2 }, { 128 }, 0, false, "C B A i64" },
+		{ "gemm_int8", { 2, 2 }, { 128 }, 0, false, "E F A i64" },
+		{ "gemm_double", { 2, 2 }, { 32 }, 0, false, "B C D i16" },
+		{ "gemm_ldmatrix", { 2, 2 }, { 32 }, 0, false, "B C D i32" });
+}
+
 Test(simt_nvcc, saxpy_streams)
 {
 	COMPARE("saxpy_streams", "ff",

@@ -2,7 +2,8 @@
 #include "tests/unit/translate/code_util.h"
 
 static const char *const inputs[] = {
-	"tests/ptx/arith.ptx", "tests/ptx/memory.ptx", "tests/ptx/control.ptx",
+	"tests/ptx/arith.ptx", "tests/ptx/memory.ptx", "tests/ptx/control.ptx", "tests/ptx/matrix.ptx", "tests/ptx/grammar.ptx",
+	"tests/ptx/functions.ptx", "tests/ptx/nvcc13_gemm.ptx",
 	"tests/ptx/nvcc13_cg.ptx", "tests/ptx/nvcc13_debug_vector_add.ptx", "tests/ptx/nvcc13_histogram.ptx",
 	"tests/ptx/nvcc13_linked_list.ptx", "tests/ptx/nvcc13_mandelbrot.ptx", "tests/ptx/nvcc13_matmul.ptx",
 	"tests/ptx/nvcc13_nbody.ptx", "tests/ptx/nvcc13_reduction.ptx", "tests/ptx/nvcc13_saxpy_streams.ptx",
