@@ -1,6 +1,5 @@
 """leaving.py - a running program is moved from the driver behind hgshim to the cpu target, and never notices."""
 import os
-import re
 import struct
 import subprocess
 import threading
@@ -134,7 +133,7 @@ def leaves(place, app, times, scratch):
         os.mkdir(folder)
         busy.append(leave_once(place, app, folder, rng, early=k % 2 == 1))
         harness.remove(folder)
-    if place.is_double:
+    if place.is_double and times > 1:
         wanted = 2 if app in SEVERAL_QUEUES else 1
         expect(max(busy) >= wanted, f"streams with work at each moment: {busy}: too few to show anything")
     return f"{times} moments, streams with work in each: {busy}"
@@ -185,10 +184,11 @@ def killed_while_leaving(place, app, scratch):
                 end = time.monotonic() + rng.uniform(0, LEAVING_MS / 1000)
             while pending.poll() is None and time.monotonic() < end:
                 time.sleep(0.0002)
+            in_time = pending.poll() is None
             p.kill()
         said = harness.expect_answer(pending, f"kill {k}")
+        expect(in_time or pending.returncode == 0, f"kill {k}: the move was refused: {said!r}")
         states.append("done" if pending.returncode == 0 else control_state(log))
-        expect(pending.returncode == 0 or re.search("ended|gone|died|killed|exist", said), f"kill {k}: the move was refused: {said!r}")
         check_whole(log, f"kill {k}: ")
         expect(first in harness.snapshots(log), f"kill {k}: snapshot {first} is gone")
         replay(log, "--verify")
