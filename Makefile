@@ -95,8 +95,8 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 
 # Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
 # take images in with the product's front end, and run kernels with an executor of their own (simt).
-front_obj := $(addprefix $(O)/translate/,fatbin.o cubin.o index.o module.o ptx_lex.o ptx_parse.o ptx_words.o lower.o lower_insn.o \
-	lower_order.o ir.o ir_parse.o ir_print.o ir_verify.o)
+front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fatbin.c cubin.c index.c module.c ptx_*.c \
+	lower*.c ir.c ir_*.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
 fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))

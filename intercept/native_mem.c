@@ -160,29 +160,47 @@ static bool host_find(const void *p, struct host *out)
 	return found;
 }
 
-/* The one that begins there, for this thread alone; NULL: none, or another thread is freeing it. */
-static struct host *host_claim(const void *p)
+/* The one that begins there; NULL: none, or not this `dying`. With the lock. */
+static struct host *host_at(const void *p, bool dying)
 {
-	struct host *h = NULL;
 	struct hg_iv iv;
+	struct host *h;
+
+	if (!hg_ivmap_find(&hosts, (uintptr_t)p, &iv) || iv.start != (uintptr_t)p)
+		return NULL;
+	h = (struct host *)(uintptr_t)iv.value;
+	return h->dying == dying ? h : NULL;
+}
+
+/* For this thread alone, until host_end; false: there is none, or another thread is freeing it. */
+static bool host_claim(const void *p)
+{
+	struct host *h;
 
 	pthread_mutex_lock(&lock);
-	if (hg_ivmap_find(&hosts, (uintptr_t)p, &iv) && iv.start == (uintptr_t)p) {
-		h = (struct host *)(uintptr_t)iv.value;
-		if (h->dying)
-			h = NULL;
-		else
-			h->dying = true;
-	}
+	h = host_at(p, false);
+	if (h)
+		h->dying = true;
 	pthread_mutex_unlock(&lock);
 	return h;
 }
 
-static void host_unclaim(struct host *h)
+/* The one that was claimed, looked up again: its context may have ended meanwhile, and it with it. */
+static void host_end(const void *p, bool freed)
 {
+	struct host *h;
+
 	pthread_mutex_lock(&lock);
-	h->dying = false;
+	h = host_at(p, true);
+	if (h && freed)
+		hg_ivmap_remove(&hosts, h->addr, NULL);
+	else if (h)
+		h->dying = false;
 	pthread_mutex_unlock(&lock);
+	if (h && freed) {
+		munmap((void *)h->addr, h->room);
+		free(h);
+	}
 }
 
 /* the calls */
@@ -218,32 +236,23 @@ static CUresult current(CUcontext *ctx)
 
 static CUresult mem_free_host(void *p)
 {
-	struct host any, *h;
+	struct host h;
 	CUcontext ctx;
 	CUresult r;
 
-	if (!host_find(p, &any))
+	if (!host_find(p, &h))
 		return hg_nv.cuMemFreeHost(p);
 	r = current(&ctx);
 	if (r)
 		return r;
-	h = host_claim(p);
-	if (!h)
+	if (!host_claim(p))
 		return CUDA_ERROR_INVALID_VALUE;
 	/* a copy under way may use it */
-	r = hg_native_mem_wait(h->ctx, ctx);
+	r = hg_native_mem_wait(h.ctx, ctx);
 	if (!r)
 		r = hg_nv.cuMemHostUnregister(p);
-	if (r) {
-		host_unclaim(h);
-		return r;
-	}
-	pthread_mutex_lock(&lock);
-	hg_ivmap_remove(&hosts, h->addr, NULL);
-	pthread_mutex_unlock(&lock);
-	munmap((void *)h->addr, h->room);
-	free(h);
-	return CUDA_SUCCESS;
+	host_end(p, r == CUDA_SUCCESS);
+	return r;
 }
 
 static CUresult mem_host_unregister(void *p)

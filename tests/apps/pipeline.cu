@@ -96,7 +96,7 @@ int main(int argc, char **argv)
 	uint32_t *got_x = (uint32_t *)malloc(n * 4), *x, *sum, seed = 11;
 	uint64_t total = 0;
 
-	app_args(argc, argv, 400);
+	app_args(argc, argv, 200);
 	for (int i = 0; i < n; i++)
 		host[i] = app_random(&seed);
 	CU(cudaMalloc(&x, n * 4));

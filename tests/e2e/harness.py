@@ -80,7 +80,7 @@ class Place:
 
 
 # A double executes kernels slowly: a second or two for each program. Less than 20, or a multiple of it: ticks are equal.
-FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "matmul": 10, "nbody": 20, "ptx_driver": 100,
+FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "matmul": 10, "nbody": 20, "pipeline": 20, "ptx_driver": 100,
               "reduction": 20, "saxpy_streams": 200, "scan": 20, "threads": 160, "train": 20, "transpose": 100,
               "vector_add": 200}
 CPU = Place("cpu", [ON, "cpu", "--"], kills=8 if LONG else 2)

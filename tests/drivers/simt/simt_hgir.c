@@ -402,6 +402,28 @@ static void float_min_max(struct em *e)
 	fset(e, as_float(e, resize(e, r, type_bits(e), false)));
 }
 
+/* An f64 that is subnormal, as the 0 of its sign. */
+static V flush_f64(struct em *e, V bits)
+{
+	V exponent = bin(e, LLVMAnd, bits, k(e, 64, UINT64_C(0x7ff) << 52));
+
+	return sel(e, icmp(e, LLVMIntEQ, exponent, k(e, 64, 0)), bin(e, LLVMAnd, bits, k(e, 64, UINT64_C(1) << 63)), bits);
+}
+
+/* rcp and rsqrt.approx.ftz.f64: the upper halves alone */
+static void gross(struct em *e)
+{
+	V upper = k(e, 64, UINT64_C(0xffffffff) << 32), v, nan;
+
+	v = as_float(e, flush_f64(e, bin(e, LLVMAnd, src(e, 0, 64), upper)));
+	if (e->in->op == IR_rsqrt)
+		v = intrinsic(e, "llvm.sqrt", 1, v, NULL, NULL);
+	v = LLVMBuildFDiv(e->b, fk(e, 64, 1), v, "");
+	nan = fcmp(e, LLVMRealUNO, v, v);
+	v = flush_f64(e, bin(e, LLVMAnd, as_int(e, v), upper));
+	set(e, 0, sel(e, nan, k(e, 64, UINT64_C(0x7fffffff) << 32), v));
+}
+
 /* add to rsqrt, of f32 and f64 */
 static void float_op(struct em *e)
 {
@@ -410,6 +432,10 @@ static void float_op(struct em *e)
 	unsigned int bits = type_bits(e);
 	V a = fsrc(e, 0), b = e->in->nr_src > 1 ? fsrc(e, 1) : NULL, c = e->in->nr_src > 2 ? fsrc(e, 2) : NULL, r;
 
+	if ((op == IR_rcp || op == IR_rsqrt) && t == IR_F64 && e->in->flags & IR_FTZ) {
+		gross(e);
+		return;
+	}
 	if (op == IR_rcp) {
 		b = a;
 		a = fk(e, bits, 1);
@@ -461,6 +487,7 @@ static void testp(struct em *e)
 	case IR_TESTP_NORMAL:
 		q = icmp(e, LLVMIntUGE, magnitude, k(e, bits, least));
 		p = bin(e, LLVMAnd, q, icmp(e, LLVMIntULT, magnitude, i));
+		p = bin(e, LLVMOr, p, icmp(e, LLVMIntEQ, magnitude, k(e, bits, 0)));
 		break;
 	default:
 		q = icmp(e, LLVMIntULT, magnitude, k(e, bits, least));

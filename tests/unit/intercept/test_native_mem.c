@@ -1,6 +1,7 @@
 /* test_native_mem.c - memory placed in front of a driver, here one that only keeps books. */
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -765,6 +766,42 @@ Test(native_mem, host_memory_that_cannot_be_hgshims_is_the_drivers)
 	cr_expect_eq(mock.own_allocs, 2);
 	cr_expect_eq(to.cuMemFreeHost(p), CUDA_SUCCESS);
 	cr_expect_eq(count(mock.pinned), 0);
+	expect_nothing_left();
+}
+
+/* What was just freed comes again here. */
+static unsigned char *reused[64];
+
+/* Stands for another thread, which destroys the context that the memory belongs to. */
+static CUresult context_ends(void *p)
+{
+	find(mock.registered, (uintptr_t)p)->live = false;
+	hg_native_mem_ctx_gone(CTX(0, 0));
+	for (size_t i = 0; i < 64; i++) {
+		reused[i] = malloc(24 + i / 2);
+		memset(reused[i], 0xff, malloc_usable_size(reused[i]));
+	}
+	return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+}
+
+Test(native_mem, host_memory_that_goes_with_its_context_while_it_is_freed_is_freed_once)
+{
+	CUresult (*unregister)(void *);
+	void *p = NULL;
+
+	begin(NULL);
+	cr_assert_eq(to.cuMemHostAlloc(&p, 10000, 0), CUDA_SUCCESS);
+	unregister = hg_nv.cuMemHostUnregister;
+	hg_nv.cuMemHostUnregister = context_ends;
+	cr_expect_eq(to.cuMemFreeHost(p), CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+	hg_nv.cuMemHostUnregister = unregister;
+	cr_expect_not(has_pages(p, 4096));
+	cr_expect_not(hg_native_mem_owns_host((uintptr_t)p));
+	for (size_t i = 0; i < 64; i++) {
+		for (size_t n = 0; n < malloc_usable_size(reused[i]); n++)
+			cr_assert_eq(reused[i][n], 0xff, "freed memory was written to");
+		free(reused[i]);
+	}
 	expect_nothing_left();
 }
 

@@ -2,14 +2,15 @@
 #ifndef HG_TESTS_SCALAR_TEST_H
 #define HG_TESTS_SCALAR_TEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /*
  * A row. Operands are registers 1 to 3 of the kinds `in`, the result is register 4 of kind `out`:
  *   h %h 16 bits   r %r 32 bits   d %rd 64 bits   f %f f32   g %fd f64
- * The instruction is run where %p7 holds (about three lanes of four), unless it begins with '+': then as it stands. A row without
- * a reference must be refused.
+ * The instruction is run where %p7 holds (about three lanes of four), unless it begins with '+': then as it stands. A row with
+ * neither reference nor `near` must be refused.
  */
 struct scalar_row {
 	const char *insn, *in;
@@ -17,6 +18,7 @@ struct scalar_row {
 	uint64_t (*ref)(const struct scalar_row *row, uint64_t a, uint64_t b, uint64_t c);
 	int x, y, z, w;		/* what the reference wants to know */
 	const void *p;
+	bool (*near)(const struct scalar_row *row, uint64_t a, uint64_t got);	/* in place of ref: good enough */
 };
 
 /* How values are chosen: any bits, corners of numbers, and all of an only operand of 16 bits. */

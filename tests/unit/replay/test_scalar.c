@@ -199,6 +199,7 @@ static uint64_t (*const p_max_relu)(const struct scalar_row *, uint64_t, uint64_
 #define DP(a, b, x, y) R3("dp4a." a "." b, dp_, x, y, 4, 0, 0), R3("dp2a.lo." a "." b, dp_, x, y, 2, 0, 0), R3("dp2a.hi." a "." b, dp_, x, y, 3, 0, 0)
 
 #pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 Test(scalar, integers, .timeout = 600)
 {

@@ -49,6 +49,11 @@ Test(lower, an_instruction_keeps_its_meaning)
 	expect_lines("bar.red.popc.u32 %r1, 3, 64, !%p1; st.global.u32 [%rd1], %r1;",
 		     "%r1 = bar_red.popc.u32 0x3, 0x40, !%p0\n\tbra b1\nb1:\n");
 	expect_lines("mov.u16 %h1, %tid.x; st.global.u16 [%rd1], %h1;", "%h0 = cvt.u16.u32 %r1\n");
+	expect_lines("cvt.rna.tf32.f32 %r1, %f1; st.global.u32 [%rd1], %r1;", "%r0 = narrow.tf32.rna.f32 %r1\n");
+	expect_lines("cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2; st.global.u16 [%rd1], %h1;", "narrow.e4m3.rn.satfinite.f32");
+	expect_lines("cvt.rn.f16x2.e5m2x2 %r1, %h1; st.global.u32 [%rd1], %r1;", "widen.e5m2.f32");
+	expect_lines("szext.wrap.s32 %r1, %r2, %r3; st.global.u32 [%rd1], %r1;", "bfe.s32");
+	expect_lines("vadd4.u32.u32.u32.add %r1.b0, %r2, %r3, %r4; st.global.u32 [%rd1], %r1;", "bfe.u32");
 	expect_lines("trap;", "\ttrap\n\texit\n");
 }
 
@@ -347,4 +352,49 @@ Test(lower, limits_of_threads_are_kept)
 	cr_expect_eq(hg_module_kernel(m, 1)->req_threads[2], 1);
 	cr_expect_eq(hg_module_kernel(m, 2)->max_threads, 1024);
 	hg_module_free(m);
+}
+
+/* Why a kernel with this instruction is refused. */
+static void expect_refused(const char *insn, const char *why)
+{
+	char text[4096];
+	struct hg_module *m = load_text(kernel_around("", insn, "", text, sizeof(text)));
+	const char *refused = hg_module_kernel(m, 0)->refused;
+
+	cr_expect(refused && strstr(refused, why), "'%s': %s", insn, refused ? refused : "taken");
+	hg_module_free(m);
+}
+
+Test(lower, an_mbarrier_is_a_word_and_its_operations_are_atomic)
+{
+	expect_lines("mbarrier.init.shared.b64 [%r1], 32;", "st.shared.b64 %r0, 0, 0x2000020\n");
+	expect_lines("mbarrier.arrive.shared.b64 _, [%r1+8];", "\tatom.mbarrier.release.cta.shared.b64 %r0, 8, 0x1\n");
+	expect_lines("mbarrier.arrive_drop.shared.b64 _, [%r1], 2;", "atom.mbarrier.release.cta.shared.b64 %r0, 0, 0x200002\n");
+	expect_lines("mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 4;", "atom.mbarrier.release.cta.shared.b64 %r0, 0, 0x100000000001\n");
+	expect_lines("mbarrier.complete_tx.shared.b64 [%r1], 1;", "atom.mbarrier.relaxed.cta.shared.b64 %r0, 0, 0xfffffc0000000000\n");
+	expect_lines("cp.async.mbarrier.arrive.noinc.shared.b64 [%r1];", "atom.mbarrier.release.cta.shared.b64 %r0, 0, 0x1\n");
+	expect_lines("@%p1 mbarrier.arrive.b64 %rd1, [%rd2]; st.global.u64 [%rd2], %rd1;", "@%p0 %d1 = atom.mbarrier.release.cta.b64 %d2, 0, 0x1\n");
+}
+
+Test(lower, a_sum_of_floats_in_global_memory_is_flushed)
+{
+	expect_lines("red.global.add.f32 [%rd1], %f1;", "atom.add.relaxed.gpu.global.ftz.f32 %d1, 0, %r0\n");
+	expect_lines("red.shared.add.f32 [%r1], %f1;", "atom.add.relaxed.gpu.shared.f32 %r0, 0, %r1\n");
+	expect_lines("red.global.v2.f32.add [%rd1+8], {%f1, %f2};",
+		     "atom.add.relaxed.gpu.global.ftz.f32 %d2, 8, %r0\n\tatom.add.relaxed.gpu.global.ftz.f32 %d2, 12, %r1\n");
+}
+
+Test(lower, what_memory_cannot_do_here_is_refused_by_name)
+{
+	expect_refused("red.async.relaxed.cluster.global.mbarrier::complete_tx::bytes.inc.shared::cluster.u32 [%r1], %r2, [%r3];", "red.async");
+	expect_refused("red.async.relaxed.cluster.inc.shared::cluster.u32 [%r1], %r2;", "async");
+	expect_refused("st.async.weak.shared::cluster.u32 [%r1], %r2;", "async");
+	expect_refused("cp.async.bulk.commit_group;", "bulk");
+	expect_refused("barrier.cluster.arrive;", "cluster");
+	expect_refused("atom.global.min.f32 %f1, [%rd1], %f2;", "f32");
+	expect_refused("atom.global.v2.u32.add {%r1, %r2}, [%rd1], {%r3, %r4};", "vector");
+	expect_refused("redux.sync.add.f32 %f1, %f2, -1;", "f32");
+	expect_refused("redux.sync.add.u64 %rd1, %rd2, -1;", "u64");
+	expect_refused("mov.u32 %r1, %envreg7;", "envreg");
+	expect_refused("fence.proxy.magic;", "magic");
 }

@@ -99,7 +99,11 @@ static const struct wrong refusals[] = {
 	{ "call %rd1, (%r1), proto; proto: .callprototype _ (.param .b32 _);", "no function that this call could reach has its address taken" },
 	{ "barrier.cluster.arrive;", "barriers of clusters are not supported" },
 	{ "mov.u32 %r1, %envreg3;", "special register" },
-	{ "vabsdiff4.u32.u32.u32 %r1.b12, %r2, %r3, %r4;", "a part of a register is not supported here" },
+	{ "vshl.u32.u32.u32.sat.clamp %r1, %r2.b0, %r3.h1;", "a saturated or compared vshl is not supported" },
+	{ "add.u32 %r1.b0, %r2, %r3;", "a part of a register, or a minus sign, is not supported here" },
+	{ "add.s32 %r1, %r2, -%r3;", "a part of a register, or a minus sign, is not supported here" },
+	{ "cvt.rs.f16x2.f32 %r1, %f1, %f2, %r2;", "'.rs' is not supported here" },
+	{ "fma.rn.oob.f16 %h1, %h2, %h3, %h4;", "'.oob' is not supported here" },
 	{ "add.f32 %f1, %f2, 1;", "an integer constant as .f32 is not supported" },
 	{ "call k, (%rd1, %r1);", "a kernel cannot be called" },
 };
