@@ -16,8 +16,6 @@
 
 #include "translate/ir_mma.h"
 
-static void (*raise_fault)(uint32_t kind, uint64_t addr);
-
 #define MAX_ELEMS 1024		/* of A or B, but for bits: m16k64 */
 typedef int32_t vec_s32 __attribute__((vector_size(32)));
 
@@ -487,40 +485,34 @@ static void rt_mma(uint32_t code, const void *a, const void *b, const void *c, v
 
 #define UNCHECKED __attribute__((no_sanitize("address", "undefined")))
 
-static bool row_there(const uint64_t *addr, uint32_t mask, unsigned int lane)
+/* Lanes 4 * r to 4 * r + 3 get row r: what lies in memory is what the register is. `mask` has only lanes that have a row. */
+static UNCHECKED void rt_ldmatrix(const uint64_t *addr, uint32_t mask, uint32_t *data, uint32_t nr, uint32_t line)
 {
-	if (!(mask >> lane & 1))
-		return false;
-	if (addr[lane] & 15)
-		raise_fault(HG_CPU_FAULT_MISALIGNED, addr[lane]);
-	return true;
-}
-
-/* Lanes 4 * r to 4 * r + 3 get row r: what lies in memory is what the register is. */
-static UNCHECKED void rt_ldmatrix(const uint64_t *addr, uint32_t mask, uint32_t *data, uint32_t nr)
-{
+	hg_cpu_access_begin(addr, mask, 16, line);
 	for (unsigned int i = 0; i < nr * 8; i++) {
 		__m128i v = _mm_setzero_si128();
 
-		if (row_there(addr, mask, i))
+		if (mask >> i & 1)
 			v = _mm_load_si128((const __m128i *)(uintptr_t)addr[i]);
 		_mm_storeu_si128((__m128i *)(void *)(data + i * 4), v);
 	}
+	hg_cpu_access_end();
 }
 
-static UNCHECKED void rt_stmatrix(const uint64_t *addr, uint32_t mask, const uint32_t *data, uint32_t nr)
+static UNCHECKED void rt_stmatrix(const uint64_t *addr, uint32_t mask, const uint32_t *data, uint32_t nr, uint32_t line)
 {
+	hg_cpu_access_begin(addr, mask, 16, line);
 	for (unsigned int i = 0; i < nr * 8; i++)
-		if (row_there(addr, mask, i))
+		if (mask >> i & 1)
 			_mm_store_si128((__m128i *)(uintptr_t)addr[i], _mm_loadu_si128((const __m128i *)(const void *)(data + i * 4)));
+	hg_cpu_access_end();
 }
 
-void hg_cpu_matrix_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr))
+void hg_cpu_matrix_init(struct hg_cpu_rt *rt)
 {
 	const char *isa = getenv("HGSHIM_ISA");
 	bool is_plain = isa && !strcmp(isa, "sse");	/* as the code that calls */
 
-	raise_fault = fault;
 	if (!is_plain && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) {
 		mma_by.f = mma_float_fast;
 		mma_by.i = mma_int_fast;

@@ -42,6 +42,16 @@ static void access_end(void)
 	access_now.addr = NULL;
 }
 
+void hg_cpu_access_begin(const uint64_t *addr, uint32_t mask, uint32_t size, uint32_t line)
+{
+	access_begin(addr, mask, size, line);
+}
+
+void hg_cpu_access_end(void)
+{
+	access_end();
+}
+
 /* The kernel's addresses are data: they may point anywhere, and lie about what is there. */
 #define ANY __attribute__((may_alias))
 typedef uint8_t ANY any_u8;
@@ -496,5 +506,5 @@ void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t 
 	rt->fault = fault;
 	rt->timer = rt_timer;
 	rt->sleep = rt_sleep;
-	hg_cpu_matrix_init(rt, fault);
+	hg_cpu_matrix_init(rt);
 }

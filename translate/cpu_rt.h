@@ -62,8 +62,8 @@ struct hg_cpu_rt {
 	/* code: enum ir_mma | type of D << 8 | type of C << 16 | saturate << 24; register r of a lane is a[r * 32 + lane] */
 	void (*mma)(uint32_t code, const void *a, const void *b, const void *c, void *d);
 	/* `nr` matrices; rows of lanes that are not in `mask` read as zeros, and are not stored */
-	void (*ldmatrix)(const uint64_t *addr, uint32_t mask, uint32_t *data, uint32_t nr);
-	void (*stmatrix)(const uint64_t *addr, uint32_t mask, const uint32_t *data, uint32_t nr);
+	void (*ldmatrix)(const uint64_t *addr, uint32_t mask, uint32_t *data, uint32_t nr, uint32_t line);
+	void (*stmatrix)(const uint64_t *addr, uint32_t mask, const uint32_t *data, uint32_t nr, uint32_t line);
 	/* strings and arguments by their addresses; count[lane]: what the lane's printf gives */
 	void (*print)(uint32_t mask, const uint64_t *format, const uint64_t *args, uint32_t *count);
 	/* text: message, file and function of each lane, 32 addresses each. Does not return unless mask is 0 */
@@ -78,7 +78,10 @@ const volatile struct hg_cpu_access *hg_cpu_rt_access(void);
 void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
 
 /* cpu_matrix.c; called by the former. */
-void hg_cpu_matrix_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
+void hg_cpu_matrix_init(struct hg_cpu_rt *rt);
+/* Around accesses of other files' helpers: faults in between name lane and line. Ends the grid if an address is no multiple of `size`. */
+void hg_cpu_access_begin(const uint64_t *addr, uint32_t mask, uint32_t size, uint32_t line);
+void hg_cpu_access_end(void);
 /* Rounds to the nearest f16, ties to even; a NaN gives 0x7fff. */
 uint32_t hg_cpu_f16(float f);
 

@@ -122,7 +122,8 @@ bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
 bool emit_matrix(struct emit *e);
 
-LLVMValueRef emit_address(struct emit *e);	/* of a memory operation: the host's, i64 */
+/* The host's addresses of a memory operation, in buf[0]; of `lanes` checked for `size` bytes if that is wanted. */
+LLVMValueRef emit_address(struct emit *e, LLVMValueRef lanes, unsigned int size);
 
 /* emit_convert.c: an f32's bits in another format, as 32 bits; finite: infinities and what is past the range become its end. */
 LLVMValueRef emit_round_to(struct emit *e, LLVMValueRef v, enum ir_fmt fmt, enum ir_rnd rnd, bool finite);

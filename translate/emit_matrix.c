@@ -38,21 +38,32 @@ static void mma(struct emit *e)
 	set_results(e, 3, bits);
 }
 
+/* Addresses of the lanes that have a row, into args[0] and args[1]. */
+static void rows(struct emit *e, unsigned int nr, LLVMValueRef *args)
+{
+	args[1] = LLVMBuildAnd(e->b, emit_active(e), emit_i32(e, nr == 4 ? UINT32_MAX : (UINT32_C(1) << 8 * nr) - 1), "");
+	args[0] = emit_address(e, args[1], 16);
+	args[3] = emit_i32(e, nr);
+	args[4] = emit_i32(e, e->insn->line);
+}
+
 static void ldmatrix(struct emit *e)
 {
-	LLVMValueRef args[4] = { emit_spread(e, 0, emit_address(e)), emit_active(e), e->buf[1], emit_i32(e, e->insn->nr_dst) };
+	LLVMValueRef args[5];
 
-	emit_rt(e, offsetof(struct hg_cpu_rt, ldmatrix), NULL, args, 4);
+	rows(e, e->insn->nr_dst, args);
+	args[2] = e->buf[1];
+	emit_rt(e, offsetof(struct hg_cpu_rt, ldmatrix), NULL, args, 5);
 	set_results(e, 1, 32);
 }
 
 static void stmatrix(struct emit *e)
 {
-	unsigned int nr = e->insn->nr_src - 2u;
-	LLVMValueRef args[4] = { emit_spread(e, 0, emit_address(e)), emit_active(e), gather_operands(e, 1, 2, nr, 32),
-				 emit_i32(e, nr) };
+	LLVMValueRef args[5];
 
-	emit_rt(e, offsetof(struct hg_cpu_rt, stmatrix), NULL, args, 4);
+	rows(e, e->insn->nr_src - 2u, args);
+	args[2] = gather_operands(e, 1, 2, e->insn->nr_src - 2u, 32);
+	emit_rt(e, offsetof(struct hg_cpu_rt, stmatrix), NULL, args, 5);
 }
 
 /* Lane after lane the register is the matrix, row after row. */

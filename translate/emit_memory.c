@@ -58,18 +58,13 @@ static LLVMValueRef address(struct emit *e)
 	return base ? LLVMBuildAdd(e->b, base, a, "") : a;
 }
 
-LLVMValueRef emit_address(struct emit *e)
-{
-	return address(e);
-}
-
 static LLVMValueRef is_zero(struct emit *e, LLVMValueRef v)
 {
 	return LLVMBuildICmp(e->b, LLVMIntEQ, v, LLVMConstNull(LLVMTypeOf(v)), "");
 }
 
 /* HGSHIM_CHECK=memory: asks before each access. */
-static void check_access(struct emit *e, LLVMValueRef addr, unsigned int size)
+static void check_lanes(struct emit *e, LLVMValueRef addr, LLVMValueRef lanes, unsigned int size)
 {
 	LLVMValueRef args[7];
 
@@ -78,11 +73,25 @@ static void check_access(struct emit *e, LLVMValueRef addr, unsigned int size)
 	args[0] = e->frame;
 	args[1] = e->env;
 	args[2] = emit_spread(e, 0, addr);
-	args[3] = emit_active(e);
+	args[3] = lanes;
 	args[4] = emit_i32(e, size);
 	args[5] = emit_i32(e, e->insn->space);
 	args[6] = emit_i32(e, e->insn->line);
 	emit_rt(e, offsetof(struct hg_cpu_rt, check), NULL, args, 7);
+}
+
+static void check_access(struct emit *e, LLVMValueRef addr, unsigned int size)
+{
+	if (e->opt.check)
+		check_lanes(e, addr, emit_active(e), size);
+}
+
+LLVMValueRef emit_address(struct emit *e, LLVMValueRef lanes, unsigned int size)
+{
+	LLVMValueRef a = address(e);
+
+	check_lanes(e, a, lanes, size);
+	return emit_spread(e, 0, a);
 }
 
 /* ---- one address for the whole warp ---- */

@@ -281,6 +281,8 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 	case IR_ldmatrix: case IR_stmatrix:
 		if (in->space != IR_GENERIC && in->space != IR_SHARED)
 			return fail(v, "no matrices in this space");
+		if (in->nr_dst + in->nr_src != 3 && in->nr_dst + in->nr_src != 4 && in->nr_dst + in->nr_src != 6)
+			return fail(v, "not 1, 2 or 4 matrices");
 		break;
 	case IR_match:
 		if (in->nr_dst == 2 && in->sub != 1)

@@ -15,6 +15,29 @@ Test(matrix, products_without_avx)
 	check_mma("m16n8k64", ".satfinite", 16, 8, 64, S4, U4, S32, S32, "row", "col", true, 0);
 }
 
+/* Only lanes that have a row need an address that is one. */
+Test(matrix, a_row_that_is_not_aligned_is_a_fault)
+{
+	static const char ptx[] = KERNEL(".shared .align 16 .b8 sh[1024]; ld.param.u32 %r1, [n]; mov.u32 %r2, %tid.x; shl.b32 %r3, %r2, 4;\n"
+					 "setp.ge.u32 %p1, %r2, %r1; @%p1 add.u32 %r3, %r3, 2; mov.u32 %r4, sh; add.u32 %r3, %r3, %r4;\n"
+					 "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r5, %r6}, [%r3]; ret;");
+	struct { void *p; uint32_t n; } params = { NULL, 16 };
+	struct kernel_run r = { .block = { 32 }, .params = &params };
+	struct hg_grid g = grid_of(&r);
+	struct hg_fault fault = { .what = "" };
+	struct hg_module *m;
+	struct hg_cpu_module *cm;
+	struct hg_cpu_kernel *k = kernel_of(ptx, &m, &cm);
+
+	catch_messages();
+	cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s", fault.what);
+	params.n = 15;
+	cr_assert_eq(hg_grid_run(k, &g, &fault), HG_ERR_FAULT);
+	cr_expect(strstr(fault.what, "line 9"), "%s", fault.what);
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
+}
+
 /* ---- what nvcc makes of tests/ptx/gemm.cu, against the sums in the same order ---- */
 
 enum { N = 64 };

@@ -115,5 +115,6 @@ Test(lower_matrix, the_verifier_counts_registers_and_wants_the_lanes_together)
 	expect_rejected("warpsync 0xffffffff\n\t%r0 = mma.m8n8k16_s8_u8.s32.s32 %r2, %r3, %r0, %r1", "2 registers");
 	expect_rejected("warpsync 0xffffffff\n\t%r0, %r1 = mma.m8n8k16_s8_u8.s32.s32 %r2, %r3, %r0", "1, 1 and 2 registers");
 	expect_rejected("warpsync 0xffffffff\n\t%r0, %r1 = mma.m8n8k16_s8_u8.f32.s32 %r2, %r3, %r0, %r1", "no such product");
+	expect_rejected("warpsync 0xffffffff\n\t%r0, %r1, %r2 = ldmatrix.shared %r3, 0", "1, 2 or 4");
 	expect_rejected("warpsync 0xffff\n\t%r0 = movmatrix %r1", "warpsync");
 }
