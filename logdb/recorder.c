@@ -914,6 +914,7 @@ static enum hg_status open_files(struct hg_recorder *r)
 	 */
 	if (fcntl(fd, F_SETLK, &whole))
 		pr_warn("cannot lock '%s/control': %s", r->dir, strerror(errno));
+	r->control_fd = fd;
 	return HG_OK;
 }
 
@@ -1069,6 +1070,9 @@ static void *writer_main(void *recorder)
 	r->muted = !atomic_load(&r->on);
 	hg_store_stopped(r);
 	hg_store_close(r);
+	/* a thread may be joined before the kernel has closed its files: who looks then shall not find a live log */
+	if (atomic_load(&r->stop))
+		close(r->control_fd);
 	pthread_mutex_unlock(&r->snapshot_lock);
 	atomic_store(&r->writer_done, true);
 	return NULL;
@@ -1148,6 +1152,7 @@ enum hg_status hg_recorder_start(const struct hg_recorder_config *cfg, struct hg
 		return HG_ERR_NOMEM;
 	r->cfg = *cfg;
 	r->dirfd = -1;
+	r->control_fd = -1;
 	r->pid = (uint32_t)getpid();
 	snprintf(r->executor, sizeof(r->executor), "%s", cfg->executor ? cfg->executor : "");
 	r->cfg.executor = r->executor;

@@ -69,7 +69,7 @@ struct hg_recorder {
 	MDB_env *env;
 	MDB_dbi dbi[HG_DB_COUNT];
 	size_t map_size;
-	int dirfd;
+	int dirfd, control_fd;
 	bool table_is_private;
 	struct hg_guarded_fd guarded[32];
 	size_t nr_guarded;
