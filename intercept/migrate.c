@@ -331,15 +331,15 @@ static void swallow(enum hg_msg_level level, const char *line, void *arg)
 	(void)arg;
 }
 
-static void step(void *arg)
+static bool step(void *arg)
 {
 	hg_recorder_progress(arg, HG_CONTROL_MIGRATING, 0, 0);
+	return !hg_gate_is_ended();
 }
 
-void hg_migrate_ahead(const char *target, uint32_t timeout_ms)
+void hg_migrate_ahead(struct hg_recorder *recorder, const char *target, uint32_t timeout_ms)
 {
 	struct hg_restore_options opt = { .target = target, .nr_devices = 1 };
-	struct hg_recorder *recorder = hg_shim_recorder;
 
 	if (hg_executor_portable.load(target) != HG_OK)
 		return;		/* said, and said again when it matters */

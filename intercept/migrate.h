@@ -17,7 +17,7 @@ enum hg_status hg_migrate_check(const char *target, const char **out) HG_MUST_CH
  * On the checkpoint thread, while the program still runs: what takes long and can be done ahead. Kernels are compiled for
  * the target, so that the program is not stopped for as long as that takes.
  */
-void hg_migrate_ahead(const char *target, uint32_t timeout_ms);
+void hg_migrate_ahead(struct hg_recorder *recorder, const char *target, uint32_t timeout_ms);
 
 /*
  * On the checkpoint thread, gate closed, queues empty, right after snapshot `number` of this process became durable: the

@@ -249,7 +249,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 		st = hg_migrate_check(asked, &target);
 		if (st != HG_OK)
 			return st;
-		hg_migrate_ahead(target, timeout_ms);
+		hg_migrate_ahead(recorder, target, timeout_ms);
 		start = now_ns();
 		end = start + (uint64_t)timeout_ms * 1000000u;
 	}

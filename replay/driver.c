@@ -592,7 +592,8 @@ void hg_driver_close(void)
 {
 	void *handle = NULL;
 
-	if (!drv.target)
+	/* while the process exits nothing is taken apart: what is under way is abandoned, and may use all of it */
+	if (!drv.target || atomic_load(&drv.exiting))
 		return;
 	atomic_store(&drv.initialised, true);
 	drv_in_host_func = false;

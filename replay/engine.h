@@ -36,7 +36,7 @@ struct hg_engine {
 	void (*image_index_free)(struct hg_image_index *index);
 	const struct hg_index_kernel *(*image_index_kernel)(const struct hg_image_index *index, const char *name);
 	/* replay/restore.h */
-	void (*restore_warm)(const struct hg_restore_options *opt, void (*step)(void *arg), void *arg);
+	void (*restore_warm)(const struct hg_restore_options *opt, bool (*step)(void *arg), void *arg);
 	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
 	enum hg_status (*restore_run)(struct hg_restore *r, const struct hg_held *held, size_t nr_held);
 	void (*restore_close)(struct hg_restore *r);

@@ -198,7 +198,7 @@ static enum hg_status name_all(const struct hg_restore_options *opt)
 struct warming {
 	struct hg_log *log;
 	struct hg_idmap code;		/* object id -> CUmodule: of a library, too, it makes no difference here */
-	void (*step)(void *arg);
+	bool (*step)(void *arg);
 	void *arg;
 };
 
@@ -228,16 +228,19 @@ static enum hg_status warm_object(const struct hg_object *o, void *arg)
 	CUfunction function;
 	uint64_t module;
 
-	if (o->kind == HG_KIND_MODULE || o->kind == HG_KIND_LIBRARY) {
+	if (o->kind != HG_KIND_MODULE && o->kind != HG_KIND_LIBRARY && o->kind != HG_KIND_FUNCTION)
+		return HG_OK;
+	if (!w->step(w->arg))
+		return HG_ERR_REFUSED;
+	if (o->kind != HG_KIND_FUNCTION)
 		warm_code(w, o);
-	} else if (o->kind == HG_KIND_FUNCTION && o->name && hg_idmap_get(&w->code, o->parent, &module) &&
-		   !CU(cuModuleGetFunction)(&function, (CUmodule)(uintptr_t)module, o->name) && !CU(cuFuncLoad)(function)) {
-		w->step(w->arg);
-	}
+	else if (o->name && hg_idmap_get(&w->code, o->parent, &module) &&
+		 !CU(cuModuleGetFunction)(&function, (CUmodule)(uintptr_t)module, o->name) && CU(cuFuncLoad)(function))
+		pr_debug("a kernel is not compiled ahead");
 	return HG_OK;
 }
 
-void hg_restore_warm(const struct hg_restore_options *opt, void (*step)(void *arg), void *arg)
+void hg_restore_warm(const struct hg_restore_options *opt, bool (*step)(void *arg), void *arg)
 {
 	const struct hg_target_ops *target = hg_target_by_name(opt->target);
 	struct warming w = { .log = opt->log, .code = HG_IDMAP_INIT, .step = step, .arg = arg };

@@ -2,6 +2,7 @@
 #ifndef HG_REPLAY_RESTORE_H
 #define HG_REPLAY_RESTORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,9 +35,9 @@ struct hg_restore_options {
 /*
  * Compiles the kernels that the log's objects have by now, as far as they can be, into the cache of compiled code
  * (translate/cache.h), so that hg_restore_open, while the process is stopped, finds them there. Needs opt->target,
- * nr_devices and log. `step` is called for each. Leaves nothing behind, also when something fails, which is not said.
+ * nr_devices and log. `step` is called before each; false: no more of them. Leaves nothing behind, also when something fails, which is not said.
  */
-void hg_restore_warm(const struct hg_restore_options *opt, void (*step)(void *arg), void *arg);
+void hg_restore_warm(const struct hg_restore_options *opt, bool (*step)(void *arg), void *arg);
 
 /*
  * Everything that can fail and does not need the addresses is tried here: the target opens, every image of a live module

@@ -137,8 +137,24 @@ static void in_child(void)
 
 static pid_t owner;
 
-static void at_exit(void)
+/*
+ * The static objects of the LLVM that is linked in are not destroyed when the process exits: a stream's thread may be
+ * compiling a kernel, and crashed. This name, hidden, is the one that everything linked with this file finds.
+ */
+int __cxa_atexit(void (*fn)(void *), void *arg, void *dso);
+
+__attribute__((visibility("hidden"))) int __cxa_atexit(void (*fn)(void *), void *arg, void *dso)
 {
+	(void)fn;
+	(void)arg;
+	(void)dso;
+	return 0;
+}
+
+static void at_exit(int status, void *arg)
+{
+	(void)status;
+	(void)arg;
 	CUresult ready = CUDA_SUCCESS;
 
 	if (getpid() != owner || !atomic_compare_exchange_strong(&fake_state, &ready, CUDA_ERROR_DEINITIALIZED))
@@ -200,7 +216,7 @@ CUresult fake_cuInit(unsigned int flags)
 			r = fake_pools_init();
 		if (r == CUDA_SUCCESS) {
 			owner = getpid();
-			atexit(at_exit);
+			on_exit(at_exit, NULL);
 			atomic_store(&fake_state, CUDA_SUCCESS);
 		}
 	}

@@ -514,10 +514,11 @@ Test(restore, kernels_run_by_every_handle_with_their_variables_where_they_were)
 
 static int nr_warmed;
 
-static void count_kernel(void *arg)
+static bool count_kernel(void *arg)
 {
 	(void)arg;
 	nr_warmed++;
+	return true;
 }
 
 static enum hg_status warm(struct hg_recorder *r, void *arg)
