@@ -46,8 +46,7 @@ static void read_group(struct ptx_form *f, const char *s, size_t size)
 		size--;
 	}
 	g->optional = s[size - 1] == '?';
-	g->many = s[size - 1] == '*';
-	size -= g->optional || g->many;
+	size -= g->optional;
 	while (size) {
 		const char *bar = memchr(s, '|', size);
 		size_t n = bar ? (size_t)(bar - s) : size;
@@ -107,35 +106,40 @@ static int order_of(enum ptx_word w)
 	}
 }
 
-static bool is_in(const struct ptx_form_group *g, enum ptx_word w)
+/* Where a word is in a group; its size: nowhere. */
+static uint8_t place_in(const struct ptx_form_group *g, enum ptx_word w)
 {
-	for (unsigned int i = 0; i < g->nr; i++)
-		if (g->word[i] == w)
-			return true;
-	return false;
+	uint8_t i = 0;
+
+	while (i < g->nr && g->word[i] != w)
+		i++;
+	return i;
 }
 
-static bool matches(const struct ptx_form *f, const uint16_t *mod, size_t nr)
+bool ptx_form_matches(const struct ptx_form *f, const uint16_t *mod, size_t nr_mods, size_t nr_opds, uint8_t *choice)
 {
-	uint64_t left = nr < 64 ? (UINT64_C(1) << nr) - 1 : UINT64_MAX;
+	uint64_t left = nr_mods < 64 ? (UINT64_C(1) << nr_mods) - 1 : 0;
 
+	if (nr_mods > 63 || (f->operands && (nr_opds > 31 || !(f->operands >> nr_opds & 1))))
+		return false;
 	for (uint32_t i = 0; i < f->nr_groups; i++) {
 		const struct ptx_form_group *g = &f->group[i];
 		int order = order_of(g->word[0]);
-		bool found = false;
+		uint8_t at = g->nr;
 
-		for (size_t m = 0; m < nr && (!found || g->many); m++) {
+		for (size_t m = 0; m < nr_mods && at == g->nr; m++) {
 			if (!(left >> m & 1) || order_of(mod[m]) != order)
 				continue;
-			if (is_in(g, mod[m])) {
+			at = place_in(g, mod[m]);
+			if (at < g->nr)
 				left &= ~(UINT64_C(1) << m);
-				found = true;
-			} else if (order) {
+			else if (order)
 				break;	/* the next of its kind is another */
-			}
 		}
-		if (!found && !g->optional && !g->many)
+		if (at == g->nr && !g->optional)
 			return false;
+		if (choice)
+			choice[i] = at;
 	}
 	return !left;
 }
@@ -143,14 +147,9 @@ static bool matches(const struct ptx_form *f, const uint16_t *mod, size_t nr)
 const struct ptx_form *ptx_form_find(enum ptx_word op, const uint16_t *mod, size_t nr_mods, size_t nr_opds)
 {
 	pthread_once(&once, read_table);
-	if (nr_mods > 63)
-		return NULL;
-	for (uint32_t i = first[op]; i < first[op + 1]; i++) {
-		const struct ptx_form *f = &form[by_op[i]];
-
-		if ((!f->operands || (nr_opds < 32 && f->operands >> nr_opds & 1)) && matches(f, mod, nr_mods))
-			return f;
-	}
+	for (uint32_t i = first[op]; i < first[op + 1]; i++)
+		if (ptx_form_matches(&form[by_op[i]], mod, nr_mods, nr_opds, NULL))
+			return &form[by_op[i]];
 	return NULL;
 }
 

@@ -8,7 +8,7 @@
 struct ptx_form_group {
 	const uint16_t *word;	/* enum ptx_word, `nr` of them */
 	uint8_t nr;
-	bool optional, many, cycled;
+	bool optional, cycled;
 };
 
 struct ptx_form {
@@ -23,6 +23,8 @@ struct ptx_form {
 const struct ptx_form *ptx_forms(size_t *nr);
 /* The row that an instruction of these words is a form of; NULL: none. */
 const struct ptx_form *ptx_form_find(enum ptx_word op, const uint16_t *mod, size_t nr_mods, size_t nr_opds);
+/* Whether an instruction with its opcode is of this form. choice[g], if wanted: which word of group g it has; the group's nr: none. */
+bool ptx_form_matches(const struct ptx_form *f, const uint16_t *mod, size_t nr_mods, size_t nr_opds, uint8_t *choice);
 /* Whether the table says anything of an opcode. */
 bool ptx_form_has(enum ptx_word op);
 

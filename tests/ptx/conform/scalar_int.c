@@ -1,14 +1,11 @@
-/* test_scalar.c - scalar instructions, form by form: integers, floats of 16 to 64 bits, comparisons. */
+/* scalar_int.c - scalar instructions, form by form: integers, floats of 16 to 64 bits, comparisons. */
 #include <fenv.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include <criterion/criterion.h>
+#include "tests/ptx/conform/scalar.h"
 
-#include "tests/unit/replay/scalar_test.h"
-
-#define NR(a) (sizeof(a) / sizeof((a)[0]))
 #define REF(name, expr) \
 	static uint64_t name(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t c) \
 	{ (void)r; (void)a; (void)b; (void)c; return (uint64_t)(expr); }
@@ -201,7 +198,7 @@ static uint64_t (*const p_max_relu)(const struct scalar_row *, uint64_t, uint64_
 #pragma GCC diagnostic ignored "-Wpedantic"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
-Test(scalar, integers, .timeout = 600)
+static void integers(void)
 {
 	static const struct scalar_row rows[] = {
 		T2_ALL("add", add), T2_ALL("sub", sub), T2_ALL("mul.lo", mul_lo), T2_ALL("mul.hi", mul_hi), T3_ALL("mad.lo", mad_lo),
@@ -230,10 +227,10 @@ Test(scalar, integers, .timeout = 600)
 		{ "+mad.lo.cc.u64 %rd5, %rd1, %rd2, %rd3; madc.hi.u64 %rd4, %rd1, %rd2, %rd3;", "ddd", 'd', mad_chain, 64, 0, 0, 0, 0 },
 	};
 
-	scalar_check(rows, NR(rows));
+	scalar_add(rows, CF_NR(rows));
 }
 
-Test(scalar, bits, .timeout = 600)
+static void bits(void)
 {
 	static const struct scalar_row rows[] = {
 		T2_BITS("and", and_), T2_BITS("or", or_), T2_BITS("xor", xor_), T1_BITS("not", not_), T1_BITS("cnot", cnot_),
@@ -264,5 +261,11 @@ Test(scalar, bits, .timeout = 600)
 		DP("s32", "s32", 1, 1), DP("s32", "u32", 1, 0), DP("u32", "s32", 0, 1), DP("u32", "u32", 0, 0),
 	};
 
-	scalar_check(rows, NR(rows));
+	scalar_add(rows, CF_NR(rows));
+}
+
+void cf_scalar_int(void)
+{
+	integers();
+	bits();
 }
