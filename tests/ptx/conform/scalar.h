@@ -16,12 +16,13 @@ struct scalar_row {
 	uint64_t (*ref)(const struct scalar_row *row, uint64_t a, uint64_t b, uint64_t c);
 	int x, y, z, w;		/* what the reference wants to know */
 	const void *p;
-	bool (*near)(const struct scalar_row *row, uint64_t a, uint64_t got);	/* in place of ref: good enough */
+	bool (*near)(const struct scalar_row *row, uint64_t a, uint64_t b, uint64_t got);	/* in place of ref: good enough */
+	void (*report)(const struct scalar_row *row);	/* what all its values have shown; may be NULL */
 };
 
 /*
  * Adds the rows, which must stay. Values are any bits, corners of numbers, and all of an only operand of 16 bits; with HG_LONG=1
- * 10^6 of them, and all of the first operand where that has 16 bits.
+ * 10^6 of them, and all of the first operand where that has 16 bits. Rows of one f32 with `near` get every so-manieth of all f32.
  */
 void scalar_add(const struct scalar_row *row, size_t nr);
 

@@ -251,7 +251,7 @@ static void floats(void)
 			bool plain = m < 0;
 
 			/* no mode is nearest, where there may be none */
-			if (plain && list[i].op != '+' && list[i].op != '-' && list[i].op != '*')
+			if (plain && list[i].op != '+' && list[i].op != '-' && list[i].op != '*' && strcmp(list[i].word, "mad"))
 				continue;
 			for (int z = 0; z < (list[i].sat ? 4 : 2); z++) {
 				r = row(kinds_f[n], 'f', arith_f, "%s%s%s%s.f32 %s;", list[i].word, plain ? "" : ".", plain ? "" : mode_word[mode],
@@ -389,10 +389,11 @@ static uint64_t mixed_f(const struct scalar_row *r, uint64_t a, uint64_t b, uint
 }
 
 /* Within the bounds of the manual: ex2 2^-9.9 and 2^-7 relative, tanh 2^-10.987 and 2^-8 absolute; r->x: tanh, r->y: a pair. */
-static bool near_half(const struct scalar_row *r, uint64_t a, uint64_t got)
+static bool near_half(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t got)
 {
 	const struct scalar_format *f = half_format[r->w];
 
+	(void)b;
 	for (int i = 0; i <= r->y; i++, a >>= 16, got >>= 16) {
 		uint32_t h = (uint32_t)(r->w && !r->x ? flush_half(f, a & 0xffff) : a & 0xffff);
 		double x = scalar_value(f, h), y = scalar_value(f, (uint32_t)got & 0xffff), want = r->x ? tanh(x) : exp2(x), bound;

@@ -189,19 +189,22 @@ static void compare(const struct cf_batch *b, const uint64_t *data, const uint64
 			uint64_t got = cut(row->out, out[i * b->nr + k]), want;
 
 			want = cut(row->out, !on ? OLD : row->ref ? row->ref(row, d[0], d[1], d[2]) : 0);
-			if (on && !row->ref ? row->near(row, d[0], got) : want == got)
+			if (on && !row->ref ? row->near(row, d[0], d[1], got) : want == got)
 				continue;
 			wrong++;
 			cf_fail("%s of %llx %llx %llx, lane %s: gave %llx, not %llx", row->insn, (unsigned long long)d[0],
 				(unsigned long long)d[1], (unsigned long long)d[2], on ? "on" : "off", (unsigned long long)got,
 				(unsigned long long)want);
 		}
+		if (row->report)
+			row->report(row);
 	}
 }
 
-static size_t inputs(const char *kinds, uint64_t seed, uint64_t **out)
+static size_t inputs(const struct scalar_row *row, uint64_t seed, uint64_t **out)
 {
-	size_t n = 0, random = cf_long ? RANDOM_LONG : RANDOM, max = random + 65536 + 4096;
+	const char *kinds = row->in;
+	size_t n = 0, random = cf_long ? RANDOM_LONG : RANDOM, stride = cf_long ? 1021 : 65521, max = random + 65536 + 4096 + 0x100000000 / stride;
 	uint64_t *d = calloc(max * 4, 8);
 	const uint64_t *list[3];
 	size_t len[3] = { 1, 1, 1 }, operands = strlen(kinds);
@@ -223,6 +226,9 @@ static size_t inputs(const char *kinds, uint64_t seed, uint64_t **out)
 				if (operands > 1)
 					d[4 * n + 1] = list[1][j];
 			}
+	if (row->near && !strcmp(kinds, "f"))
+		for (uint64_t v = 0; v < 0x100000000; v += stride)
+			d[4 * n++] = v;
 	for (size_t i = 0; i < random; i++, n++)
 		for (size_t o = 0; o < operands; o++)
 			d[4 * n + o] = choose(&seed, kinds[o]);
@@ -237,7 +243,7 @@ static void run_rows(const struct cf_batch *b)
 {
 	const struct scalar_row *first = b->item[0].arg;
 	uint64_t *data, seed = b->seed;
-	size_t n = inputs(first->in, seed, &data), few = n < 1500 ? n : 1500;
+	size_t n = inputs(first, seed, &data), few = n < 1500 ? n : 1500;
 	uint64_t *out = calloc(n * b->nr, 8);
 	bool all_ways = cf_long || cf_random(&seed) >> 62 == 0;
 	struct cf_buffer buf[] = { { data, n * 32 }, { out, n * b->nr * 8 } };
@@ -280,7 +286,7 @@ void scalar_add(const struct scalar_row *row, size_t nr)
 		size_t n = 0;
 
 		for (size_t k = i; k < nr && n < PER_KERNEL; k++)
-			if (!done[k] && refused == (!row[k].ref && !row[k].near) && !strcmp(row[k].in, row[i].in)) {
+			if (!done[k] && refused == (!row[k].ref && !row[k].near) && !row[k].near == !row[i].near && !strcmp(row[k].in, row[i].in)) {
 				/* a refused form covers nothing */
 				item[n++] = (struct cf_case){ refused ? "" : row[k].insn + (*row[k].insn == '+'), &row[k] };
 				done[k] = true;
