@@ -171,6 +171,16 @@ $(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags)
 
+# The conformance suite of PTX: as a CUDA program, and in process in all ways of the CPU target.
+conform_obj := $(patsubst %.c,$(O)/%.o,$(filter-out %/run_grid.c %/run_driver.c,$(sort $(wildcard tests/ptx/conform/*.c))))
+$(O)/conform: $(conform_obj) $(O)/tests/ptx/conform/run_driver.o $(O)/translate/ptx_forms.o $(O)/translate/ptx_words.o \
+		| $(filter $(O)/%,$(stubs)/libcuda.so)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -L$(stubs) -lcuda -lm
+$(O)/conform-ways: $(conform_obj) $(O)/tests/ptx/conform/run_grid.o $(unit_replay)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs) -lm
+
 # What the tests need to know of this build.
 test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
 
