@@ -224,8 +224,8 @@ static int32_t place(int32_t i, int32_t n, enum hg_texture_address mode)
 	}
 }
 
-/* A coordinate in texels of a level. */
-static float scale(const struct sampling *s, float x, uint32_t n, enum hg_texture_address mode)
+/* A coordinate in texels of a level; *back: it was mirrored, and runs backwards. */
+static float scale(const struct sampling *s, float x, uint32_t n, enum hg_texture_address mode, bool *back)
 {
 	float whole;
 
@@ -234,7 +234,8 @@ static float scale(const struct sampling *s, float x, uint32_t n, enum hg_textur
 	if (mode == HG_TEXTURE_WRAP || mode == HG_TEXTURE_MIRROR) {
 		whole = round_down(x);
 		x -= whole;
-		if (mode == HG_TEXTURE_MIRROR && absolute(whole) < 8388608.0f && to_index(whole) & 1)
+		*back = mode == HG_TEXTURE_MIRROR && absolute(whole) < 8388608.0f && to_index(whole) & 1;
+		if (*back)
 			x = 1 - x;
 	}
 	return x * (float)n;
@@ -352,10 +353,13 @@ static struct texel sample_level(const struct sampling *s, const struct hg_textu
 	uint32_t n[3] = { l->width, l->height, l->depth };
 	float weight[3] = { 0 }, sum[4] = { 0 };
 	int32_t first[3] = { 0 };
+	unsigned int backwards[3] = { 0 };
 	struct texel r;
 
 	for (unsigned int a = 0; a < p->nr; a++) {
-		float x = s->what & HG_TEX_INTEGER ? 0 : scale(s, p->c[a], n[a], is_cube(s->what) ? HG_TEXTURE_CLAMP : mode_of(s, (int)a));
+		enum hg_texture_address mode = is_cube(s->what) ? HG_TEXTURE_CLAMP : mode_of(s, (int)a);
+		bool back = false;
+		float x = s->what & HG_TEX_INTEGER ? 0 : scale(s, p->c[a], n[a], mode, &back);
 
 		if (s->what & HG_TEX_INTEGER)
 			first[a] = p->index[a];
@@ -363,13 +367,14 @@ static struct texel sample_level(const struct sampling *s, const struct hg_textu
 			first[a] = beside(x, &weight[a]);
 		else
 			first[a] = to_index(x);
-		first[a] += p->offset[a];
+		first[a] += back ? -p->offset[a] : p->offset[a];
+		backwards[a] = back;
 	}
 	if (s->what & HG_TEX_GATHER) {
 		static const unsigned char at[4][2] = { { 0, 1 }, { 1, 1 }, { 1, 0 }, { 0, 0 } };
 
 		for (int i = 0; i < 4; i++)
-			r.v[i] = fetch(s, l, p, first[0] + at[i][0], first[1] + at[i][1], 0)
+			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(at[i][0] ^ backwards[0]), first[1] + (int32_t)(at[i][1] ^ backwards[1]), 0)
 				.v[s->what >> HG_TEX_COMPONENT_SHIFT & 3];
 		return r;
 	}
