@@ -64,6 +64,9 @@ simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
 $(O)/tests/drivers/%.o $(O)/tests/unit/simt/%.o: cflags += $(llvm_cflags)
 $(O)/tests/drivers/simt/%.o: cflags += -ffp-contract=off
 
+# Sampling gives the same bits on every target.
+$(O)/translate/texture.o: cflags += -ffp-contract=off
+
 # A mistake of ours must not end the application.
 $(O)/intercept/%.o: cflags += -DNDEBUG
 
