@@ -237,6 +237,16 @@ bench: deps ## measure, each number as a ratio or ns with its spread
 bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
+# Compiling, next to ptxas. Files are taken apart as hgshim-ptx does it.
+$(O)/translate_cost: $(O)/tests/bench/translate_cost.o $(O)/tools/ptx_file.o $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+.PHONY: bench-translate bench-translate-run
+bench-translate: deps ## time to compile for the CPU target, over that of ptxas -O3
+	$(Q)+$(MAKE) --no-print-directory bench-translate-run
+bench-translate-run: $(O)/translate_cost $(apps)
+	$(Q)$(test_env) tests/bench/translate
+
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
 FUZZ_TIME ?= 60
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))

@@ -278,13 +278,14 @@ static LLVMTypeRef reg_type(struct emit *e, ir_reg r)
 
 /*
  * A register that crosses blocks. Where lanes run in any order, nearly every block can follow nearly every
- * other: registers stay in the spill area there, since as values they would meet in thousands of phis.
+ * other: registers stay in the spill area there, since as values they would meet in thousands of phis. In code that is to
+ * be compiled fast they stay there as well: a yield need not save them.
  */
 static LLVMValueRef slot_load(struct emit *e, ir_reg r)
 {
 	LLVMValueRef v;
 
-	if (!e->info->free_order)
+	if (!e->in_spill)
 		return LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
 	if (e->fn->reg_type[r] != IR_PRED)
 		return emit_load(e, reg_type(e, r), e->slot[r], reg_is_vector(e, r) ? 64 : 4);
@@ -294,7 +295,7 @@ static LLVMValueRef slot_load(struct emit *e, ir_reg r)
 
 static void slot_store(struct emit *e, ir_reg r, LLVMValueRef v)
 {
-	if (!e->info->free_order)
+	if (!e->in_spill)
 		LLVMBuildStore(e->b, v, e->slot[r]);
 	else if (e->fn->reg_type[r] == IR_PRED)
 		emit_store(e, emit_lane_bits(e, v), e->slot[r], 4);
@@ -602,8 +603,11 @@ static LLVMValueRef spill_at(struct emit *e, ir_reg r)
 /* full: a scalar too as 32 elements, for the other variant. */
 static void reg_save(struct emit *e, ir_reg r, bool full)
 {
-	LLVMValueRef v = LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
+	LLVMValueRef v;
 
+	if (e->in_spill && (!full || reg_is_vector(e, r) || e->fn->reg_type[r] == IR_PRED))
+		return;
+	v = slot_load(e, r);
 	if (e->fn->reg_type[r] == IR_PRED)
 		v = emit_lane_bits(e, v);
 	else if (full)
@@ -642,7 +646,7 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 
 static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 {
-	if (e->info->free_order)
+	if (e->in_spill)
 		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (needed(e, r, target, block))
@@ -1354,7 +1358,7 @@ static void emit_prologue(struct emit *e)
 	LLVMPositionBuilderAtEnd(e->b, e->entry);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (e->info->crosses[r])
-			e->slot[r] = e->info->free_order ? spill_at(e, r) : LLVMBuildAlloca(e->b, reg_type(e, r), "");
+			e->slot[r] = e->in_spill ? spill_at(e, r) : LLVMBuildAlloca(e->b, reg_type(e, r), "");
 	for (int i = 0; i < 4; i++) {
 		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 2048), "");
 		LLVMSetAlignment(e->buf[i], 64);
@@ -1425,6 +1429,7 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	st = emit_analyze(fn, opt->free_order, &info);
 	if (st)
 		return st;
+	e.in_spill = opt->brief || info.free_order;
 	e.slot = calloc(fn->nr_regs + 1, sizeof(*e.slot));
 	e.cur = calloc(fn->nr_regs + 1, sizeof(*e.cur));
 	e.dirty = calloc(fn->nr_regs + 1, sizeof(*e.dirty));

@@ -318,7 +318,7 @@ static void vector_access(struct emit *e, bool is_store)
 	check_access(e, addr, size * nr);
 	for (unsigned int c = 0; is_store && c < nr; c++)
 		val[c] = emit_src(e, 2 + c, bits);
-	if (in->sem != IR_WEAK || size > 8 || (nr & (nr - 1))) {
+	if (in->sem != IR_WEAK || size > 8 || (nr & (nr - 1)) || e->opt.brief) {
 		by_helper(e, is_store, addr, active, bits, val, nr);
 		goto set;
 	}
