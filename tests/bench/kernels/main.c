@@ -3,6 +3,7 @@
  *
  *   bench-kernels PTX [PEER KERNELS]   without a peer: the time of one run alone
  *   bench-kernels --only NAME …        cases whose name begins so
+ *   bench-kernels --runs N …           default 9
  *
  * Both run with as many threads as there are processors, each in its process, in turn; compiling, filling buffers and a
  * first run are outside. Both results are compared with one computed here. Printed is PoCL's time / ours, minimum, median and
@@ -20,11 +21,12 @@
 #include "translate/jit.h"
 #include "translate/module.h"
 
-#define RUNS 9
+#define MAX_RUNS 1001
 
 static struct hg_cpu_module *code;
 static struct hg_module *module;
 static struct buffer buf[MAX_BUFFERS];
+static int runs = 9;
 
 static void launch(struct machine *m, const char *name, const int grid[2], const int block[2], const struct arg *arg,
 		   int nr_args)
@@ -141,7 +143,7 @@ static int measure(int i, FILE *to, FILE *from, double *median)
 {
 	const struct bench *b = &benches[i];
 	struct machine m = { .launch = launch };
-	double ratio[RUNS], best[2] = { INFINITY, INFINITY };
+	double ratio[MAX_RUNS], best[2] = { INFINITY, INFINITY };
 	const char *bad;
 
 	b->prepare(buf);
@@ -153,7 +155,7 @@ static int measure(int i, FILE *to, FILE *from, double *median)
 		printf("%s: wrong result: %s\n", b->name, bad);
 		return 1;
 	}
-	for (int r = 0; r < RUNS; r++) {
+	for (int r = 0; r < runs; r++) {
 		double ours = once(b, &m), theirs = from ? ask(to, from, i) : 1;
 
 		if (m.failed || theirs < 0)
@@ -162,11 +164,11 @@ static int measure(int i, FILE *to, FILE *from, double *median)
 		best[0] = fmin(best[0], ours);
 		best[1] = fmin(best[1], theirs);
 	}
-	qsort(ratio, RUNS, sizeof(*ratio), by_value);
+	qsort(ratio, (size_t)runs, sizeof(*ratio), by_value);
 	printf("%-16s %8.2f %8.2f %8.2f %8.2f  %s (min, median, max; best of one / best of the other)\n", b->name, ratio[0],
-	       ratio[RUNS / 2], ratio[RUNS - 1], from ? best[1] / best[0] : best[0], from ? "x PoCL's speed" : "ms");
+	       ratio[runs / 2], ratio[runs - 1], from ? best[1] / best[0] : best[0], from ? "x PoCL's speed" : "ms");
 	fflush(stdout);
-	*median = ratio[RUNS / 2];
+	*median = ratio[runs / 2];
 	for (int k = 0; k < b->nr_buffers; k++)
 		free(buf[k].data);
 	return 0;
@@ -181,13 +183,16 @@ int main(int argc, char **argv)
 	size_t size;
 	void *ptx;
 
-	if (argc > 2 && !strcmp(argv[1], "--only")) {
-		only = argv[2];
-		argv += 2;
-		argc -= 2;
+	for (; argc > 3 && !strncmp(argv[1], "--", 2); argv += 2, argc -= 2) {
+		if (!strcmp(argv[1], "--only"))
+			only = argv[2];
+		else if (!strcmp(argv[1], "--runs"))
+			runs = atoi(argv[2]);
+		else
+			runs = 0;
 	}
-	if (argc != 2 && argc != 4) {
-		fprintf(stderr, "usage: bench-kernels [--only NAME] PTX [PEER KERNELS]\n");
+	if ((argc != 2 && argc != 4) || runs < 1 || runs > MAX_RUNS) {
+		fprintf(stderr, "usage: bench-kernels [--only NAME] [--runs N] PTX [PEER KERNELS]\n");
 		return 2;
 	}
 	setenv("HGSHIM_CACHE", "0", 1);
