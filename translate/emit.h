@@ -32,7 +32,8 @@ struct emit {
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
 	LLVMValueRef f;			/* the function */
-	LLVMValueRef frame, env;
+	LLVMValueRef frame, env;	/* of the warp that runs */
+	LLVMValueRef first_frame;	/* of the call */
 	unsigned int lanes;
 
 	LLVMValueRef *slot;		/* alloca of a register that crosses blocks, or NULL */
@@ -50,6 +51,12 @@ struct emit {
 	LLVMValueRef exec, alive;	/* allocas, i32: lanes that run now; lanes that have not exited */
 	LLVMValueRef waiting, blocked, prefer;	/* the same; with free_order only */
 	LLVMValueRef budget;		/* alloca, i32: spins left before the warp yields */
+	/* running a whole block: allocas, i32: the warp, where those after it go on, where those before it do */
+	LLVMValueRef warp, others, before;
+	LLVMValueRef whole;		/* i1: a whole block runs */
+	LLVMBasicBlockRef turn;		/* where the next warp begins */
+	LLVMBasicBlockRef leave;	/* returns `result` */
+	LLVMValueRef result;		/* alloca, i32 */
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
 
@@ -94,6 +101,7 @@ LLVMValueRef emit_select(struct emit *e, LLVMValueRef c, LLVMValueRef a, LLVMVal
 LLVMValueRef emit_at(struct emit *e, LLVMValueRef base, uint64_t offset);
 LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset);
 LLVMValueRef emit_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align);
+LLVMValueRef emit_invariant(struct emit *e, LLVMValueRef load);
 void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align);
 /* Calls member `offset` of struct hg_cpu_rt. result: a type, or NULL for void. */
 LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValueRef *args, unsigned int nr);

@@ -52,6 +52,26 @@ Test(edges, incomplete_warps_count_as_whole_ones_at_barriers)
 	}
 }
 
+/* A block runs as one call while its warps agree; here they do not: one ends first, two meet apart, the last takes a longer way. */
+Test(edges, warps_of_a_block_go_different_ways)
+{
+	memset(word, 0, sizeof(word));
+	run_words(KERNEL(".shared .align 4 .b32 s[192];\n" HEAD
+			 "shr.u32 %r8, %r5, 5; setp.eq.u32 %p1, %r8, 3; @%p1 bra DONE;\n"
+			 "mov.u32 %r2, s; shl.b32 %r1, %r5, 2; add.u32 %r1, %r1, %r2; st.shared.u32 [%r1], %r7; bar.sync 0;\n"
+			 "and.b32 %r3, %r8, 1; setp.eq.u32 %p2, %r3, 0; @%p2 bra EVEN; bar.sync 1, 64;\n"
+			 "EVEN: setp.ne.u32 %p3, %r8, 4; @%p3 bra JOIN; mov.u32 %r3, 0; L: add.u32 %r3, %r3, 1; setp.lt.u32 %p3, %r3, %r5; @%p3 bra L;\n"
+			 "JOIN: bar.sync 0; add.u32 %r4, %r5, 32; setp.lt.u32 %p1, %r4, 192; @%p1 bra IN; sub.u32 %r4, %r4, 192;\n"
+			 "IN: shl.b32 %r4, %r4, 2; add.u32 %r4, %r4, %r2; ld.shared.u32 %r1, [%r4]; add.u32 %r1, %r1, 1; st.global.u32 [%rd7], %r1;\n"
+			 "DONE: ret;"), 3, 192, 0);
+	for (uint32_t b = 0; b < 3; b++)
+		for (uint32_t t = 0; t < 192; t++) {
+			uint32_t from = (t + 32) % 192;
+
+			cr_assert_eq(word[b * 192 + t], t / 32 == 3 ? 0 : from / 32 == 3 ? 1 : b * 192 + from + 1, "thread %u", t);
+		}
+}
+
 Test(edges, a_table_of_branches_parts_the_lanes)
 {
 	memset(word, 0, sizeof(word));
