@@ -63,6 +63,7 @@ struct job {
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
 	size_t spill_bytes, shared_bytes, block_bytes;
+	uint32_t shape;			/* enum hg_cpu_shape */
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
@@ -366,6 +367,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		.dynamic_shared_bytes = g->shared_bytes,
 		.smid = smid,
 		.nsmid = hg_grid_nr_threads(),
+		.shape = job->shape,
 		.warp_bytes = job->warp_bytes,
 	};
 	/* a kernel that reads what it did not write gets the same bytes every time */
@@ -886,6 +888,13 @@ static enum hg_status check_shape(const struct hg_grid *g)
 	return HG_OK;
 }
 
+static enum hg_cpu_shape shape_of(const uint32_t block[3])
+{
+	if (block[0] % HG_WARP == 0 || block[1] * block[2] == 1)
+		return HG_CPU_SHAPE_ROW;
+	return block[0] == HG_WARP / 2 && (block[1] % 2 == 0 || block[2] == 1) ? HG_CPU_SHAPE_TWO_ROWS : HG_CPU_SHAPE_NONE;
+}
+
 static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const struct hg_grid *g, struct hg_fault *fault)
 {
 	const struct hg_cpu_kernel_info *info = hg_cpu_kernel_info(k);
@@ -898,6 +907,7 @@ static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const s
 	job->nr_blocks = (uint64_t)g->grid[0] * g->grid[1] * g->grid[2];
 	job->nr_threads = g->block[0] * g->block[1] * g->block[2];
 	job->nr_warps = (job->nr_threads + HG_WARP - 1) / HG_WARP;
+	job->shape = shape_of(g->block);
 	job->spill_bytes = round_up(info->spill_bytes, WARP_ALIGN);
 	warp_bytes = HG_CPU_FRAME_BYTES + job->spill_bytes + round_up((size_t)info->local_bytes * HG_WARP, WARP_ALIGN);
 	if (warp_bytes > UINT32_MAX) {

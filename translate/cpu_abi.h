@@ -49,6 +49,7 @@ struct hg_cpu_frame {
 	 * go on (as in `resume`), and where those before it do.
 	 */
 	uint32_t running, others_resume, before_resume;
+	uint32_t shape;		/* across a barrier of such a call: enum hg_cpu_shape */
 };
 
 /* The spill area follows the frame. */
@@ -71,6 +72,9 @@ struct hg_cpu_frame {
  */
 enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT, HG_CPU_BLOCK_DONE };
 
+/* How the threads of a warp lie in their block: tid.x counts from lane to lane, or so in each half and tid.y from the first to the second. */
+enum hg_cpu_shape { HG_CPU_SHAPE_NONE, HG_CPU_SHAPE_ROW, HG_CPU_SHAPE_TWO_ROWS };
+
 /* One block's constants. */
 struct hg_cpu_env {
 	const unsigned char *params;
@@ -84,6 +88,7 @@ struct hg_cpu_env {
 	uint32_t shared_bytes, dynamic_shared_bytes;	/* total; dynamic alone */
 	uint32_t smid, nsmid;
 	uint32_t whole_block;		/* not 0: run all of its warps */
+	uint32_t shape;			/* enum hg_cpu_shape, of every warp */
 	uint32_t warp_bytes;		/* from one warp's frame to the next one's */
 };
 

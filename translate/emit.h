@@ -60,6 +60,9 @@ struct emit {
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
 
+	LLVMValueRef *line_base, *line_step;	/* allocas of emit_info.line's numbers, or NULL */
+	LLVMValueRef shape;		/* alloca, i32: enum hg_cpu_shape of the warp, NONE when these numbers do not tell the addresses */
+
 	uint32_t block;			/* being emitted */
 	LLVMValueRef exec_now;		/* i32 */
 	LLVMValueRef mask_now;		/* the same as a vector of bits */
@@ -130,6 +133,24 @@ bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
 bool emit_matrix(struct emit *e);
 
+/* emit_affine.c: what emit_info.line says of registers, as code. begin makes the allocas; set follows each instruction. */
+void emit_lines_begin(struct emit *e);
+void emit_line_set(struct emit *e);
+void emit_line_save(struct emit *e, ir_reg r);
+void emit_line_restore(struct emit *e, ir_reg r);
+/*
+ * The address of a memory operation by these numbers. If `row` holds, lanes are `stride` bytes apart from `first` on; if
+ * `two_rows` does, 16 of them are, and 16 from `second` on. False: nothing is known of it.
+ */
+struct emit_line_address {
+	LLVMValueRef row, two_rows, first, second;
+	int64_t stride;
+};
+bool emit_line_address(struct emit *e, struct emit_line_address *out);
+
+LLVMValueRef emit_guard(struct emit *e);	/* of the instruction; NULL: it has none */
+/* Where a space begins among the host's addresses, at the current width; NULL: at 0. */
+LLVMValueRef emit_space_base(struct emit *e, enum ir_space space);
 /* The host's addresses of a memory operation, in buf[0]; of `lanes` checked for `size` bytes if that is wanted. */
 LLVMValueRef emit_address(struct emit *e, LLVMValueRef lanes, unsigned int size);
 

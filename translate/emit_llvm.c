@@ -340,7 +340,7 @@ static void regs_flush(struct emit *e)
 	e->nr_touched = 0;
 }
 
-static LLVMValueRef guard_of(struct emit *e)
+LLVMValueRef emit_guard(struct emit *e)
 {
 	const struct ir_insn *in = e->insn;
 	LLVMValueRef g;
@@ -353,7 +353,7 @@ static LLVMValueRef guard_of(struct emit *e)
 
 LLVMValueRef emit_active(struct emit *e)
 {
-	LLVMValueRef g = guard_of(e);
+	LLVMValueRef g = emit_guard(e);
 
 	return g ? LLVMBuildAnd(e->b, e->exec_now, emit_lane_bits(e, g), "") : e->exec_now;
 }
@@ -485,7 +485,7 @@ void emit_set(struct emit *e, unsigned int i, LLVMValueRef v)
 	if (reg_is_vector(e, r))
 		v = emit_splat(e, v);
 	assert(reg_is_vector(e, r) || !emit_is_vector(v));
-	g = guard_of(e);
+	g = emit_guard(e);
 	if (g)
 		v = emit_select(e, g, v, reg_get(e, r));
 	reg_set(e, r, v);
@@ -635,8 +635,12 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 	if (e->info->free_order)
 		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (needed(e, r, target, block))
+		if (needed(e, r, target, block)) {
 			reg_save(e, r, full);
+			emit_line_save(e, r);
+		}
+	if (e->info->has_lines)
+		frame_set(e, offsetof(struct hg_cpu_frame, shape), get32(e, e->shape));
 }
 
 static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
@@ -644,8 +648,16 @@ static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 	if (e->info->free_order)
 		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (needed(e, r, target, block))
+		if (needed(e, r, target, block)) {
 			reg_restore(e, r);
+			emit_line_restore(e, r);
+		}
+	if (!e->info->has_lines)
+		return;
+	/* what another call left in the frame is of another tier, perhaps, which keeps no such numbers */
+	set32(e, e->shape, emit_select(e, e->whole, emit_load(e, emit_scalar_int(e, 32),
+							      frame_at(e, offsetof(struct hg_cpu_frame, shape)), 4),
+				       emit_i32(e, HG_CPU_SHAPE_NONE)));
 }
 
 void emit_fault_lanes(struct emit *e, LLVMValueRef lanes)
@@ -1317,6 +1329,8 @@ static void emit_insn(struct emit *e)
 		emit_trap(e);
 	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
+	if (e->info->has_lines && !e->st)
+		emit_line_set(e);
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
 		       ir_op_desc[in->op].name, ir_type_name(in->type), e->why);
@@ -1408,6 +1422,7 @@ static void emit_prologue(struct emit *e)
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (e->info->crosses[r] && !e->info->free_order)
 			e->slot[r] = LLVMBuildAlloca(e->b, reg_type(e, r), "");
+	emit_lines_begin(e);
 	for (int i = 0; i < 4; i++) {
 		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 2048), "");
 		LLVMSetAlignment(e->buf[i], 64);
@@ -1450,6 +1465,7 @@ static void emit_prologue(struct emit *e)
 	set32(e, e->alive, emit_load(e, i32, frame_at(e, offsetof(struct hg_cpu_frame, alive)), 4));
 	set32(e, e->exec, get32(e, e->alive));
 	set32(e, e->budget, emit_i32(e, EMIT_SPINS));
+	set32(e, e->shape, emit_env(e, i32, offsetof(struct hg_cpu_env, shape)));
 	set32(e, e->waiting, emit_i32(e, 0));
 	set32(e, e->blocked, emit_i32(e, 0));
 	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
@@ -1508,7 +1524,9 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	e.bb = calloc(fn->nr_blocks + 1, sizeof(*e.bb));
 	e.after_red = calloc(fn->nr_blocks + 1, sizeof(*e.after_red));
 	e.pend = calloc(fn->nr_blocks + 1, sizeof(*e.pend));
-	if (!e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.pend) {
+	e.line_base = calloc(fn->nr_regs + 1, sizeof(*e.line_base));
+	e.line_step = calloc(fn->nr_regs + 1, sizeof(*e.line_step));
+	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.pend) {
 		st = HG_ERR_NOMEM;
 		goto out;
 	}
@@ -1540,6 +1558,8 @@ out:
 	free(e.bb);
 	free(e.after_red);
 	free(e.pend);
+	free(e.line_base);
+	free(e.line_step);
 	free(e.point);
 	emit_info_release(&info);
 	return st;
