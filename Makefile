@@ -247,6 +247,24 @@ bench-translate: deps ## time to compile for the CPU target, over that of ptxas 
 bench-translate-run: $(O)/translate_cost $(apps)
 	$(Q)$(test_env) tests/bench/translate
 
+# Kernels on the CPU target against the same text on PoCL, which runs in a process of its own. Its packages are wanted here alone.
+kernels_obj := $(O)/tests/bench/kernels/main.o $(O)/tests/bench/kernels/cases.o
+$(O)/bench-kernels: $(kernels_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+$(O)/bench-kernels-pocl: $(O)/tests/bench/kernels/pocl.o $(O)/tests/bench/kernels/cases.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lOpenCL -lm
+$(O)/bench-kernels.ptx: tests/bench/kernels/kernels.cu
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O3 -ptx -o $@ $<
+.PHONY: bench-kernels bench-kernels-run
+bench-kernels: deps ## kernels on the CPU target against the same ones on PoCL
+	$(Q)tools/deps.sh --pocl $(O)
+	$(Q)+$(MAKE) --no-print-directory bench-kernels-run
+bench-kernels-run: $(O)/bench-kernels $(O)/bench-kernels.ptx $(if $(wildcard /usr/include/CL/cl.h),$(O)/bench-kernels-pocl)
+	$(Q)tests/bench/kernels/run $(O)
+
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
 FUZZ_TIME ?= 60
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))

@@ -4,6 +4,7 @@
 #   tools/deps.sh BUILD CUDA                install; CUDA is what the next one prints
 #   tools/deps.sh --cuda BUILD [CUDA_HOME]  print the CUDA folder to build with
 #   tools/deps.sh --list                    print the packages
+#   tools/deps.sh --pocl BUILD              try to install what `make bench-kernels` compares with
 
 set -eu
 
@@ -132,6 +133,14 @@ case ${1:-} in
 	;;
 --cuda)
 	cuda_home "$2" "${3:-}"
+	exit
+	;;
+--pocl)
+	mkdir -p "$2"
+	log=$2/deps.log
+	packages="pocl-opencl-icd ocl-icd-opencl-dev"
+	# the bench says what is missing
+	(install_packages) || true
 	exit
 	;;
 '')
