@@ -208,6 +208,15 @@ check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
 test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
 
+# Python programs with tinygrad, CuPy and the like, which come from PyPI: tests/python.
+.PHONY: deps-python check-python check-python-run
+deps-python: ## make the Python environment that check-python needs, from PyPI, in the build folder
+	$(Q)tools/deps.sh --python $(O) $(CUDA_HOME)
+check-python: deps ## Python programs under the shim: a training with tinygrad, CuPy, cuda.bindings, numba
+	$(Q)+$(MAKE) --no-print-directory check-python-run
+check-python-run: all $(test_drivers) deps-python
+	$(Q)$(test_env) tests/run.py --python
+
 # ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
 check-san: deps ## the unit tests with ASan and UBSan
