@@ -205,7 +205,7 @@ def moved(app, scratch):
     return f"in round {number}; {verify(log, '--snapshot', taken)}"
 
 
-OTHERS = {"heat_cupy.py": "CuPy", "walk_bindings.py": "cuda.bindings", "sums_core.py": "cuda.core"}
+OTHERS = {"heat_cupy.py": "CuPy", "walk_bindings.py": "cuda.bindings", "sums_core.py": "cuda.core", "saxpy_numba.py": "numba's compiler"}
 
 
 def tests():
