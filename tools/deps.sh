@@ -5,6 +5,7 @@
 #   tools/deps.sh --python BUILD CUDA       make the Python environment BUILD/python from PyPI
 #   tools/deps.sh --cuda BUILD [CUDA_HOME]  print the CUDA folder to build with
 #   tools/deps.sh --list                    print the packages
+#   tools/deps.sh --pocl BUILD              try to install what `make bench-kernels` compares with
 
 set -eu
 
@@ -161,6 +162,14 @@ case ${1:-} in
 	;;
 --cuda)
 	cuda_home "$2" "${3:-}"
+	exit
+	;;
+--pocl)
+	mkdir -p "$2"
+	log=$2/deps.log
+	packages="pocl-opencl-icd ocl-icd-opencl-dev"
+	# the bench says what is missing
+	(install_packages) || true
 	exit
 	;;
 '')
