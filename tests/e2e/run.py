@@ -20,6 +20,7 @@ import errors
 import gpu
 import harness
 import leaving
+import libraries
 import native
 import programs
 from harness import Failed, Skipped
@@ -58,7 +59,7 @@ def main():
     args = parser.parse_args()
 
     tests = gpu.tests() if args.gpu else (programs.tests() + leaving.tests() + native.tests() + errors.tests() +
-                                             bad_input.tests())
+                                             libraries.tests() + bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))
