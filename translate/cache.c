@@ -28,7 +28,7 @@ struct head {
 	uint64_t size, digest;
 	unsigned char key[16];
 };
-static const char magic[8] = "hgcache1";
+static const char magic[8] = "hgcache2";
 
 /* Not a code object of any kernel: nothing larger is kept or read. */
 #define MAX_ENTRY (UINT64_C(64) << 20)

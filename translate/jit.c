@@ -412,6 +412,7 @@ static bool load_cached(struct hg_cpu_kernel *k, int variant)
 	LLVMMemoryBufferRef object;
 	struct cached *data;
 	unsigned char key[16];
+	uint32_t spill_bytes;
 	hg_cpu_entry entry;
 	void *bytes;
 	size_t size;
@@ -427,11 +428,12 @@ static bool load_cached(struct hg_cpu_kernel *k, int variant)
 		return false;
 	}
 	object = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)data->object, size - sizeof(*data), "kernel");
-	if (!k->ready)
-		set_info(k, data->spill_bytes);
+	spill_bytes = data->spill_bytes;
 	free(data);
 	if (load(k->module, object, &entry))
 		return false;
+	if (!k->ready)
+		set_info(k, spill_bytes);
 	install(k, variant, 2, entry);
 	return true;
 }
