@@ -64,6 +64,9 @@ simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
 $(O)/tests/drivers/%.o $(O)/tests/unit/simt/%.o: cflags += $(llvm_cflags)
 $(O)/tests/drivers/simt/%.o: cflags += -ffp-contract=off
 
+# Sampling gives the same bits on every target.
+$(O)/translate/texture.o: cflags += -ffp-contract=off
+
 # A mistake of ours must not end the application.
 $(O)/intercept/%.o: cflags += -DNDEBUG
 
@@ -171,6 +174,16 @@ $(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags)
 
+# The conformance suite of PTX: as a CUDA program, and in process in all ways of the CPU target.
+conform_obj := $(patsubst %.c,$(O)/%.o,$(filter-out %/run_grid.c %/run_driver.c,$(sort $(wildcard tests/ptx/conform/*.c))))
+$(O)/conform: $(conform_obj) $(O)/tests/ptx/conform/run_driver.o $(O)/translate/ptx_forms.o $(O)/translate/ptx_words.o \
+		| $(filter $(O)/%,$(stubs)/libcuda.so)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -L$(stubs) -lcuda -lm
+$(O)/conform-ways: $(conform_obj) $(O)/tests/ptx/conform/run_grid.o $(unit_replay)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs) -lm
+
 # What the tests need to know of this build.
 test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
 
@@ -242,6 +255,16 @@ bench-kernels: deps ## kernels on the CPU target against the same ones on PoCL
 bench-kernels-run: $(O)/bench-kernels $(O)/bench-kernels.ptx $(if $(wildcard /usr/include/CL/cl.h),$(O)/bench-kernels-pocl)
 	$(Q)tests/bench/kernels/run $(O)
 
+# Compiling, next to ptxas. Files are taken apart as hgshim-ptx does it.
+$(O)/translate_cost: $(O)/tests/bench/translate_cost.o $(O)/tools/ptx_file.o $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+.PHONY: bench-translate bench-translate-run
+bench-translate: deps ## time to compile for the CPU target, over that of ptxas -O3
+	$(Q)+$(MAKE) --no-print-directory bench-translate-run
+bench-translate-run: $(O)/translate_cost $(apps)
+	$(Q)$(test_env) tests/bench/translate
+
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
 FUZZ_TIME ?= 60
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -249,6 +272,7 @@ fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz: deps ## run each fuzzer for FUZZ_TIME seconds
 	$(Q)+$(MAKE) --no-print-directory O=$(O)/fuzz CUDA_HOME=$(CUDA_HOME) CC=$(CLANG) \
 		SAN=fuzzer-no-link,address,undefined fuzz-run
+$(O)/tests/fuzz/%.o: cflags += $(llvm_cflags)
 $(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined $(engine_libs)

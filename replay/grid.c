@@ -600,6 +600,9 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 		case HG_CPU_FAULT_ADDRESS:
 			job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
 			break;
+		case HG_CPU_FAULT_TEXTURE:
+			job_fail(job, LAUNCH_FAILED, addr, "0x%llx is no texture, in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
+			break;
 		case HG_CPU_FAULT_BARRIER:
 			job_fail(job, LAUNCH_FAILED, 0, "barrier %llu misused in " WHERE, addr, WHERE_ARGS(job, b));
 			break;

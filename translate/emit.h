@@ -18,6 +18,7 @@
  */
 struct emit_options {
 	bool free_order;	/* see emit_analyze.h */
+	bool brief;		/* little code, compiled fast: helpers access memory, registers stay in the spill area */
 	bool masked_wide;	/* the CPU has masked vector loads and stores of 4 and 8 bytes… */
 	bool masked_narrow;	/* …and of 1 and 2 bytes */
 	bool gathers;		/* and its gathers and scatters are worth using */
@@ -36,7 +37,8 @@ struct emit {
 	LLVMValueRef first_frame;	/* of the call */
 	unsigned int lanes;
 
-	LLVMValueRef *slot;		/* alloca of a register that crosses blocks, or NULL */
+	bool in_spill;			/* registers that cross blocks live in the frame's spill area */
+	LLVMValueRef *slot;		/* where such a register is: alloca or address in the spill area; or NULL */
 	LLVMValueRef *cur;		/* its value in this block, or NULL */
 	bool *dirty;
 	ir_reg *touched;		/* registers with `cur` in this block */
@@ -60,6 +62,7 @@ struct emit {
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
 
+	bool has_lines;
 	LLVMValueRef *line_base, *line_step;	/* allocas of emit_info.line's numbers, or NULL */
 	LLVMValueRef shape;		/* alloca, i32: enum hg_cpu_shape of the warp, NONE when these numbers do not tell the addresses */
 

@@ -81,6 +81,8 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 	case IR_bar_red:
 	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return true;
+	case IR_tex:
+		return true;	/* a helper's work, lane by lane */
 	case IR_vprintf: case IR_assertfail:
 		return true;	/* each lane prints, whatever it prints */
 	default:

@@ -281,13 +281,14 @@ static LLVMTypeRef reg_type(struct emit *e, ir_reg r)
 
 /*
  * A register that crosses blocks. Where lanes run in any order, nearly every block can follow nearly every
- * other: registers stay in the spill area there, since as values they would meet in thousands of phis.
+ * other: registers stay in the spill area there, since as values they would meet in thousands of phis. In code that is to
+ * be compiled fast they stay there as well: a yield need not save them.
  */
 static LLVMValueRef slot_load(struct emit *e, ir_reg r)
 {
 	LLVMValueRef v;
 
-	if (!e->info->free_order)
+	if (!e->in_spill)
 		return LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
 	if (e->fn->reg_type[r] != IR_PRED)
 		return emit_load(e, reg_type(e, r), e->slot[r], reg_is_vector(e, r) ? 64 : 4);
@@ -297,7 +298,7 @@ static LLVMValueRef slot_load(struct emit *e, ir_reg r)
 
 static void slot_store(struct emit *e, ir_reg r, LLVMValueRef v)
 {
-	if (!e->info->free_order)
+	if (!e->in_spill)
 		LLVMBuildStore(e->b, v, e->slot[r]);
 	else if (e->fn->reg_type[r] == IR_PRED)
 		emit_store(e, emit_lane_bits(e, v), e->slot[r], 4);
@@ -601,8 +602,11 @@ static LLVMValueRef spill_at(struct emit *e, ir_reg r)
 /* full: a scalar too as 32 elements, for the other variant. */
 static void reg_save(struct emit *e, ir_reg r, bool full)
 {
-	LLVMValueRef v = LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
+	LLVMValueRef v;
 
+	if (e->in_spill && (!full || reg_is_vector(e, r) || e->fn->reg_type[r] == IR_PRED))
+		return;
+	v = slot_load(e, r);
 	if (e->fn->reg_type[r] == IR_PRED)
 		v = emit_lane_bits(e, v);
 	else if (full)
@@ -639,20 +643,20 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 			reg_save(e, r, full);
 			emit_line_save(e, r);
 		}
-	if (e->info->has_lines)
+	if (e->has_lines)
 		frame_set(e, offsetof(struct hg_cpu_frame, shape), get32(e, e->shape));
 }
 
 static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 {
-	if (e->info->free_order)
+	if (e->in_spill)
 		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (needed(e, r, target, block)) {
 			reg_restore(e, r);
 			emit_line_restore(e, r);
 		}
-	if (!e->info->has_lines)
+	if (!e->has_lines)
 		return;
 	/* what another call left in the frame is of another tier, perhaps, which keeps no such numbers */
 	set32(e, e->shape, emit_select(e, e->whole, emit_load(e, emit_scalar_int(e, 32),
@@ -1329,7 +1333,7 @@ static void emit_insn(struct emit *e)
 		emit_trap(e);
 	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
-	if (e->info->has_lines && !e->st)
+	if (e->has_lines && !e->st)
 		emit_line_set(e);
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
@@ -1420,7 +1424,7 @@ static void emit_prologue(struct emit *e)
 	e->entry = emit_bb(e, "entry");
 	LLVMPositionBuilderAtEnd(e->b, e->entry);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (e->info->crosses[r] && !e->info->free_order)
+		if (e->info->crosses[r] && !e->in_spill)
 			e->slot[r] = LLVMBuildAlloca(e->b, reg_type(e, r), "");
 	emit_lines_begin(e);
 	for (int i = 0; i < 4; i++) {
@@ -1460,7 +1464,7 @@ static void emit_prologue(struct emit *e)
 	if (!e->info->free_order)
 		find_frame(e);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (e->info->crosses[r] && e->info->free_order)
+		if (e->info->crosses[r] && e->in_spill)
 			e->slot[r] = spill_at(e, r);
 	set32(e, e->alive, emit_load(e, i32, frame_at(e, offsetof(struct hg_cpu_frame, alive)), 4));
 	set32(e, e->exec, get32(e, e->alive));
@@ -1517,6 +1521,8 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	st = emit_analyze(fn, opt->free_order, &info);
 	if (st)
 		return st;
+	e.in_spill = opt->brief || info.free_order;
+	e.has_lines = info.has_lines && !e.in_spill;
 	e.slot = calloc(fn->nr_regs + 1, sizeof(*e.slot));
 	e.cur = calloc(fn->nr_regs + 1, sizeof(*e.cur));
 	e.dirty = calloc(fn->nr_regs + 1, sizeof(*e.dirty));

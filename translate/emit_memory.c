@@ -508,7 +508,7 @@ static void vector_access(struct emit *e, bool is_store)
 	check_access(e, a.addr, size * a.nr);
 	for (unsigned int c = 0; is_store && c < a.nr; c++)
 		a.val[c] = emit_src(e, 2 + c, bits);
-	if (in->sem != IR_WEAK || size > 8 || (a.nr & (a.nr - 1))) {
+	if (in->sem != IR_WEAK || size > 8 || (a.nr & (a.nr - 1)) || e->opt.brief) {
 		by_helper(e, is_store, a.addr, a.active, bits, a.val, a.nr);
 		goto set;
 	}
@@ -604,6 +604,31 @@ static void atom(struct emit *e)
 		emit_set(e, 0, emit_load(e, emit_int(e, bits), e->buf[3], 64));
 }
 
+/* ---- textures ---- */
+
+static void tex(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	uint32_t what = ir_tex_what(in) | (e->opt.check ? HG_CPU_TEX_CHECK : 0);
+	LLVMValueRef args[9];
+
+	args[0] = e->frame;
+	args[1] = e->env;
+	args[2] = emit_spread(e, 0, emit_src(e, 0, 64));
+	args[3] = in->src[1].kind == IR_OPD_IMM && !in->src[1].imm ? args[2] : emit_spread(e, 1, emit_src(e, 1, 64));
+	args[4] = emit_active(e);
+	args[5] = emit_i32(e, what);
+	for (unsigned int i = 2; i < in->nr_src; i++)
+		emit_store(e, emit_splat(e, emit_src(e, i, 32)), emit_at(e, e->buf[2], (uint64_t)(i - 2) * HG_WARP * 4), 64);
+	args[6] = e->buf[2];
+	args[7] = e->buf[3];
+	args[8] = emit_i32(e, in->line);
+	emit_rt(e, offsetof(struct hg_cpu_rt, tex), NULL, args, 9);
+	for (unsigned int i = 0; i < 4; i++)
+		if (in->dst[i] != IR_NO_REG)
+			emit_set(e, i, emit_load(e, emit_int(e, 32), emit_at(e, e->buf[3], (uint64_t)i * HG_WARP * 4), 64));
+}
+
 /* ---- spaces ---- */
 
 static void convert(struct emit *e, bool to_generic)
@@ -648,6 +673,7 @@ bool emit_memory(struct emit *e)
 	case IR_ld: access(e, false); return true;
 	case IR_st: access(e, true); return true;
 	case IR_atom: atom(e); return true;
+	case IR_tex: tex(e); return true;
 	case IR_membar: LLVMBuildFence(e->b, LLVMAtomicOrderingSequentiallyConsistent, 0, ""); return true;
 	case IR_cvta: convert(e, true); return true;
 	case IR_cvta_to: convert(e, false); return true;
