@@ -47,6 +47,7 @@ struct emit_info {
 	bool *is_vector;		/* of a register: not uniform */
 	struct emit_line *line;		/* of a vector register */
 	bool has_lines;
+	bool *from_memory;		/* of a vector register: made of what lanes have loaded; as an address, one of lanes apart */
 	bool *raw_nan;			/* of a register: only results of float arithmetic, NaNs not yet canonical */
 	bool *crosses;			/* of a register: live into some block */
 	uint32_t *slot;			/* of such a register: offset in the spill area */

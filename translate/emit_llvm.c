@@ -1345,6 +1345,7 @@ static void emit_block(struct emit *e, uint32_t b)
 	const struct ir_block *blk = &e->fn->block[b];
 
 	e->block = b;
+	e->nr_ahead = 0;
 	LLVMPositionBuilderAtEnd(e->b, e->bb[b]);
 	e->exec_now = get32(e, e->exec);
 	e->mask_now = emit_bits_lane(e, e->exec_now);
