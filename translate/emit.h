@@ -43,12 +43,14 @@ struct emit {
 
 	LLVMBasicBlockRef entry, *bb;	/* of blocks; NULL: not reachable */
 	LLVMBasicBlockRef *after_red;	/* of a block that ends with bar_red: where its lanes go on */
+	LLVMBasicBlockRef *after_sync;	/* of one that begins with a warp operation: …when that was done elsewhere */
 	LLVMBasicBlockRef sched, resume_lanes, done;
 	LLVMValueRef resume_switch;
 	LLVMBasicBlockRef *point;	/* where a warp goes on after yield point n */
 	uint32_t nr_points;
 	LLVMValueRef exec, alive;	/* allocas, i32: lanes that run now; lanes that have not exited */
-	LLVMValueRef waiting, blocked, prefer;	/* the same; with free_order only */
+	LLVMValueRef waiting, blocked;	/* the same; with free_order only */
+	LLVMValueRef tired;		/* …lanes that have spun: all others go first */
 	LLVMValueRef budget;		/* alloca, i32: spins left before the warp yields */
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
@@ -65,6 +67,7 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 			 const char *name) HG_MUST_CHECK;
 
 #define EMIT_SPINS 64	/* rounds of a waiting loop before the warp yields */
+#define EMIT_SPINS_FREE 8	/* …before other lanes have their turn, with free_order */
 
 /* types and constants at the current width */
 LLVMTypeRef emit_scalar_int(struct emit *e, unsigned int bits);

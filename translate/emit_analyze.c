@@ -299,6 +299,20 @@ static bool block_diverges(const struct emit_info *in, uint32_t b)
 	return (t->op == IR_cbra || t->op == IR_brx) && emit_insn_reads_vector(in, t) && ir_nr_targets(t) > 1;
 }
 
+/* Lanes that may name different barriers, or counts, wait for different times. */
+static bool barrier_parts(const struct emit_info *in, uint32_t b)
+{
+	const struct ir_block *blk = &in->fn->block[b];
+	const struct ir_insn *bar = blk->nr_insns > 1 ? &blk->insn[blk->nr_insns - 2] : NULL;
+
+	if (!bar || !(ir_op_desc[bar->op].flags & IR_F_BARRIER))
+		return false;
+	for (unsigned int i = 0; i < 2; i++)
+		if (bar->src[i].kind == IR_OPD_REG && in->is_vector[bar->src[i].reg])
+			return true;
+	return false;
+}
+
 static enum hg_status divergence(struct emit_info *in)
 {
 	const struct ir_func *fn = in->fn;
@@ -317,6 +331,13 @@ static enum hg_status divergence(struct emit_info *in)
 			in->diverges[b] = again = true;
 			if (!in->free_order && !part(in, b, side, stack))
 				in->free_order = true;
+			part_freely(in, b, side[2], stack);
+		}
+		for (uint32_t b = 0; in->free_order && b < in->nr_blocks; b++) {
+			if (in->diverges[b] || !barrier_parts(in, b))
+				continue;
+			in->diverges[b] = again = true;
+			set_add(side[2], b);
 			part_freely(in, b, side[2], stack);
 		}
 		for (uint32_t b = 0; b < in->nr_blocks; b++) {
