@@ -81,63 +81,62 @@ enum scene {
 	EXISTING,	// together; the mask names those that are
 	HALVES,		// two groups, each in its branch
 	EXITED,		// some have exited, the mask names them still
-	NESTED,		// four groups, in nested branches
+	NESTED,		// two groups and some that take no part, in nested branches
 	TURNS,		// four groups, one in each round of a loop
-	LENGTHS,	// a loop of as many rounds as the lane wants; f runs behind it, in two branches
+	LENGTHS,	// behind a loop of as many rounds as the lane wants; two groups at one instruction
 	NR_SCENES
 };
 
 template <typename F> __device__ static void in_scene(int scene, F f)
 {
-	u32 h = my_hash();
+	u32 h = my_hash(), mask, rounds = 1, turn = 0, x = h;
+	bool here = true, there = false;
 
 	switch (scene) {
-	case ALL:
+	case ALL:	// where nothing could have parted them
 		f(FULL);
-		break;
+		return;
 	case EXISTING:
-		f(group(0, 0));
+		mask = group(0, 0);
 		break;
 	case HALVES:
-		if (h & 1)
-			f(group(1, 1));
-		else
-			f(group(1, 0));
+		mask = group(1, h & 1);
+		here = h & 1;
+		there = !here;
 		break;
 	case EXITED:
 		if (!(h & 3))
 			return;
-		f(FULL);
+		mask = FULL;
 		break;
 	case NESTED:
-		if (h & 1) {
-			if (h & 2)
-				f(group(3, 3));
-			else
-				f(group(3, 1));
-		} else if (h & 2) {
-			f(group(3, 2));
-		} else {
-			f(group(3, 0));
-		}
+		mask = h & 1 ? group(3, 3) : group(1, 0);
+		here = h & 1;
+		there = !here;
+		if (here && !(h & 2))
+			here = false;
 		break;
 	case TURNS:
-#pragma unroll 1
-		for (u32 i = 0; i < 4; i++)
-			if ((h & 3) == i)
-				f(group(3, i));
+		mask = group(3, h & 3);
+		rounds = 4;
+		turn = h & 3;
 		break;
-	default: {
-		u32 mask = group(1, h & 1), x = h;
-
+	default:
+		mask = group(1, h & 1);
 #pragma unroll 1
 		for (u32 i = 0; i < (h >> 8 & 15); i++)
 			x = x * 3 + 1;
-		if (x == 12345)
-			return;
-		f(mask);
+		here = x != 12345;
 		break;
 	}
+#pragma unroll 1
+	for (u32 i = 0; i < rounds; i++) {
+		if (i != turn)
+			continue;
+		if (here)
+			f(mask);
+		else if (there)
+			f(mask);
 	}
 }
 
@@ -145,21 +144,26 @@ template <typename F> __device__ static void in_scene(int scene, F f)
 struct place {
 	u32 mask;	// the mask
 	u32 here;	// lanes of it that run the operation
-	bool gone;	// has exited
+	bool gone;	// has exited, or takes no part
 };
 
 static place place_of(int scene, u32 block, u32 n, u32 t)
 {
 	u32 w = t / 32, h = thread_hash(block, t), all = lanes_of(block, n, w, 0, 0), mask, gone = 0;
+	bool none = false;
 
 	switch (scene) {
 	case ALL: mask = FULL; break;
 	case EXISTING: mask = all; break;
 	case HALVES: case LENGTHS: mask = lanes_of(block, n, w, 1, h & 1); break;
 	case EXITED: mask = FULL; gone = lanes_of(block, n, w, 3, 0); break;
+	case NESTED:
+		mask = h & 1 ? lanes_of(block, n, w, 3, 3) : lanes_of(block, n, w, 1, 0);
+		none = (h & 3) == 1;
+		break;
 	default: mask = lanes_of(block, n, w, 3, h & 3); break;
 	}
-	return { mask, mask & all & ~gone, (gone >> (t & 31) & 1) != 0 };
+	return { mask, mask & all & ~gone, none || (gone >> (t & 31) & 1) };
 }
 
 // ---- the host's side
@@ -265,7 +269,7 @@ __host__ __device__ static inline u32 shfl_bound(u32 hash, u32 i, bool up)
 	: "=r"(v), "=r"(p) : "r"(value), "r"(b), "r"(c), "r"(mask)); \
 	out[(i * 4 + mode) * 2] = v; out[(i * 4 + mode) * 2 + 1] = p
 
-__global__ void shfl(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) shfl(u32 *all, int scene)
 {
 	u32 *out = my_words(all, SHFL_CASES * 8 + 8), h = my_hash();
 
@@ -329,7 +333,7 @@ __host__ __device__ static inline u32 opinion(u32 hash, u32 i)
 	return i == 0 ? 0 : i == 1 ? 1 : mix(hash + 77 * i) % i == 1;
 }
 
-__global__ void vote(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) vote(u32 *all, int scene)
 {
 	u32 *out = my_words(all, VOTES * 2), h = my_hash();
 
@@ -367,7 +371,7 @@ __host__ __device__ static inline u64 match_value(u32 hash, u32 i)
 	return i == 0 ? 5 : i == 1 ? hash % 3 : i == 2 ? (u64)(hash % 5) << 32 : (u64)hash << 32 | hash;
 }
 
-__global__ void match(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) match(u32 *all, int scene)
 {
 	u32 *out = my_words(all, 24), h = my_hash();
 
@@ -412,7 +416,7 @@ static void test_match()
 	});
 }
 
-__global__ void redux(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) redux(u32 *all, int scene)
 {
 	u32 *out = my_words(all, 10), h = my_hash();
 
@@ -462,7 +466,7 @@ static void test_redux()
 	});
 }
 
-__global__ void active(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) active(u32 *all, int scene)
 {
 	u32 *out = my_words(all, 2);
 
@@ -485,7 +489,7 @@ static void test_activemask()
 // ---- warps that synchronise
 
 // Sums through memory that lanes of the mask share; each reads its neighbours' words between two bar.warp.sync.
-__global__ void warp_sums(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) warp_sums(u32 *all, int scene)
 {
 	__shared__ volatile u32 word[1024];
 	u32 *out = my_words(all, 1), h = my_hash(), t = thread();
@@ -532,7 +536,7 @@ static void test_warpsync()
 }
 
 // Lanes of one mask that meet at different instructions of the same kind.
-__global__ void pairs(u32 *all, int rounds)
+__global__ void __launch_bounds__(1024) pairs(u32 *all, int rounds)
 {
 	__shared__ volatile u32 word[1024];
 	u32 *out = my_words(all, 8), h = my_hash(), t = thread(), mask = group(0, 0), v = 0, w, f = t / 32 * 32 + (31 - lane());
@@ -614,7 +618,7 @@ static void test_pairs()
 }
 
 // Lanes leave a loop one after the other; those that stay go on asking each other.
-__global__ void loops(u32 *all, int unused)
+__global__ void __launch_bounds__(1024) loops(u32 *all, int unused)
 {
 	u32 *out = my_words(all, 3), h = my_hash(), n = h >> 4 & 15, sum = 0, mask = group(0, 0), rounds = 0, x = thread() + 1;
 
@@ -679,7 +683,7 @@ static void test_loops()
 }
 
 // A table of branches in a loop, with a warp operation in some of its cases.
-__global__ void branches(u32 *all, int rounds)
+__global__ void __launch_bounds__(1024) branches(u32 *all, int rounds)
 {
 	u32 *out = my_words(all, 1), h = my_hash(), v = h;
 
@@ -751,7 +755,7 @@ __device__ static void bar_arrive(u32 id, u32 count) { asm volatile("barrier.arr
 __host__ __device__ static inline u32 whole_warps(u32 n) { return (n + 31) / 32 * 32; }
 
 // Words go round the block, through bar.sync in several places: which one, each warp, or each thread, chooses anew.
-__global__ void ring(u32 *all, int how)
+__global__ void __launch_bounds__(1024) ring(u32 *all, int how)
 {
 	__shared__ volatile u32 word[2][1024];
 	u32 *out = my_words(all, 1), t = thread(), n = block_size(), v = my_hash();
@@ -804,7 +808,7 @@ static void test_barriers()
 		}
 }
 
-__global__ void counts(u32 *all, int scene)
+__global__ void __launch_bounds__(1024) counts(u32 *all, int scene)
 {
 	u32 *out = my_words(all, 9), h = my_hash(), r;
 
@@ -857,7 +861,7 @@ static void test_barrier_reductions()
 }
 
 // Warps meet in groups, at a barrier of each group; then each group hands over to the next by arriving.
-__global__ void groups(u32 *all, int nr_groups)
+__global__ void __launch_bounds__(1024) groups(u32 *all, int nr_groups)
 {
 	__shared__ volatile u32 word[1024], total[16];
 	u32 *out = my_words(all, 2), t = thread(), w = t / 32, nr_warps = (block_size() + 31) / 32, g = w % nr_groups;
@@ -932,7 +936,7 @@ static void test_barrier_groups()
 }
 
 // Producers and consumers: one half of the warps fills two buffers in turn, the other half empties them.
-__global__ void buffers(u32 *all, int rounds)
+__global__ void __launch_bounds__(1024) buffers(u32 *all, int rounds)
 {
 	__shared__ volatile u32 buffer[2][512];
 	u32 *out = my_words(all, 1), t = thread(), half = block_size() / 64 * 32, sum = 0;
@@ -987,7 +991,7 @@ __device__ static u32 bar_count(u32 id, u32 count, u32 pred)
 }
 
 // One instruction, and each lane names its barrier: even lanes pass theirs first, and then open that of the odd ones.
-__global__ void own_barriers(u32 *all, int red)
+__global__ void __launch_bounds__(1024) own_barriers(u32 *all, int red)
 {
 	__shared__ volatile u32 word;
 	u32 *out = my_words(all, 2), t = thread(), odd = t & 1, r = 0;
@@ -1028,7 +1032,7 @@ static void test_lanes_with_barriers_of_their_own()
 	}
 }
 
-__global__ void leavers(u32 *all, int unused)
+__global__ void __launch_bounds__(1024) leavers(u32 *all, int unused)
 {
 	__shared__ volatile u32 word[1024];
 	u32 *out = my_words(all, 1), t = thread(), h = my_hash(), n = block_size(), sum = 0;
@@ -1080,7 +1084,7 @@ static void test_threads_that_leave_before_a_barrier()
 __device__ static u32 locks[4];
 
 // Every thread takes a lock of its warp's, its block's or the grid's and changes words that the lock protects.
-__global__ void lock(u32 *all, int whose)
+__global__ void __launch_bounds__(1024) lock(u32 *all, int whose)
 {
 	__shared__ u32 block_lock, warp_lock[32];
 	__shared__ volatile u32 block_word, warp_word[32];
@@ -1125,7 +1129,7 @@ static void test_spin_locks()
 }
 
 // Thread t waits for t + 1 (or t - 1), also in its own warp: both ways round somebody must run who is not first.
-__global__ void chain(u32 *all, int how)
+__global__ void __launch_bounds__(1024) chain(u32 *all, int how)
 {
 	__shared__ volatile u32 flag[1026];
 	u32 *out = my_words(all, 1), t = thread(), n = block_size();
@@ -1174,7 +1178,7 @@ static void test_chains()
 }
 
 // Lanes of a warp hand work to others that poll for it by warp operations in a loop of their own.
-__global__ void polling(u32 *all, int unused)
+__global__ void __launch_bounds__(1024) polling(u32 *all, int unused)
 {
 	__shared__ volatile u32 box[32];
 	u32 *out = my_words(all, 1), w = thread() / 32, mask = group(0, 0), l = lane(), pollers = mask & 0xfffffffe, v = 0;
@@ -1220,7 +1224,7 @@ static void test_polling_by_warp_operations()
 
 // ---- the grid
 
-__global__ void meetings(u32 *all, int rounds)
+__global__ void __launch_bounds__(1024) meetings(u32 *all, int rounds)
 {
 	cooperative_groups::grid_group grid = cooperative_groups::this_grid();
 	u32 n = block_size(), nr = n * gridDim.x, me = blockIdx.x * n + thread(), v = my_hash();
@@ -1268,7 +1272,7 @@ static void test_grid_barriers()
 #define SREG64(to, name) asm volatile("mov.u64 %0, %" name ";" : "=l"(to))
 #define NR_SREGS 36
 
-__global__ void sregs(u32 *all, int unused)
+__global__ void __launch_bounds__(1024) sregs(u32 *all, int unused)
 {
 	__shared__ u32 fixed[33];
 	extern __shared__ u32 dynamic[];
