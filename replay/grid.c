@@ -524,9 +524,10 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
 {
 	unsigned long long addr = run->addr;
+	uint32_t line = run->pc ? hg_cpu_kernel_line(job->kernel, run->pc) : run->line;
 	char who[80];
 
-	thread_text(run->frame, run->lanes, run->line, who, sizeof(who));
+	thread_text(run->frame, run->lanes, line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {

@@ -386,7 +386,7 @@ static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struc
 		       struct emit_set defined)
 {
 	const struct ir_func *fn = in->fn;
-	bool again = true;
+	bool again = true, stored = false;
 
 	memset(body.word, 0, in->block_words * sizeof(uint64_t));
 	memset(taint.word, 0, in->reg_words * sizeof(uint64_t));
@@ -427,9 +427,10 @@ static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struc
 				/* Also a plain load whose address stays: nothing else could make it worth repeating. */
 				if (n->op == IR_atom)
 					bad = true;
-				else if (n->op == IR_ld && n->space != IR_PARAM && n->space != IR_CONST &&
-					 n->space != IR_LOCAL && !(n->flags & IR_NC))
-					bad = n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG ||
+				else if (n->op == IR_ld && n->space == IR_LOCAL)
+					bad = stored;
+				else if (n->op == IR_ld && n->space != IR_PARAM && n->space != IR_CONST && !(n->flags & IR_NC))
+					bad = stored || n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG ||
 					      !emit_has(defined, n->src[0].reg);
 				for (unsigned int s = 0; s < n->nr_src; s++)
 					bad |= n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG &&
@@ -439,6 +440,9 @@ static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struc
 					continue;
 				if (n->op == IR_cbra || n->op == IR_brx)
 					return true;
+				/* through memory, as code that nobody optimised does it */
+				if (n->op == IR_st && !stored)
+					stored = again = true;
 				for (unsigned int d = 0; d < n->nr_dst; d++) {
 					if (n->dst[d] == IR_NO_REG || emit_has(taint, n->dst[d]))
 						continue;

@@ -650,6 +650,47 @@ static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 			reg_restore(e, r);
 }
 
+/* ---- lines, for faults that the hardware finds ---- */
+
+static void add_flag(struct emit *e, const char *name, uint32_t value)
+{
+	LLVMAddModuleFlag(e->m, LLVMModuleFlagBehaviorWarning, name, strlen(name), LLVMValueAsMetadata(emit_i32(e, value)));
+}
+
+/* A line table and nothing else of what debuggers read. */
+static void add_lines(struct emit *e)
+{
+	static const char file[] = "ptx", us[] = "hgshim";
+	LLVMDIBuilderRef di = LLVMCreateDIBuilder(e->m);
+	LLVMMetadataRef f = LLVMDIBuilderCreateFile(di, file, sizeof(file) - 1, "", 0), type;
+
+	add_flag(e, "Debug Info Version", LLVMDebugMetadataVersion());
+	add_flag(e, "Dwarf Version", 5);
+	LLVMDIBuilderCreateCompileUnit(di, LLVMDWARFSourceLanguageC, f, us, sizeof(us) - 1, 1, "", 0, 0, "", 0,
+				       LLVMDWARFEmissionLineTablesOnly, 0, 0, 0, "", 0, "", 0);
+	type = LLVMDIBuilderCreateSubroutineType(di, f, NULL, 0, LLVMDIFlagZero);
+	e->scope = LLVMDIBuilderCreateFunction(di, f, "kernel", 6, "", 0, f, e->fn->line, type, 0, 1, e->fn->line, LLVMDIFlagZero, 1);
+	LLVMSetSubprogram(e->f, e->scope);
+	LLVMDIBuilderFinalize(di);
+	LLVMDisposeDIBuilder(di);
+}
+
+static void set_line(struct emit *e, uint32_t line, unsigned int column)
+{
+	LLVMSetCurrentDebugLocation2(e->b, LLVMDIBuilderCreateDebugLocation(e->c, line, column, e->scope, NULL));
+}
+
+void emit_mark(struct emit *e, unsigned int kind)
+{
+	set_line(e, e->insn->line, EMIT_MARK(e->nr_accesses, kind));
+	e->nr_accesses++;
+}
+
+void emit_mark_end(struct emit *e)
+{
+	set_line(e, e->insn->line, 0);
+}
+
 void emit_fault_lanes(struct emit *e, LLVMValueRef lanes)
 {
 	frame_set(e, offsetof(struct hg_cpu_frame, fault_line), emit_i32(e, e->insn->line));
@@ -1381,6 +1422,7 @@ static void emit_block(struct emit *e, uint32_t b)
 		const struct ir_insn *in = &blk->insn[i];
 
 		e->insn = in;
+		set_line(e, in->line, 0);
 		if (ir_op_desc[in->op].flags & IR_F_SYNC)
 			emit_gather_lanes(e);
 		if (ir_op_desc[in->op].flags & IR_F_BARRIER) {
@@ -1542,9 +1584,12 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	add_text_attr(&e, "prefer-vector-width", "512");
 	add_text_attr(&e, "no-trapping-math", "true");
 
+	add_lines(&e);
+	set_line(&e, 0, 0);
 	emit_prologue(&e);
 	for (uint32_t b = 0; b < fn->nr_blocks && !e.st; b++)
 		emit_block(&e, b);
+	set_line(&e, 0, 0);
 	if (!e.st)
 		emit_epilogue(&e);
 	st = e.st;

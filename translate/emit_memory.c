@@ -149,6 +149,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMPositionBuilderAtEnd(e->b, go);
 	}
 	check_aligned(e, addr, size * nr);
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < nr; c++) {
 		LLVMValueRef p = emit_at(e, to_ptr(e, addr), c * size), access;
 
@@ -161,6 +162,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMSetAlignment(access, size);
 		make_strong(e, access, is_store);
 	}
+	emit_mark_end(e);
 	if (on) {
 		from = LLVMGetInsertBlock(e->b);
 		LLVMBuildBr(e->b, on);
@@ -329,6 +331,7 @@ static void vector_access(struct emit *e, bool is_store)
 
 	LLVMPositionBuilderAtEnd(e->b, fast);
 	base = to_ptr(e, base);
+	emit_mark(e, (unsigned int)__builtin_ctz(size * nr));
 	if (masked && is_store) {
 		masked_store(e, val[0], base, size, active);
 	} else if (masked) {
@@ -340,6 +343,7 @@ static void vector_access(struct emit *e, bool is_store)
 		for (unsigned int c = 0; c < nr; c++)
 			fast_val[c] = deinterleave(e, wide, nr, c);
 	}
+	emit_mark_end(e);
 	from[0] = LLVMGetInsertBlock(e->b);
 	LLVMBuildBr(e->b, on);
 
@@ -357,10 +361,12 @@ static void vector_access(struct emit *e, bool is_store)
 		by_helper(e, is_store, addr, odd, bits, none, nr);
 		LLVMBuildUnreachable(e->b);
 		LLVMPositionBuilderAtEnd(e->b, tame);
+		emit_mark(e, EMIT_MARK_APART);
 		if (is_store)
 			scatter(e, addr, size, active, val, nr);
 		else
 			gather(e, addr, t, size, active, val, nr);
+		emit_mark_end(e);
 	} else {
 		by_helper(e, is_store, addr, active, bits, val, nr);
 	}
