@@ -148,6 +148,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMPositionBuilderAtEnd(e->b, go);
 	}
 	check_aligned(e, addr, size * nr);
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < nr; c++) {
 		LLVMValueRef p = emit_at(e, to_ptr(e, addr), c * size), access;
 
@@ -160,6 +161,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMSetAlignment(access, size);
 		make_strong(e, access, is_store);
 	}
+	emit_mark_end(e);
 	if (on) {
 		from = LLVMGetInsertBlock(e->b);
 		LLVMBuildBr(e->b, on);
@@ -338,6 +340,7 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 	LLVMValueRef val[MAX_PARTS], wide;
 
 	base = to_ptr(e, base);
+	emit_mark(e, (unsigned int)__builtin_ctz(a->size * a->nr));
 	if (a->masked && a->is_store) {
 		masked_store(e, a->val[0], base, a->size, emit_bits_lane(e, a->active));
 	} else if (a->masked) {
@@ -349,6 +352,7 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 		for (unsigned int c = 0; c < a->nr; c++)
 			val[c] = deinterleave(e, wide, a->nr, c);
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
@@ -402,6 +406,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		by_helper(e, a->is_store, a->addr, odd, a->bits, none, a->nr);
 		LLVMBuildUnreachable(e->b);
 		LLVMPositionBuilderAtEnd(e->b, tame);
+		emit_mark(e, EMIT_MARK_APART);
 		if (a->is_store)
 			scatter(e, a->addr, a->size, a->active, val, a->nr);
 		else if (a->nr > 1 && a->size * a->nr == 8)
@@ -410,6 +415,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 			load_lanes(e, a, val);
 		else
 			gather(e, a->addr, t, a->size, a->size, a->active, val, a->nr);
+		emit_mark_end(e);
 	} else {
 		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
 	}
@@ -444,10 +450,12 @@ static void way_two_rows(struct emit *e, struct vector_access *a, const struct e
 	for (unsigned int i = 0; i < 2; i++) {
 		LLVMValueRef mask = half_of(e, emit_bits_lane(e, a->active), i);
 
+		emit_mark(e, EMIT_MARK_APART);
 		if (a->is_store)
 			masked_store(e, half_of(e, a->val[0], i), p[i], a->size, mask);
 		else
 			half[i] = masked_load(e, t, p[i], a->size, mask);
+		emit_mark_end(e);
 	}
 	if (!a->is_store)
 		half[0] = join(e, half[0], half[1]);
@@ -462,6 +470,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		mask[i] = emit_i32(e, i / (HG_WARP / 2));
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < a->nr; c++) {
 		LLVMValueRef two;
 
@@ -475,6 +484,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 					     emit_i32(e, 1), "");
 		val[c] = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(LLVMTypeOf(two)), LLVMConstVector(mask, HG_WARP), "");
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
