@@ -30,6 +30,7 @@
 #define NR_BARRIERS 16
 #define WARP_ALIGN 64
 #define MAX_THREADS 1024
+#define DEFAULT_STACK 2048
 
 struct warp {
 	struct hg_cpu_frame *frame;
@@ -61,6 +62,7 @@ struct job {
 	uint64_t nr_blocks;
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
+	uint32_t lane_bytes;		/* of local memory, with the stack */
 	size_t frame_bytes, spill_bytes, local_bytes, shared_bytes, block_bytes;
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
@@ -249,7 +251,7 @@ static bool may_access(const struct block *b, const struct hg_cpu_frame *f, uint
 	if ((any || space == IR_SHARED) && is_inside(addr, size, b->env.shared, b->env.shared_bytes))
 		return true;
 	if ((any || space == IR_LOCAL) &&
-	    is_inside(addr, size, f->local + (size_t)lane * info->local_bytes, info->local_bytes))
+	    is_inside(addr, size, f->local + (size_t)lane * b->env.local_bytes, b->env.local_bytes))
 		return true;
 	if ((any || space == IR_PARAM) && is_inside(addr, size, b->env.params, info->param_bytes))
 		return true;
@@ -276,7 +278,7 @@ static void check_access(const struct hg_cpu_frame *f, const struct hg_cpu_env *
 
 /* ---- one block ---- */
 
-enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_DEADLOCK };
+enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_STACK, BLOCK_DEADLOCK };
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -333,6 +335,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		.dynamic_shared_bytes = g->shared_bytes,
 		.smid = smid,
 		.nsmid = hg_grid_nr_threads(),
+		.local_bytes = job->lane_bytes,
 	};
 	/* a kernel that reads what it did not write gets the same bytes every time */
 	memset(at, 0, job->info->shared_bytes + g->shared_bytes);
@@ -421,6 +424,8 @@ static enum block_end block_run(struct job *job, struct block *b)
 				break;
 			case HG_CPU_TRAP:
 				return BLOCK_TRAP;
+			case HG_CPU_STACK:
+				return BLOCK_STACK;
 			case HG_CPU_DEADLOCK:
 			default:
 				return BLOCK_DEADLOCK;
@@ -489,6 +494,10 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 
 	if (end == BLOCK_TRAP)
 		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE "%s", WHERE_ARGS(job, b),
+			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
+	else if (end == BLOCK_STACK)
+		job_fail(job, LAUNCH_FAILED, 0, "a stack of %u bytes (CU_LIMIT_STACK_SIZE) is too small for " WHERE "%s",
+			 job->lane_bytes - job->info->local_bytes, WHERE_ARGS(job, b),
 			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
 	else
 		job_fail(job, LAUNCH_FAILED, 0, "threads wait for each other for ever in " WHERE, WHERE_ARGS(job, b));
@@ -797,7 +806,10 @@ static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const s
 	job->nr_warps = (job->nr_threads + HG_WARP - 1) / HG_WARP;
 	job->frame_bytes = round_up(sizeof(struct hg_cpu_frame), WARP_ALIGN);
 	job->spill_bytes = round_up(info->spill_bytes, WARP_ALIGN);
-	job->local_bytes = round_up((size_t)info->local_bytes * HG_WARP, WARP_ALIGN);
+	job->lane_bytes = info->local_bytes;
+	if (info->uses_stack)
+		job->lane_bytes += (uint32_t)round_up(g->stack_bytes ? g->stack_bytes : DEFAULT_STACK, 64);
+	job->local_bytes = round_up((size_t)job->lane_bytes * HG_WARP, WARP_ALIGN);
 	job->shared_bytes = round_up((size_t)info->shared_bytes + g->shared_bytes, 128);
 	job->block_bytes = round_up(sizeof(struct block), 128) + job->shared_bytes +
 			   job->nr_warps * (job->frame_bytes + job->spill_bytes + job->local_bytes);

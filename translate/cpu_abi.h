@@ -42,7 +42,7 @@ struct hg_cpu_frame {
 	uint32_t warp;		/* in its block */
 	uint32_t fault_line, fault_lanes;	/* of a trap or a bad address that the code itself found; line 0: none */
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
-	unsigned char *local;	/* lane * local_bytes */
+	unsigned char *local;	/* lane * hg_cpu_env.local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */
 };
 
@@ -55,7 +55,8 @@ struct hg_cpu_frame {
  * each register that is live into some block, 32 elements of it (predicates: 32 bits). A warp that yields
  * at a point (HG_CPU_POINT) goes on in the ordinary variant, of any tier.
  */
-enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT };
+enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT,
+		    HG_CPU_STACK	/* a trap: local memory does not suffice for the stack */ };
 
 /* One block's constants. */
 struct hg_cpu_env {
@@ -69,6 +70,7 @@ struct hg_cpu_env {
 	uint32_t nr_warps;
 	uint32_t shared_bytes, dynamic_shared_bytes;	/* total; dynamic alone */
 	uint32_t smid, nsmid;
+	uint32_t local_bytes;		/* of a lane: the kernel's, and the stack */
 };
 
 typedef enum hg_cpu_yield (*hg_cpu_entry)(struct hg_cpu_frame *frame, const struct hg_cpu_env *env);

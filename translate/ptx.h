@@ -71,7 +71,7 @@ struct ptx_var {
 	const char *refused;		/* texref…: kernels that use it are refused */
 	struct ptx_func *owner;		/* function it is declared in, or NULL */
 	uint32_t index;			/* PARAM: number among its function's parameters and call parameters; else the IR's */
-	uint32_t epoch;			/* lower.c: kernel for which offset holds */
+	uint32_t epoch, frame;		/* lower.c: kernel, and framed code of it, for which offset holds */
 	uint64_t offset;		/* lower.c: in the kernel's shared or local window or parameter block */
 };
 
@@ -147,7 +147,10 @@ struct ptx_func {
 	uint32_t max_threads, req_threads[3];
 	const char *refused;		/* a directive that changes the meaning and is not supported */
 	uint32_t refused_line;
-	bool is_busy;			/* lower.c: being inlined */
+	bool is_real;			/* lower_real.c: called, not inlined */
+	bool is_framed;			/* …and an activation may end up in another one of the same function */
+	bool has_alloca;
+	uint32_t part;			/* functions that call each other in a circle have the same number */
 	uint32_t address;		/* lower.c: 0, or number among the functions whose address is taken, from 1 */
 };
 
