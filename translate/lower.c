@@ -745,8 +745,6 @@ void lower_call(struct lower *l)
 			call_assertfail(l, args);
 		else if (!strcmp(sym->name, "vprintf"))
 			call_vprintf(l, args, rets);
-		else if (!strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
-			lower_refuse(l, "device-side '%s' is not supported", sym->name);
 		else
 			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
 		return;
