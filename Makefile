@@ -77,7 +77,7 @@ support_ptx := $(patsubst translate/support/%.c,$(O)/support/%.ptx,$(sort $(wild
 $(O)/support/%.ptx: translate/support/%.c translate/support/support.h Makefile
 	@mkdir -p $(@D)
 	$(call say,PTX,$<)
-	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -S -o $@ $<
+	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -I. -S -o $@ $<
 $(O)/translate/support.o: $(support_ptx)
 $(O)/translate/support.o: cflags += -DHG_SUPPORT_DIR='"$(O)/support"'
 

@@ -80,6 +80,7 @@ struct ptx_sym {
 	const char *name;
 	uint32_t line, column;
 	bool is_visible, is_weak, is_extern, is_common, is_defined;
+	bool is_used;			/* support.c: code or a variable names this function */
 	struct ptx_module *module;
 	struct ptx_sym *link;		/* resolved by another module's symbol */
 	/* REG */

@@ -18,6 +18,24 @@ static const char *const member[] = { MEMBERS(NAME) };
 
 _Static_assert(sizeof(member) / sizeof(member[0]) == HG_SUPPORT_MEMBERS, "the number in support.h");
 
+/* Many texts declare functions that they do not use. */
+static void mark_used(struct ptx_module *m)
+{
+	for (uint32_t s = 0; s < m->nr_syms; s++) {
+		const struct ptx_sym *sym = m->sym[s];
+
+		for (size_t k = 0; sym->kind == PTX_SYM_VAR && k < sym->var.nr_relocs; k++)
+			sym->var.reloc[k].sym->is_used = true;
+		for (uint32_t i = 0; sym->kind == PTX_SYM_FUNC && sym->func && i < sym->func->nr_insns; i++) {
+			const struct ptx_insn *in = &sym->func->insn[i];
+
+			for (unsigned int o = 0; o < in->nr_opds; o++)
+				if (in->opd[o].kind == PTX_OPD_SYM)
+					in->opd[o].sym->is_used = true;
+		}
+	}
+}
+
 /* What the modules say of a function's name. */
 static void look_up(struct ptx_module *const *module, size_t nr, const char *name, bool *is_wanted, bool *is_defined)
 {
@@ -29,7 +47,7 @@ static void look_up(struct ptx_module *const *module, size_t nr, const char *nam
 			if (sym->kind != PTX_SYM_FUNC || strcmp(sym->name, name) != 0)
 				continue;
 			if (!sym->is_defined)
-				*is_wanted = true;
+				*is_wanted |= sym->is_used;
 			else if (sym->is_visible || sym->is_weak)
 				*is_defined = true;
 		}
@@ -68,6 +86,8 @@ enum hg_status hg_support_link(struct hg_pool *pool, struct ptx_log *log, struct
 {
 	bool linked[HG_SUPPORT_MEMBERS] = { false }, again = lacks_any(module, *nr);
 
+	for (size_t i = 0; again && i < *nr; i++)
+		mark_used(module[i]);
 	while (again) {
 		again = false;
 		for (size_t i = 0; i < HG_SUPPORT_MEMBERS; i++) {
@@ -81,6 +101,7 @@ enum hg_status hg_support_link(struct hg_pool *pool, struct ptx_log *log, struct
 				return st;
 			if (!is_needed(module, *nr, m))
 				continue;
+			mark_used(m);
 			linked[i] = again = true;
 			module[(*nr)++] = m;
 			XXH3_128bits_update(hash, member[i], strlen(member[i]) + 1);

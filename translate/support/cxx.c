@@ -1,5 +1,5 @@
 /* cxx.c - what a C++ compiler other than nvcc calls from device code: new, delete, a pure virtual function. */
-#include "support.h"
+#include "translate/support/support.h"
 
 void *_Znwm(u64 size) { return malloc(size); }
 void *_Znam(u64 size) { return malloc(size); }

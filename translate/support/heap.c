@@ -1,5 +1,5 @@
 /* heap.c - malloc and free of device code. */
-#include "support.h"
+#include "translate/support/support.h"
 
 /*
  * The driver gives __hgshim_heap more memory than it has here, as many bytes as `size` then says. Blocks are cut off at `top`; those

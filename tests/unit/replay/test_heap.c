@@ -121,10 +121,11 @@ Test(heap, only_what_is_needed_is_linked)
 		".visible .func (.param .b64 r) malloc (.param .b64 n) { st.param.b64 [r], 5; ret; }\n"
 		".extern .func __cxa_pure_virtual ();\n"
 		KERNEL("k") MALLOC("%rd3", "8") "st.global.u64 [%rd1], %rd3; ret; }\n";
-	struct { const char *text; bool has_heap; } row[] = { { plain, false }, { cxx, true }, { ptx, true } };
+	static const char declared[] = HEAD ".visible .entry k() { ret; }\n";
+	struct { const char *text; bool has_heap; } row[] = { { plain, false }, { declared, false }, { cxx, true }, { ptx, true } };
 	struct hg_module *m;
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		cr_assert_eq(hg_module_load(row[i].text, 0, 120, NULL, 0, &m), HG_OK);
 		cr_expect_eq(hg_module_find_var(m, HG_HEAP_NAME) >= 0, row[i].has_heap, "%zu", i);
 		cr_expect_eq(hg_module_kernel(m, 0)->refused, NULL, "%s", hg_module_kernel(m, 0)->refused);
