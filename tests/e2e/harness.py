@@ -41,6 +41,11 @@ def apps():
     return [n for n in names if os.access(os.path.join(BUILD, "apps", n), os.X_OK)]
 
 
+def apps_that_leave():
+    """Those that a snapshot in front of NVIDIA's driver takes: not what the device's own malloc gave."""
+    return [a for a in apps() if a != "shapes"]
+
+
 def make_scratch():
     base = os.path.join(BUILD, "e2e")
     os.makedirs(base, exist_ok=True)
