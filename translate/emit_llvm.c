@@ -416,6 +416,8 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 			g = LLVMBuildLShr(e->b, g, emit_i64(e, 32), "");
 		return emit_resize(e, g, 32, false);
 	}
+	case IR_SREG_LOCAL_SIZE:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, local_bytes));
 	case IR_SREG_COUNT:
 		break;
 	}
@@ -1407,7 +1409,7 @@ static void emit_trap(struct emit *e)
 	LLVMBuildCondBr(e->b, is_zero(e, emit_active(e)), on, trap);
 	LLVMPositionBuilderAtEnd(e->b, trap);
 	emit_fault_lanes(e, emit_active(e));
-	yield(e, HG_CPU_TRAP);
+	yield(e, e->insn->sub == IR_TRAP_STACK ? HG_CPU_STACK : HG_CPU_TRAP);
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
 

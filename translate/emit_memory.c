@@ -17,6 +17,15 @@ static LLVMValueRef to_ptr(struct emit *e, LLVMValueRef addr)
 	return LLVMBuildIntToPtr(e->b, addr, ptr_type(e), "");
 }
 
+/* Bytes of a lane's local window, i64. */
+static LLVMValueRef local_size(struct emit *e)
+{
+	if (!e->fn->uses_stack)
+		return emit_i64(e, e->fn->local_bytes);
+	return LLVMBuildZExt(e->b, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, local_bytes)),
+			     emit_scalar_int(e, 64), "");
+}
+
 LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
 {
 	LLVMTypeRef i64 = emit_scalar_int(e, 64);
@@ -31,7 +40,9 @@ LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
 		break;
 	case IR_LOCAL:
 		base = emit_splat(e, emit_load(e, i64, emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8));
-		return LLVMBuildAdd(e->b, base, emit_iota(e, 64, e->fn->local_bytes), "");
+		if (!e->fn->uses_stack)
+			return LLVMBuildAdd(e->b, base, emit_iota(e, 64, e->fn->local_bytes), "");
+		return LLVMBuildAdd(e->b, base, LLVMBuildMul(e->b, emit_splat(e, local_size(e)), emit_iota(e, 64, 1), ""), "");
 	default:
 		return NULL;
 	}
@@ -687,7 +698,7 @@ static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, 
 	if (space == IR_LOCAL && e->lanes == 1) {
 		/* one address for all lanes: it can be in the window of one of them at most */
 		base = emit_load(e, emit_scalar_int(e, 64), emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8);
-		size = emit_i64(e, (uint64_t)e->fn->local_bytes * HG_WARP);
+		size = LLVMBuildMul(e->b, local_size(e), emit_i64(e, HG_WARP), "");
 	} else {
 		base = emit_space_base(e, space);
 	}
@@ -782,14 +793,14 @@ static void isspacep(struct emit *e)
 		r = shared;
 		break;
 	case IR_LOCAL:
-		r = inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes));
+		r = inside(e, a, IR_LOCAL, local_size(e));
 		break;
 	case IR_PARAM:
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
 	case IR_GLOBAL:
 		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes)), "");
-		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes)), "");
+		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, local_size(e)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
 	default:

@@ -16,6 +16,7 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -173,6 +174,8 @@ static void host_init(void)
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
+	/* takes time in the square of the number of masks that live in general registers: all of them, in the fast tier */
+	LLVMParseCommandLineOptions(2, (const char *const[]){ "hgshim", "-disable-x86-domain-reassignment" }, NULL);
 	host.triple = LLVMGetDefaultTargetTriple();
 	if (!choose_isa())
 		return;
@@ -404,6 +407,7 @@ static void set_info(struct hg_cpu_kernel *k, uint32_t spill_bytes)
 		.param_bytes = fn->param_bytes,
 		.shared_bytes = fn->shared_bytes,
 		.local_bytes = fn->local_bytes,
+		.uses_stack = fn->uses_stack,
 		.spill_bytes = spill_bytes,
 	};
 	k->ready = true;
