@@ -5,8 +5,6 @@
 
 #include "translate/cpu_rt.h"
 
-#define MAX_PARTS 8	/* components of a vector access */
-
 static LLVMTypeRef ptr_type(struct emit *e)
 {
 	return LLVMPointerTypeInContext(e->c, 0);
@@ -133,7 +131,7 @@ static void scalar_access(struct emit *e, bool is_store)
 	const struct ir_insn *in = e->insn;
 	unsigned int bits = ir_type_bits(in->type), size = bits / 8, nr = is_store ? in->nr_src - 2u : in->nr_dst;
 	LLVMTypeRef t = emit_scalar_int(e, bits);
-	LLVMValueRef addr = address(e), val[MAX_PARTS];
+	LLVMValueRef addr = address(e), val[IR_MAX_VECTOR];
 	LLVMBasicBlockRef before = NULL, go = NULL, on = NULL, from;
 
 	check_access(e, addr, size * nr);
@@ -181,7 +179,7 @@ static void scalar_access(struct emit *e, bool is_store)
 /* Vectors of 32 per component <-> one vector as it lies in memory. */
 static LLVMValueRef interleave(struct emit *e, LLVMValueRef *part, unsigned int nr)
 {
-	LLVMValueRef joined[MAX_PARTS], mask[HG_WARP * MAX_PARTS];
+	LLVMValueRef joined[IR_MAX_VECTOR], mask[HG_WARP * IR_MAX_VECTOR];
 	unsigned int have = 1;
 
 	/* nr is 1, 2, 4 or 8: parts are joined end to end, then every element goes to its place */
@@ -308,13 +306,13 @@ static LLVMValueRef side_by_side(struct emit *e, LLVMValueRef addr, LLVMValueRef
 /* One of the ways an access may go: where it ends, and what it loaded. */
 struct way {
 	LLVMBasicBlockRef end;
-	LLVMValueRef val[MAX_PARTS];
+	LLVMValueRef val[IR_MAX_VECTOR];
 };
 
 struct vector_access {
 	bool is_store, masked;	/* masked: masked vector accesses are to be had, and it is one part for each lane */
 	unsigned int bits, size, nr;	/* of a part; parts of a lane */
-	LLVMValueRef addr, active, val[MAX_PARTS];
+	LLVMValueRef addr, active, val[IR_MAX_VECTOR];
 	LLVMBasicBlockRef on;
 	struct way way[3];
 	unsigned int nr_ways;
@@ -334,7 +332,7 @@ static void way_ends(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef base)
 {
 	LLVMTypeRef t = emit_int(e, a->bits);
-	LLVMValueRef val[MAX_PARTS], wide;
+	LLVMValueRef val[IR_MAX_VECTOR], wide;
 
 	base = to_ptr(e, base);
 	if (a->masked && a->is_store) {
@@ -355,14 +353,14 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 static void way_apart(struct emit *e, struct vector_access *a)
 {
 	LLVMTypeRef t = emit_int(e, a->bits);
-	LLVMValueRef val[MAX_PARTS];
+	LLVMValueRef val[IR_MAX_VECTOR];
 
 	for (unsigned int c = 0; c < a->nr; c++)
 		val[c] = a->is_store ? a->val[c] : LLVMGetUndef(t);
 	if (e->opt.gathers && a->size >= 4) {
 		LLVMBasicBlockRef wild = emit_bb(e, "misaligned"), tame = emit_bb(e, "gather");
 		LLVMValueRef odd = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildAnd(e->b, a->addr, emit_const(e, 64, a->size * a->nr - 1), ""),
-						 emit_const(e, 64, 0), ""), none[MAX_PARTS];
+						 emit_const(e, 64, 0), ""), none[IR_MAX_VECTOR];
 
 		odd = LLVMBuildAnd(e->b, emit_lane_bits(e, odd), a->active, "");
 		LLVMBuildCondBr(e->b, is_zero(e, odd), tame, wild);
@@ -424,7 +422,7 @@ static void way_two_rows(struct emit *e, struct vector_access *a, const struct e
 static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first, LLVMValueRef second)
 {
 	LLVMTypeRef t = emit_scalar_int(e, a->bits);
-	LLVMValueRef val[MAX_PARTS], mask[HG_WARP];
+	LLVMValueRef val[IR_MAX_VECTOR], mask[HG_WARP];
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		mask[i] = emit_i32(e, i / (HG_WARP / 2));
@@ -536,11 +534,7 @@ set:
 
 static void access(struct emit *e, bool is_store)
 {
-	unsigned int nr = is_store ? e->insn->nr_src - 2u : e->insn->nr_dst;
-
-	if (nr > MAX_PARTS || nr * ir_type_bits(e->insn->type) > 256)
-		emit_unsupported(e, "a vector of more than 32 bytes");
-	else if (e->lanes == 1)
+	if (e->lanes == 1)
 		scalar_access(e, is_store);
 	else
 		vector_access(e, is_store);
@@ -655,14 +649,11 @@ static void isspacep(struct emit *e)
 	case IR_PARAM:
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
-	case IR_GLOBAL:
+	default:	/* IR_GLOBAL */
 		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes)), "");
 		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
-	default:
-		emit_unsupported(e, "a test for this space");
-		return;
 	}
 	emit_set(e, 0, r);
 }
