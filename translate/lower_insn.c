@@ -2075,7 +2075,7 @@ static void op_activemask(struct lower *l)
 	build_end(l, &b);
 }
 
-/* elect.sync d|p, mask: the lowest lane of the mask */
+/* elect.sync d|p, mask: the lowest lane of the mask that is still there */
 static void op_elect(struct lower *l)
 {
 	struct ir_operand mask;
@@ -2095,11 +2095,14 @@ static void op_elect(struct lower *l)
 	put_pair(l, opd(l, 0), IR_B32, &d, &p);
 	t = lower_reg(l, IR_B32);
 	lane = lower_reg(l, IR_B32);
-	build(&b, IR_warpsync, IR_NONE);
+	build(&b, IR_vote, IR_B32);
+	b.in.sub = IR_VOTE_BALLOT;
+	build_dst(&b, t);
+	build_src(&b, imm(1));
 	build_src(&b, mask);
 	lower_split(l);
 	build_end(l, &b);
-	emit1(l, IR_brev, IR_B32, t, mask);
+	emit1(l, IR_brev, IR_B32, t, reg(t));
 	emit1(l, IR_clz, IR_B32, d, reg(t));
 	emit1(l, IR_mov, IR_U32, lane, (struct ir_operand){ .kind = IR_OPD_SREG, .reg = IR_NO_REG, .index = IR_SREG_LANEID });
 	compare(l, IR_EQ, IR_B32, p, reg(lane), reg(d));
