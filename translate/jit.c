@@ -236,7 +236,6 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 
 /* ---- compiling ---- */
 
-<<<<<<< HEAD
 /*
  * What of LLVM's -O2 makes kernels faster: there is one function, nothing to inline, nothing left to vectorise, and unrolling
  * a loop of whole warps only costs. The rest of -O2 would take a quarter of the time to compile.
@@ -244,10 +243,7 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 #define PASSES "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(loop-rotate,licm)," \
 	"loop(indvars),gvn,dse,simplifycfg)"
 
-/* A kernel as an optimised LLVM module. Both results are the caller's. */
-=======
 /* A kernel as an optimised LLVM module. All results are the caller's. */
->>>>>>> main
 static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
 			    LLVMModuleRef *module, LLVMTargetMachineRef *tm)
 {
