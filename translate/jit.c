@@ -219,7 +219,7 @@ static LLVMTargetMachineRef machine_get(int tier)
 	pthread_mutex_unlock(&machines.lock);
 	return tm ? tm : LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
 						 tier == 1 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault, LLVMRelocPIC,
-						 LLVMCodeModelJITDefault);
+						 LLVMCodeModelSmall);
 }
 
 static void machine_put(LLVMTargetMachineRef tm, int tier)
