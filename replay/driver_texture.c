@@ -398,11 +398,19 @@ static CUresult reference_find(uint64_t ref, struct object *o)
 	return drv_result(drv.ops->read(drv.target, o, ref, sizeof(*o)));
 }
 
-/* Makes the structure that kernels read of what the reference is to be. */
+static enum hg_status ctx_sync_each(struct drv_ctx *ctx, void *arg)
+{
+	(void)arg;
+	return drv_ctx_sync(ctx);
+}
+
+/* Makes the structure that kernels read of what the reference is to be; those that were launched before read what it was. */
 static CUresult reference_store(uint64_t ref, struct object *o)
 {
-	CUresult r = CUDA_SUCCESS;
+	CUresult r = drv_result(drv_each_ctx(ctx_sync_each, NULL));
 
+	if (r)
+		return r;
 	memset(&o->t, 0, sizeof(o->t));
 	if (o->is_bound)
 		r = set_resource(&o->t, &o->resource);
