@@ -711,3 +711,22 @@ Test(texture, references_are_bound_and_told_how_to_read)
 	cr_expect_eq(got, 0);	/* the aligned address before it */
 	hg_driver_close();
 }
+
+Test(texture, checked_memory_finds_an_array_that_is_gone)
+{
+	uint32_t out[16];
+	CUtexObject t;
+	CUarray a, other;
+
+	setenv("HGSHIM_CHECK", "memory", 1);
+	driver_begin();
+	a = array_of(4, 0, 0, CU_AD_FORMAT_FLOAT, 1, 0);
+	other = array_of(4, 0, 0, CU_AD_FORMAT_FLOAT, 1, 0);
+	t = texture_of(a, 0, CU_TR_FILTER_MODE_POINT, CU_TR_ADDRESS_MODE_CLAMP);
+	MUST(run("tex.1d.v4.f32.s32 {%f1, _, _, _}, [%h0, {%i}];\nst.global.f32 [%o], %f1;", 1, t, 0, out));
+	MUST(CU(cuArrayDestroy)(a));
+	/* its neighbour keeps the page mapped: nothing but the check would notice */
+	GIVES(CUDA_ERROR_ILLEGAL_ADDRESS, run("tex.1d.v4.f32.s32 {%f1, _, _, _}, [%h0, {%i}];\nst.global.f32 [%o], %f1;", 1, t, 0, out));
+	(void)other;
+	hg_driver_close();
+}
