@@ -140,6 +140,12 @@ void lower_ldmatrix(struct lower *l);
 void lower_stmatrix(struct lower *l);
 void lower_movmatrix(struct lower *l);
 
+/* lower_texture.c; lower_surface and lower_surface_reduce may have no guard */
+void lower_tex(struct lower *l);
+void lower_query(struct lower *l);
+void lower_surface(struct lower *l);
+void lower_surface_reduce(struct lower *l);
+
 /* Lowers l->in: lower_insn.c's whole work. */
 void lower_insn(struct lower *l);
 /* Whether there is a function for the opcode. */

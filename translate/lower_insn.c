@@ -38,9 +38,10 @@ static bool has(struct lower *l, enum ptx_word w)
 
 static void no_more_modifiers(struct lower *l)
 {
-	for (unsigned int w = 1; w < PTX_W_COUNT; w++)
-		if (l->seen[w / 64] >> (w % 64) & 1) {
-			lower_refuse(l, "'.%s' is not supported here", ptx_word_text(w));
+	for (unsigned int i = 0; i < sizeof(l->seen) / sizeof(l->seen[0]); i++)
+		if (l->seen[i]) {
+			lower_refuse(l, "'.%s' is not supported here",
+				     ptx_word_text(i * 64 + (unsigned int)__builtin_ctzll(l->seen[i])));
 			return;
 		}
 }
@@ -2397,6 +2398,10 @@ static const struct {
 	[PTX_W_mma] = { lower_mma, GUARD_BRANCH }, [PTX_W_wmma] = { lower_wmma, GUARD_BRANCH },
 	[PTX_W_ldmatrix] = { lower_ldmatrix, GUARD_BRANCH }, [PTX_W_stmatrix] = { lower_stmatrix, GUARD_BRANCH },
 	[PTX_W_movmatrix] = { lower_movmatrix, GUARD_BRANCH },
+	[PTX_W_tex] = { lower_tex, 0 }, [PTX_W_tld4] = { lower_tex, 0 },
+	[PTX_W_txq] = { lower_query, 0 }, [PTX_W_suq] = { lower_query, 0 },
+	[PTX_W_suld] = { lower_surface, GUARD_BRANCH }, [PTX_W_sust] = { lower_surface, GUARD_BRANCH },
+	[PTX_W_sured] = { lower_surface_reduce, GUARD_BRANCH },
 	[PTX_W_nanosleep] = { op_nanosleep, 0 }, [PTX_W_fns] = { op_fns, GUARD_BRANCH },
 	[PTX_W_pmevent] = { op_nothing, 0 }, [PTX_W_griddepcontrol] = { op_nothing, 0 }, [PTX_W_setmaxnreg] = { op_nothing, 0 },
 };
