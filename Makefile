@@ -99,7 +99,7 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 # Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
 # take images in with the product's front end, and run kernels with an executor of their own (simt).
 front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fatbin.c cubin.c index.c module.c ptx_*.c \
-	lower*.c ir.c ir_*.c))))
+	lower*.c ir.c ir_*.c texture.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
 fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
@@ -208,6 +208,15 @@ check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
 test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
 
+# Python programs with tinygrad, CuPy and the like, which come from PyPI: tests/python.
+.PHONY: deps-python check-python check-python-run
+deps-python: ## make the Python environment that check-python needs, from PyPI, in the build folder
+	$(Q)tools/deps.sh --python $(O) $(CUDA_HOME)
+check-python: deps ## Python programs under the shim: a training with tinygrad, CuPy, cuda.bindings, numba
+	$(Q)+$(MAKE) --no-print-directory check-python-run
+check-python-run: all $(test_drivers) deps-python
+	$(Q)$(test_env) tests/run.py --python
+
 # ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
 check-san: deps ## the unit tests with ASan and UBSan
@@ -237,6 +246,16 @@ bench: deps ## measure, each number as a ratio or ns with its spread
 bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
+# Compiling, next to ptxas. Files are taken apart as hgshim-ptx does it.
+$(O)/translate_cost: $(O)/tests/bench/translate_cost.o $(O)/tools/ptx_file.o $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+.PHONY: bench-translate bench-translate-run
+bench-translate: deps ## time to compile for the CPU target, over that of ptxas -O3
+	$(Q)+$(MAKE) --no-print-directory bench-translate-run
+bench-translate-run: $(O)/translate_cost $(apps)
+	$(Q)$(test_env) tests/bench/translate
+
 # Kernels on the CPU target against the same text on PoCL, which runs in a process of its own. Its packages are wanted here alone.
 kernels_obj := $(O)/tests/bench/kernels/main.o $(O)/tests/bench/kernels/cases.o
 $(O)/bench-kernels: $(kernels_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
@@ -254,16 +273,6 @@ bench-kernels: deps ## kernels on the CPU target against the same ones on PoCL
 	$(Q)+$(MAKE) --no-print-directory bench-kernels-run
 bench-kernels-run: $(O)/bench-kernels $(O)/bench-kernels.ptx $(if $(wildcard /usr/include/CL/cl.h),$(O)/bench-kernels-pocl)
 	$(Q)tests/bench/kernels/run $(O)
-
-# Compiling, next to ptxas. Files are taken apart as hgshim-ptx does it.
-$(O)/translate_cost: $(O)/tests/bench/translate_cost.o $(O)/tools/ptx_file.o $(translate_obj) $(logdb_obj) $(common_obj)
-	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
-.PHONY: bench-translate bench-translate-run
-bench-translate: deps ## time to compile for the CPU target, over that of ptxas -O3
-	$(Q)+$(MAKE) --no-print-directory bench-translate-run
-bench-translate-run: $(O)/translate_cost $(apps)
-	$(Q)$(test_env) tests/bench/translate
 
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
 FUZZ_TIME ?= 60

@@ -137,6 +137,13 @@ static uint32_t check_fork(void)
 
 static void *check_table[4] = { SIZE(check_table), (void *)nothing, (void *)check_context, (void *)check_fork };
 
+/* ---- da9151d3: the cache of compiled code that the driver keeps for NVRTC and nvJitLink. Both compile without it ---- */
+
+static void *compile_cache_table[7] = {
+	SIZE(compile_cache_table), (void *)nothing, (void *)nothing, (void *)nothing, (void *)nothing, (void *)nothing,
+	(void *)nothing,
+};
+
 /* ---- d4082055: the checksum ---- */
 
 static CUresult checksum(uint32_t version, uint64_t unix_seconds, uint64_t out[2]);
@@ -283,6 +290,9 @@ static const unsigned char check_id[16] = {
 static const unsigned char contexts_id[16] = {
 	0x21, 0x31, 0x8c, 0x60, 0x97, 0x14, 0x32, 0x48, 0x8c, 0xa6, 0x41, 0xff, 0x73, 0x24, 0xc8, 0xf2,
 };
+static const unsigned char compile_cache_id[16] = {
+	0xda, 0x91, 0x51, 0xd3, 0x3a, 0xe6, 0xcc, 0x41, 0xa5, 0xc0, 0x4f, 0x26, 0xd5, 0x33, 0xe3, 0x28,
+};
 /* asked for first, before cuInit; "not found" is an answer that the runtime takes */
 static const unsigned char first_id[16] = {
 	0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e, 0xb9, 0xe2, 0xfb, 0x46, 0x9e, 0x7c, 0x0d, 0xd9,
@@ -299,6 +309,7 @@ static const struct {
 	KNOWN(tools_local_id, tools_local_table),
 	KNOWN(hg_table_local, local_table),
 	KNOWN(check_id, check_table),
+	KNOWN(compile_cache_id, compile_cache_table),
 	KNOWN(hg_table_checksum, checksum_table),
 #undef KNOWN
 };

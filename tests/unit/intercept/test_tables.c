@@ -97,6 +97,21 @@ Test(tables, an_unknown_one_has_functions_that_refuse)
 	cr_expect_eq(again, table);
 }
 
+Test(tables, the_cache_of_compilers_is_known_and_refuses)
+{
+	static const unsigned char id[16] = { 0xda, 0x91, 0x51, 0xd3, 0x3a, 0xe6, 0xcc, 0x41,
+					      0xa5, 0xc0, 0x4f, 0x26, 0xd5, 0x33, 0xe3, 0x28 };
+	CUresult (*const *fn)(void);
+	const void *table = NULL;
+
+	cr_expect(hg_table_is_known(id), "a snapshot must not be refused because a program compiled something");
+	cr_assert_eq(hg_table_get((const char *)id, &table), CUDA_SUCCESS);
+	fn = table;
+	cr_assert_eq(*(const uintptr_t *)table, 7 * sizeof(void *), "with less NVRTC 13.0 asks for another table");
+	for (size_t i = 1; i < 7; i++)
+		cr_expect_eq(fn[i](), CUDA_ERROR_NOT_SUPPORTED);
+}
+
 Test(tables, the_one_asked_for_first_is_not_found)
 {
 	static const unsigned char id[16] = { 0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e,
