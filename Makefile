@@ -169,6 +169,15 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
 $(O)/e2e-apps/contexts $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
+# Programs of the toolkit's libraries, of those that are installed.
+libraries := $(foreach l,cublas:cublas_v2 curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
+	$(and $(wildcard $(CUDA_HOME)/include/$(lastword $(subst :, ,$l)).h),$(wildcard $(CUDA_HOME)/lib64/lib$(firstword $(subst :, ,$l)).so)),\
+	$(O)/libraries/$(firstword $(subst :, ,$l))))
+$(O)/libraries/%: tests/libraries/%.cu tests/apps/app.h
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 -std=c++17 -o $@ $< -l$* -Xlinker -rpath,$(abspath $(CUDA_HOME))/lib64
+
 # What `make check-gpu` asks the driver. Linked to nothing of CUDA.
 $(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
 	$(call say,LD,$@)
@@ -206,7 +215,7 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
+test-programs: $(units) $(apps) $(e2e_apps) $(libraries) $(O)/gpu-probe $(test_drivers)
 
 # Python programs with tinygrad, CuPy and the like, which come from PyPI: tests/python.
 .PHONY: deps-python check-python check-python-run

@@ -64,6 +64,7 @@ struct emit {
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
 
+	bool has_lines;
 	LLVMValueRef *line_base, *line_step;	/* allocas of emit_info.line's numbers, or NULL */
 	LLVMValueRef shape;		/* alloca, i32: enum hg_cpu_shape of the warp, NONE when these numbers do not tell the addresses */
 

@@ -66,8 +66,6 @@ static inline bool emit_has(struct emit_set s, uint32_t i)
 
 /* emit_affine.c: fills in line, when all else is known but the slots. */
 void emit_find_lines(struct emit_info *in);
-/* For code that does not use them; their places in the spill area stay, since tiers share it. */
-void emit_forget_lines(struct emit_info *in);
 
 /* Whether the instruction's result differs from lane to lane even if its operands do not. */
 bool emit_insn_is_divergent(const struct ir_insn *in);

@@ -643,7 +643,7 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 			reg_save(e, r, full);
 			emit_line_save(e, r);
 		}
-	if (e->info->has_lines)
+	if (e->has_lines)
 		frame_set(e, offsetof(struct hg_cpu_frame, shape), get32(e, e->shape));
 }
 
@@ -656,7 +656,7 @@ static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 			reg_restore(e, r);
 			emit_line_restore(e, r);
 		}
-	if (!e->info->has_lines)
+	if (!e->has_lines)
 		return;
 	/* what another call left in the frame is of another tier, perhaps, which keeps no such numbers */
 	set32(e, e->shape, emit_select(e, e->whole, emit_load(e, emit_scalar_int(e, 32),
@@ -1333,7 +1333,7 @@ static void emit_insn(struct emit *e)
 		emit_trap(e);
 	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
-	if (e->info->has_lines && !e->st)
+	if (e->has_lines && !e->st)
 		emit_line_set(e);
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
@@ -1523,8 +1523,7 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	if (st)
 		return st;
 	e.in_spill = opt->brief || info.free_order;
-	if (opt->brief)
-		emit_forget_lines(&info);
+	e.has_lines = info.has_lines && !e.in_spill;
 	e.slot = calloc(fn->nr_regs + 1, sizeof(*e.slot));
 	e.cur = calloc(fn->nr_regs + 1, sizeof(*e.cur));
 	e.dirty = calloc(fn->nr_regs + 1, sizeof(*e.dirty));

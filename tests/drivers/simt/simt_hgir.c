@@ -439,6 +439,11 @@ static void float_op(struct em *e)
 	if (op == IR_rcp) {
 		b = a;
 		a = fk(e, bits, 1);
+	} else if (op == IR_div && e->in->flags & IR_APPROX) {	/* by more than 2^126: by an infinity */
+		V sign = bin(e, LLVMAnd, as_int(e, b), k(e, 32, 0x80000000));
+
+		b = sel(e, fcmp(e, LLVMRealOGT, intrinsic(e, "llvm.fabs", 1, b, NULL, NULL), fk(e, 32, 0x1p126)),
+			as_float(e, bin(e, LLVMOr, sign, k(e, 32, 0x7f800000))), b);
 	}
 	if (is_directed(e->in->rnd) && op != IR_rsqrt) {
 		enum simt_float_op how = op == IR_add ? SIMT_ADD : op == IR_sub ? SIMT_SUB : op == IR_mul ? SIMT_MUL :
