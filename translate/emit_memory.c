@@ -18,6 +18,15 @@ static LLVMValueRef to_ptr(struct emit *e, LLVMValueRef addr)
 	return LLVMBuildIntToPtr(e->b, addr, ptr_type(e), "");
 }
 
+/* Bytes of a lane's local window, i64. */
+static LLVMValueRef local_size(struct emit *e)
+{
+	if (!e->fn->uses_stack)
+		return emit_i64(e, e->fn->local_bytes);
+	return LLVMBuildZExt(e->b, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, local_bytes)),
+			     emit_scalar_int(e, 64), "");
+}
+
 LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
 {
 	LLVMTypeRef i64 = emit_scalar_int(e, 64);
@@ -32,7 +41,9 @@ LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
 		break;
 	case IR_LOCAL:
 		base = emit_splat(e, emit_load(e, i64, emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8));
-		return LLVMBuildAdd(e->b, base, emit_iota(e, 64, e->fn->local_bytes), "");
+		if (!e->fn->uses_stack)
+			return LLVMBuildAdd(e->b, base, emit_iota(e, 64, e->fn->local_bytes), "");
+		return LLVMBuildAdd(e->b, base, LLVMBuildMul(e->b, emit_splat(e, local_size(e)), emit_iota(e, 64, 1), ""), "");
 	default:
 		return NULL;
 	}
@@ -149,6 +160,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMPositionBuilderAtEnd(e->b, go);
 	}
 	check_aligned(e, addr, size * nr);
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < nr; c++) {
 		LLVMValueRef p = emit_at(e, to_ptr(e, addr), c * size), access;
 
@@ -161,6 +173,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMSetAlignment(access, size);
 		make_strong(e, access, is_store);
 	}
+	emit_mark_end(e);
 	if (on) {
 		from = LLVMGetInsertBlock(e->b);
 		LLVMBuildBr(e->b, on);
@@ -357,6 +370,7 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 		LLVMPositionBuilderAtEnd(e->b, not_full);
 	}
 	base = to_ptr(e, base);
+	emit_mark(e, (unsigned int)__builtin_ctz(a->size * a->nr));
 	if (a->masked && a->is_store) {
 		masked_store(e, a->val[0], base, a->size, emit_bits_lane(e, a->active));
 	} else if (a->masked) {
@@ -368,6 +382,7 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 		for (unsigned int c = 0; c < a->nr; c++)
 			val[c] = deinterleave(e, wide, a->nr, c);
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
@@ -449,6 +464,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		by_helper(e, a->is_store, a->addr, odd, a->bits, none, a->nr);
 		LLVMBuildUnreachable(e->b);
 		LLVMPositionBuilderAtEnd(e->b, tame);
+		emit_mark(e, EMIT_MARK_APART);
 		if (a->is_store && e->opt.gathers)
 			scatter(e, a->addr, a->size, a->active, val, a->nr);
 		else if (a->is_store)
@@ -461,6 +477,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 			load_lanes(e, a, val);
 		else
 			gather(e, a->addr, t, a->size, a->size, a->active, val, a->nr);
+		emit_mark_end(e);
 	} else {
 		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
 	}
@@ -504,6 +521,7 @@ static void way_two_rows(struct emit *e, struct vector_access *a, const struct e
 	for (unsigned int i = 0; i < 2; i++) {
 		LLVMValueRef mask = half_of(e, emit_bits_lane(e, a->active), i);
 
+		emit_mark(e, EMIT_MARK_APART);
 		if (a->is_store && !a->masked)
 			emit_store(e, half_of(e, a->val[0], i), p[i], a->size);
 		else if (!a->masked)
@@ -512,6 +530,7 @@ static void way_two_rows(struct emit *e, struct vector_access *a, const struct e
 			masked_store(e, half_of(e, a->val[0], i), p[i], a->size, mask);
 		else
 			half[i] = masked_load(e, t, p[i], a->size, mask);
+		emit_mark_end(e);
 	}
 	if (!a->is_store)
 		half[0] = join(e, half[0], half[1]);
@@ -526,6 +545,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		mask[i] = emit_i32(e, i / (HG_WARP / 2));
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < a->nr; c++) {
 		LLVMValueRef two;
 
@@ -539,6 +559,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 					     emit_i32(e, 1), "");
 		val[c] = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(LLVMTypeOf(two)), LLVMConstVector(mask, HG_WARP), "");
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
@@ -741,7 +762,7 @@ static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, 
 	if (space == IR_LOCAL && e->lanes == 1) {
 		/* one address for all lanes: it can be in the window of one of them at most */
 		base = emit_load(e, emit_scalar_int(e, 64), emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8);
-		size = emit_i64(e, (uint64_t)e->fn->local_bytes * HG_WARP);
+		size = LLVMBuildMul(e->b, local_size(e), emit_i64(e, HG_WARP), "");
 	} else {
 		base = emit_space_base(e, space);
 	}
@@ -836,14 +857,14 @@ static void isspacep(struct emit *e)
 		r = shared;
 		break;
 	case IR_LOCAL:
-		r = inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes));
+		r = inside(e, a, IR_LOCAL, local_size(e));
 		break;
 	case IR_PARAM:
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
 	case IR_GLOBAL:
 		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes)), "");
-		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes)), "");
+		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, local_size(e)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
 	default:
