@@ -158,6 +158,15 @@ LLVMValueRef emit_lane_bits(struct emit *e, LLVMValueRef pred)
 
 LLVMValueRef emit_bits_lane(struct emit *e, LLVMValueRef i32)
 {
+	LLVMValueRef bit[HG_WARP];
+
+	if (!e->opt.mask_registers && !LLVMIsConstant(i32)) {
+		/* LLVM would take the bits out one by one */
+		for (unsigned int i = 0; i < HG_WARP; i++)
+			bit[i] = emit_i32(e, UINT32_C(1) << i);
+		i32 = LLVMBuildAnd(e->b, emit_splat(e, i32), LLVMConstVector(bit, HG_WARP), "");
+		return LLVMBuildICmp(e->b, LLVMIntNE, i32, LLVMConstNull(LLVMTypeOf(i32)), "");
+	}
 	return LLVMBuildBitCast(e->b, i32, LLVMVectorType(emit_scalar_int(e, 1), HG_WARP), "");
 }
 

@@ -187,6 +187,7 @@ static void host_init(void)
 	host.opt = (struct emit_options){
 		.masked_wide = has_feature("avx2"),
 		.masked_narrow = has_feature("avx512bw"),
+		.mask_registers = has_feature("avx512bw"),
 		.gathers = has_feature("avx512f"),
 		.check = checks_memory(),
 	};
