@@ -54,6 +54,7 @@ void emit_info_release(struct emit_info *in)
 	free(in->diverges);
 	free(in->spin);
 	free(in->is_vector);
+	free(in->line);
 	free(in->raw_nan);
 	free(in->crosses);
 	free(in->slot);
@@ -80,6 +81,8 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 	case IR_bar_red:
 	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return true;
+	case IR_tex:
+		return true;	/* a helper's work, lane by lane */
 	case IR_vprintf: case IR_assertfail:
 		return true;	/* each lane prints, whatever it prints */
 	default:
@@ -550,6 +553,13 @@ static void place_slots(struct emit_info *in)
 		in->slot[r] = at;
 		at += in->fn->reg_type[r] == IR_PRED ? 64 : ir_type_bits(in->fn->reg_type[r]) / 8 * 32;
 	}
+	/* behind all registers: their places are the same without lines */
+	for (uint32_t r = 0; r < in->nr_regs; r++) {
+		if (!in->crosses[r] || in->line[r].kind != EMIT_LINE)
+			continue;
+		in->line[r].slot = at;
+		at += 16;
+	}
 	in->spill_bytes = at;
 }
 
@@ -568,12 +578,13 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 	in.diverges = calloc(n + 1, sizeof(bool));
 	in.spin = calloc(n + 1, sizeof(bool));
 	in.is_vector = calloc(regs + 1, sizeof(bool));
+	in.line = calloc(regs + 1, sizeof(*in.line));
 	in.raw_nan = calloc(regs + 1, sizeof(bool));
 	in.crosses = calloc(regs + 1, sizeof(bool));
 	in.slot = calloc(regs + 1, sizeof(*in.slot));
 	in.ipdom = calloc(n + 1, sizeof(*in.ipdom));
 	if (!in.live_in || !in.pending || !in.keep || !in.parted || !in.diverges || !in.spin || !in.is_vector ||
-	    !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
+	    !in.line || !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
 		goto err;
 	st = liveness(&in);
 	if (st)
@@ -588,6 +599,7 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 	if (st)
 		goto err;
 	raw_nans(&in);
+	emit_find_lines(&in);
 	place_slots(&in);
 	*out = in;
 	return HG_OK;

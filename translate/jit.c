@@ -199,7 +199,7 @@ static enum hg_status need_host(void)
 static LLVMTargetMachineRef machine(int tier)
 {
 	return LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
-				       tier == 1 ? LLVMCodeGenLevelLess : LLVMCodeGenLevelDefault, LLVMRelocPIC,
+				       tier == 1 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault, LLVMRelocPIC,
 				       LLVMCodeModelJITDefault);
 }
 
@@ -219,6 +219,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	enum hg_status st;
 
 	opt.free_order = variant == FREE_ORDER;
+	opt.brief = tier == 1;
 	*tm = machine(tier);
 	layout = LLVMCreateTargetDataLayout(*tm);
 	LLVMSetModuleDataLayout(m, layout);
@@ -238,7 +239,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	/* there is nothing left to vectorise, and unrolling a loop of whole warps only costs */
 	LLVMPassBuilderOptionsSetLoopVectorization(passes, 0);
 	LLVMPassBuilderOptionsSetSLPVectorization(passes, 0);
-	err = LLVMRunPasses(m, tier == 1 ? "function(sroa,early-cse,simplifycfg)" : "default<O2>", *tm, passes);
+	err = LLVMRunPasses(m, tier == 1 ? getenv("XPASS") ? getenv("XPASS") : "function(early-cse)" : "default<O2>", *tm, passes);
 	LLVMDisposePassBuilderOptions(passes);
 	if (said(err, "optimise a kernel")) {
 		st = HG_ERR_UNSUPPORTED;
@@ -696,9 +697,9 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m)
 	free(m);
 }
 
-enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier, char **out)
+/* Whether the kernel can be compiled at all; the compiler is ready then. */
+static enum hg_status need_kernel(const struct ir_module *ir, size_t index)
 {
-	LLVMMemoryBufferRef buf;
 	enum hg_status st = need_host();
 
 	if (st)
@@ -709,6 +710,35 @@ enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum
 		pr_err("%s", ir->func[index].refused);
 		return HG_ERR_UNSUPPORTED;
 	}
+	return HG_OK;
+}
+
+enum hg_status hg_cpu_kernel_object(const struct ir_module *ir, size_t index, int tier, bool free_order, void **out,
+				    size_t *size)
+{
+	LLVMMemoryBufferRef buf;
+	enum hg_status st = need_kernel(ir, index);
+
+	if (st)
+		return st;
+	st = compile(&ir->func[index], free_order ? FREE_ORDER : ORDERED, tier, LLVMObjectFile, &buf);
+	if (st)
+		return st;
+	*size = LLVMGetBufferSize(buf);
+	*out = malloc(*size);
+	if (*out)
+		memcpy(*out, LLVMGetBufferStart(buf), *size);
+	LLVMDisposeMemoryBuffer(buf);
+	return *out ? HG_OK : HG_ERR_NOMEM;
+}
+
+enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier, char **out)
+{
+	LLVMMemoryBufferRef buf;
+	enum hg_status st = need_kernel(ir, index);
+
+	if (st)
+		return st;
 	if (kind == HG_CPU_LLVM) {
 		LLVMTargetMachineRef tm;
 		LLVMContextRef c;
