@@ -99,7 +99,7 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 # Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
 # take images in with the product's front end, and run kernels with an executor of their own (simt).
 front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fatbin.c cubin.c index.c module.c ptx_*.c \
-	lower*.c ir.c ir_*.c))))
+	lower*.c ir.c ir_*.c texture.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
 fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
@@ -174,6 +174,15 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
 $(O)/e2e-apps/contexts $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
+# Programs of the toolkit's libraries, of those that are installed.
+libraries := $(foreach l,cublas:cublas_v2 curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
+	$(and $(wildcard $(CUDA_HOME)/include/$(lastword $(subst :, ,$l)).h),$(wildcard $(CUDA_HOME)/lib64/lib$(firstword $(subst :, ,$l)).so)),\
+	$(O)/libraries/$(firstword $(subst :, ,$l))))
+$(O)/libraries/%: tests/libraries/%.cu tests/apps/app.h
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 -std=c++17 -o $@ $< -l$* -Xlinker -rpath,$(abspath $(CUDA_HOME))/lib64
+
 # What `make check-gpu` asks the driver. Linked to nothing of CUDA.
 $(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
 	$(call say,LD,$@)
@@ -211,7 +220,7 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
+test-programs: $(units) $(apps) $(e2e_apps) $(libraries) $(O)/gpu-probe $(test_drivers)
 
 # Python programs with tinygrad, CuPy and the like, which come from PyPI: tests/python.
 .PHONY: deps-python check-python check-python-run

@@ -404,10 +404,8 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		uint32_t lanes = job->nr_threads - w * HG_WARP;
 
 		f->alive = lanes >= HG_WARP ? UINT32_MAX : (UINT32_C(1) << lanes) - 1;
+		warp_begin(&b->warp[w], HG_CPU_START, g->any_order);
 	}
-	if (!b->whole)
-		for (uint32_t w = 0; w < job->nr_warps; w++)
-			warp_begin(&b->warp[w], HG_CPU_START, g->any_order);
 	b->whole = !g->any_order;
 }
 

@@ -26,6 +26,8 @@ struct emit_options {
 	bool check;		/* every access asks hg_cpu_rt.check first */
 };
 
+#define EMIT_AHEAD 32
+
 struct emit {
 	const struct ir_func *fn;
 	const struct emit_info *info;
@@ -65,8 +67,12 @@ struct emit {
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
 
+	bool has_lines;
 	LLVMValueRef *line_base, *line_step;	/* allocas of emit_info.line's numbers, or NULL */
 	LLVMValueRef shape;		/* alloca, i32: enum hg_cpu_shape of the warp, NONE when these numbers do not tell the addresses */
+
+	struct { const struct ir_insn *insn; LLVMValueRef val; } ahead[EMIT_AHEAD];	/* loads of this block that another one did */
+	unsigned int nr_ahead;
 
 	uint32_t block;			/* being emitted */
 	LLVMValueRef exec_now;		/* i32 */

@@ -176,13 +176,6 @@ void emit_find_lines(struct emit_info *in)
 	}
 }
 
-void emit_forget_lines(struct emit_info *in)
-{
-	for (uint32_t r = 0; r < in->nr_regs; r++)
-		in->line[r] = other;
-	in->has_lines = false;
-}
-
 /* ---- their numbers ---- */
 
 static LLVMTypeRef reg_int(struct emit *e, ir_reg r)
@@ -193,7 +186,7 @@ static LLVMTypeRef reg_int(struct emit *e, ir_reg r)
 void emit_lines_begin(struct emit *e)
 {
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++) {
-		if (e->info->line[r].kind != EMIT_LINE)
+		if (!e->has_lines || e->info->line[r].kind != EMIT_LINE)
 			continue;
 		e->line_base[r] = LLVMBuildAlloca(e->b, reg_int(e, r), "");
 		if (e->info->line[r].rows)
@@ -385,7 +378,7 @@ bool emit_line_address(struct emit *e, struct emit_line_address *out)
 	LLVMValueRef space, shape, sum;
 	struct value v;
 
-	if (o->kind != IR_OPD_REG || e->info->line[o->reg].kind != EMIT_LINE || e->insn->space == IR_LOCAL || e->insn->space == IR_PARAM)
+	if (o->kind != IR_OPD_REG || !e->line_base[o->reg] || e->insn->space == IR_LOCAL || e->insn->space == IR_PARAM)
 		return false;
 	e->lanes = 1;
 	bits = ir_type_bits(e->fn->reg_type[o->reg]);

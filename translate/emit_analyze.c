@@ -55,6 +55,7 @@ void emit_info_release(struct emit_info *in)
 	free(in->spin);
 	free(in->is_vector);
 	free(in->line);
+	free(in->from_memory);
 	free(in->raw_nan);
 	free(in->crosses);
 	free(in->slot);
@@ -543,6 +544,39 @@ static void raw_nans(struct emit_info *in)
 	}
 }
 
+static bool reads_loaded(const struct emit_info *in, const struct ir_insn *n)
+{
+	if (n->op == IR_ld)
+		return n->space != IR_LOCAL && n->space != IR_PARAM && n->space != IR_CONST;
+	for (unsigned int s = 0; s < n->nr_src; s++)
+		if (n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG && in->from_memory[n->src[s].reg])
+			return true;
+	return n->op == IR_atom;
+}
+
+static void loaded(struct emit_info *in)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		for (uint32_t b = 0; b < in->nr_blocks; b++)
+			for (uint32_t i = 0; i < in->fn->block[b].nr_insns; i++) {
+				const struct ir_insn *n = &in->fn->block[b].insn[i];
+
+				if (!reads_loaded(in, n))
+					continue;
+				for (unsigned int d = 0; d < n->nr_dst; d++) {
+					ir_reg r = n->dst[d];
+
+					if (r == IR_NO_REG || !in->is_vector[r] || in->from_memory[r])
+						continue;
+					in->from_memory[r] = again = true;
+				}
+			}
+	}
+}
+
 static void place_slots(struct emit_info *in)
 {
 	uint32_t at = 0;
@@ -579,12 +613,13 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 	in.spin = calloc(n + 1, sizeof(bool));
 	in.is_vector = calloc(regs + 1, sizeof(bool));
 	in.line = calloc(regs + 1, sizeof(*in.line));
+	in.from_memory = calloc(regs + 1, sizeof(bool));
 	in.raw_nan = calloc(regs + 1, sizeof(bool));
 	in.crosses = calloc(regs + 1, sizeof(bool));
 	in.slot = calloc(regs + 1, sizeof(*in.slot));
 	in.ipdom = calloc(n + 1, sizeof(*in.ipdom));
 	if (!in.live_in || !in.pending || !in.keep || !in.parted || !in.diverges || !in.spin || !in.is_vector ||
-	    !in.line || !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
+	    !in.line || !in.from_memory || !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
 		goto err;
 	st = liveness(&in);
 	if (st)
@@ -600,6 +635,7 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 		goto err;
 	raw_nans(&in);
 	emit_find_lines(&in);
+	loaded(&in);
 	place_slots(&in);
 	*out = in;
 	return HG_OK;

@@ -47,6 +47,7 @@ struct emit_info {
 	bool *is_vector;		/* of a register: not uniform */
 	struct emit_line *line;		/* of a vector register */
 	bool has_lines;
+	bool *from_memory;		/* of a vector register: made of what lanes have loaded; as an address, one of lanes apart */
 	bool *raw_nan;			/* of a register: only results of float arithmetic, NaNs not yet canonical */
 	bool *crosses;			/* of a register: live into some block */
 	uint32_t *slot;			/* of such a register: offset in the spill area */
@@ -65,8 +66,6 @@ static inline bool emit_has(struct emit_set s, uint32_t i)
 
 /* emit_affine.c: fills in line, when all else is known but the slots. */
 void emit_find_lines(struct emit_info *in);
-/* For code that does not use them; their places in the spill area stay, since tiers share it. */
-void emit_forget_lines(struct emit_info *in);
 
 /* Whether the instruction's result differs from lane to lane even if its operands do not. */
 bool emit_insn_is_divergent(const struct ir_insn *in);

@@ -243,8 +243,9 @@ LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValu
 {
 	LLVMValueRef rt = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, rt));
 	LLVMValueRef fn = emit_load(e, ptr_type(e), emit_at(e, rt, offset), 8);
-	LLVMTypeRef types[8];
+	LLVMTypeRef types[12];
 
+	assert(nr <= sizeof(types) / sizeof(types[0]));
 	for (unsigned int i = 0; i < nr; i++)
 		types[i] = LLVMTypeOf(args[i]);
 	return LLVMBuildCall2(e->b, LLVMFunctionType(result ? result : LLVMVoidTypeInContext(e->c), types, nr, 0), fn,
@@ -644,7 +645,7 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 			reg_save(e, r, full);
 			emit_line_save(e, r);
 		}
-	if (e->info->has_lines)
+	if (e->has_lines)
 		frame_set(e, offsetof(struct hg_cpu_frame, shape), get32(e, e->shape));
 }
 
@@ -657,7 +658,7 @@ static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 			reg_restore(e, r);
 			emit_line_restore(e, r);
 		}
-	if (!e->info->has_lines)
+	if (!e->has_lines)
 		return;
 	/* what another call left in the frame is of another tier, perhaps, which keeps no such numbers */
 	set32(e, e->shape, emit_select(e, e->whole, emit_load(e, emit_scalar_int(e, 32),
@@ -1179,6 +1180,11 @@ static bool operand_is_vector(const struct emit *e, unsigned int i)
 	return o->kind == IR_OPD_REG && reg_is_vector(e, o->reg);
 }
 
+static bool is_number(const struct ir_insn *in, unsigned int i, uint64_t v)
+{
+	return in->src[i].kind == IR_OPD_IMM && in->src[i].imm == v;
+}
+
 /* Of the first of some lanes; same: of any. */
 static LLVMValueRef first_of(struct emit *e, LLVMValueRef v, LLVMValueRef lanes, bool same)
 {
@@ -1188,11 +1194,6 @@ static LLVMValueRef first_of(struct emit *e, LLVMValueRef v, LLVMValueRef lanes,
 		lane = emit_call(e, "llvm.cttz", (LLVMTypeRef[]){ emit_scalar_int(e, 32) }, 1,
 				 (LLVMValueRef[]){ lanes, LLVMConstInt(emit_scalar_int(e, 1), 1, 0) }, 2);
 	return LLVMBuildExtractElement(e->b, v, lane, "");
-}
-
-static bool is_number(const struct ir_insn *in, unsigned int i, uint64_t v)
-{
-	return in->src[i].kind == IR_OPD_IMM && in->src[i].imm == v;
 }
 
 static void emit_barrier(struct emit *e, uint32_t target)
@@ -1421,7 +1422,7 @@ static void emit_insn(struct emit *e)
 		emit_trap(e);
 	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
-	if (e->info->has_lines && !e->st)
+	if (e->has_lines && !e->st)
 		emit_line_set(e);
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
@@ -1475,6 +1476,7 @@ static void emit_block(struct emit *e, uint32_t b)
 	const struct ir_block *blk = &e->fn->block[b];
 
 	e->block = b;
+	e->nr_ahead = 0;
 	LLVMPositionBuilderAtEnd(e->b, e->bb[b]);
 	e->exec_now = get32(e, e->exec);
 	e->mask_now = emit_bits_lane(e, e->exec_now);
@@ -1657,8 +1659,7 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	if (st)
 		return st;
 	e.in_spill = opt->brief || info.free_order;
-	if (opt->brief)
-		emit_forget_lines(&info);
+	e.has_lines = info.has_lines && !e.in_spill;
 	e.slot = calloc(fn->nr_regs + 1, sizeof(*e.slot));
 	e.cur = calloc(fn->nr_regs + 1, sizeof(*e.cur));
 	e.dirty = calloc(fn->nr_regs + 1, sizeof(*e.dirty));

@@ -238,13 +238,13 @@ static LLVMValueRef lane_ptrs(struct emit *e, LLVMValueRef addr, uint64_t offset
 	return LLVMBuildIntToPtr(e->b, addr, LLVMVectorType(ptr_type(e), HG_WARP), "");
 }
 
-static void gather(struct emit *e, LLVMValueRef addr, LLVMTypeRef t, unsigned int size, LLVMValueRef active,
+static void gather(struct emit *e, LLVMValueRef addr, LLVMTypeRef t, unsigned int size, unsigned int align, LLVMValueRef active,
 		   LLVMValueRef *val, unsigned int nr)
 {
 	LLVMTypeRef over[2] = { t, LLVMVectorType(ptr_type(e), HG_WARP) };
 
 	for (unsigned int c = 0; c < nr; c++) {
-		LLVMValueRef args[4] = { lane_ptrs(e, addr, c * size), emit_i32(e, size), emit_bits_lane(e, active),
+		LLVMValueRef args[4] = { lane_ptrs(e, addr, c * size), emit_i32(e, align), emit_bits_lane(e, active),
 					 LLVMConstNull(t) };
 
 		val[c] = emit_call(e, "llvm.masked.gather", over, 2, args, 4);
@@ -316,6 +316,7 @@ struct way {
 struct vector_access {
 	bool is_store, masked;	/* masked: masked vector accesses are to be had, and it is one part for each lane */
 	unsigned int bits, size, nr;	/* of a part; parts of a lane */
+	unsigned int align;		/* what addresses must be multiples of */
 	LLVMValueRef addr, active, val[MAX_PARTS];
 	LLVMBasicBlockRef on;
 	struct way way[3];
@@ -355,6 +356,35 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 	way_ends(e, a, val);
 }
 
+/* Two parts of a lane that are 64 bits together, as one. */
+static void gather_pairs(struct emit *e, struct vector_access *a, LLVMValueRef *val)
+{
+	LLVMValueRef both;
+
+	gather(e, a->addr, emit_int(e, 64), 8, a->size, a->active, &both, 1);
+	for (unsigned int c = 0; c < a->nr; c++)
+		val[c] = emit_resize(e, LLVMBuildLShr(e->b, both, emit_const(e, 64, c * a->bits), ""), a->bits, false);
+}
+
+/* A load for each lane, of all its parts: less work than a gather for each part. */
+static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *val)
+{
+	LLVMTypeRef t = LLVMVectorType(emit_scalar_int(e, a->bits), a->nr);
+	LLVMValueRef off = LLVMBuildPtrToInt(e->b, e->buf[0], emit_scalar_int(e, 64), ""), lane[HG_WARP], mask[HG_WARP * MAX_PARTS];
+	LLVMValueRef addr = emit_select(e, emit_bits_lane(e, a->active), a->addr, emit_splat(e, off));
+
+	/* lanes that are off load what nobody looks at */
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		lane[i] = emit_load(e, t, to_ptr(e, LLVMBuildExtractElement(e->b, addr, emit_i32(e, i), "")), a->size);
+	for (unsigned int i = 0; i < HG_WARP * a->nr; i++)
+		mask[i] = emit_i32(e, i);
+	for (unsigned int have = 1; have < HG_WARP; have *= 2)
+		for (unsigned int i = 0; i < HG_WARP / have / 2; i++)
+			lane[i] = LLVMBuildShuffleVector(e->b, lane[2 * i], lane[2 * i + 1], LLVMConstVector(mask, 2 * have * a->nr), "");
+	for (unsigned int c = 0; c < a->nr; c++)
+		val[c] = deinterleave(e, lane[0], a->nr, c);
+}
+
 /* Lanes apart. */
 static void way_apart(struct emit *e, struct vector_access *a)
 {
@@ -365,7 +395,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		val[c] = a->is_store ? a->val[c] : LLVMGetUndef(t);
 	if (e->opt.gathers && a->size >= 4) {
 		LLVMBasicBlockRef wild = emit_bb(e, "misaligned"), tame = emit_bb(e, "gather");
-		LLVMValueRef odd = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildAnd(e->b, a->addr, emit_const(e, 64, a->size * a->nr - 1), ""),
+		LLVMValueRef odd = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildAnd(e->b, a->addr, emit_const(e, 64, a->align - 1), ""),
 						 emit_const(e, 64, 0), ""), none[MAX_PARTS];
 
 		odd = LLVMBuildAnd(e->b, emit_lane_bits(e, odd), a->active, "");
@@ -379,8 +409,12 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		emit_mark(e, EMIT_MARK_APART);
 		if (a->is_store)
 			scatter(e, a->addr, a->size, a->active, val, a->nr);
+		else if (a->nr > 1 && a->size * a->nr == 8)
+			gather_pairs(e, a, val);
+		else if (a->nr > 1 && a->size * a->nr == 16)
+			load_lanes(e, a, val);
 		else
-			gather(e, a->addr, t, a->size, a->active, val, a->nr);
+			gather(e, a->addr, t, a->size, a->size, a->active, val, a->nr);
 		emit_mark_end(e);
 	} else {
 		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
@@ -416,10 +450,12 @@ static void way_two_rows(struct emit *e, struct vector_access *a, const struct e
 	for (unsigned int i = 0; i < 2; i++) {
 		LLVMValueRef mask = half_of(e, emit_bits_lane(e, a->active), i);
 
+		emit_mark(e, EMIT_MARK_APART);
 		if (a->is_store)
 			masked_store(e, half_of(e, a->val[0], i), p[i], a->size, mask);
 		else
 			half[i] = masked_load(e, t, p[i], a->size, mask);
+		emit_mark_end(e);
 	}
 	if (!a->is_store)
 		half[0] = join(e, half[0], half[1]);
@@ -434,6 +470,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		mask[i] = emit_i32(e, i / (HG_WARP / 2));
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < a->nr; c++) {
 		LLVMValueRef two;
 
@@ -447,6 +484,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 					     emit_i32(e, 1), "");
 		val[c] = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(LLVMTypeOf(two)), LLVMConstVector(mask, HG_WARP), "");
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
@@ -498,19 +536,92 @@ static void ways_of_line(struct emit *e, struct vector_access *a, const struct e
 	}
 }
 
+/* ---- loads by one address register, side by side in each lane: one access for two or four of them ---- */
+
+static bool is_like(const struct ir_insn *a, const struct ir_insn *b)
+{
+	return a->op == IR_ld && a->src[0].kind == IR_OPD_REG && a->src[0].reg == b->src[0].reg && a->nr_dst == 1 &&
+	       a->type == b->type && a->space == b->space && a->sem == IR_WEAK && a->guard == IR_NO_REG;
+}
+
+/*
+ * The loads of the block that may be done together with this one: member[i] is the one `i` elements from the lowest one's
+ * offset on. Their number, 4 or 2; 0: none.
+ */
+static unsigned int find_group(const struct emit *e, const struct ir_insn *member[4])
+{
+	const struct ir_insn *in = e->insn, *like[EMIT_AHEAD];
+	const struct ir_block *blk = &e->fn->block[e->block];
+	const int64_t size = ir_type_bits(in->type) / 8;
+	unsigned int nr = 0;
+
+	if (!is_like(in, in) || in->dst[0] == in->src[0].reg || size != 4 || e->opt.check)
+		return 0;
+	like[nr++] = in;
+	for (const struct ir_insn *n = in + 1; n < blk->insn + blk->nr_insns && nr < EMIT_AHEAD; n++) {
+		bool changes = false;
+
+		if (ir_op_desc[n->op].flags & (IR_F_TERM | IR_F_SYNC | IR_F_BARRIER | IR_F_WRITE | IR_F_EFFECT))
+			break;
+		for (unsigned int d = 0; d < n->nr_dst; d++)
+			changes |= n->dst[d] == in->src[0].reg;
+		if (is_like(n, in) && n->dst[0] != IR_NO_REG)
+			like[nr++] = n;
+		if (changes)
+			break;
+	}
+	for (unsigned int want = 4; want >= 2; want /= 2)
+		for (unsigned int first = 0; first < want; first++) {
+			unsigned int have = 0;
+
+			for (unsigned int i = 0; i < want; i++)
+				for (unsigned int l = 0; l < nr; l++)
+					if ((int64_t)(like[l]->src[1].imm - in->src[1].imm) == ((int64_t)i - first) * size) {
+						member[i] = like[l];
+						have++;
+						break;
+					}
+			if (have == want)
+				return want;
+		}
+	return 0;
+}
+
+static bool was_ahead(struct emit *e)
+{
+	for (unsigned int i = 0; i < e->nr_ahead; i++) {
+		if (e->ahead[i].insn != e->insn)
+			continue;
+		emit_set_ext(e, 0, e->ahead[i].val, ir_type_is_signed(e->insn->type));
+		return true;
+	}
+	return false;
+}
+
+static bool is_scattered(const struct emit *e)
+{
+	const struct ir_operand *o = &e->insn->src[0];
+
+	return e->opt.gathers && o->kind == IR_OPD_REG && e->info->from_memory[o->reg];
+}
+
 static void vector_access(struct emit *e, bool is_store)
 {
-	const struct ir_insn *in = e->insn;
-	unsigned int bits = ir_type_bits(in->type), size = bits / 8;
+	const struct ir_insn *in = e->insn, *member[4] = { in };
+	unsigned int bits = ir_type_bits(in->type), size = bits / 8, group = 0;
 	struct vector_access a = { .is_store = is_store, .bits = bits, .size = size, .nr = is_store ? in->nr_src - 2u : in->nr_dst };
 	struct emit_line_address line;
 	LLVMTypeRef t = emit_int(e, bits);
 	LLVMBasicBlockRef next;
 	LLVMValueRef base, ok;
+	bool known;
 
+	if (!is_store && was_ahead(e))
+		return;
 	a.masked = a.nr == 1 && (size >= 4 ? e->opt.masked_wide : e->opt.masked_narrow) && size <= 8;
 	a.addr = address(e);
 	a.active = emit_active(e);
+	a.align = size * a.nr;
 	check_access(e, a.addr, size * a.nr);
 	for (unsigned int c = 0; is_store && c < a.nr; c++)
 		a.val[c] = emit_src(e, 2 + c, bits);
@@ -519,9 +630,16 @@ static void vector_access(struct emit *e, bool is_store)
 		goto set;
 	}
 	a.on = emit_bb(e, "on");
-	if (emit_line_address(e, &line)) {
+	known = emit_line_address(e, &line);
+	if (!is_store && e->opt.gathers && e->nr_ahead + 4 <= EMIT_AHEAD &&
+	    (known ? line.stride && line.stride != (int64_t)size : is_scattered(e)))
+		group = find_group(e, member);
+	if (group) {
+		a.addr = LLVMBuildAdd(e->b, a.addr, emit_const(e, 64, member[0]->src[1].imm - in->src[1].imm), "");
+		a.nr = group;
+	} else if (known) {
 		ways_of_line(e, &a, &line);
-	} else {
+	} else if (!is_scattered(e)) {
 		ok = side_by_side(e, a.addr, a.active, size * a.nr, !a.masked, &base);
 		next = begin_way(e, ok);
 		way_together(e, &a, base);
@@ -535,6 +653,14 @@ static void vector_access(struct emit *e, bool is_store)
 		for (unsigned int w = 0; w < a.nr_ways; w++)
 			LLVMAddIncoming(a.val[c], &a.way[w].val[c], &a.way[w].end, 1);
 	}
+	for (unsigned int c = 0; c < group; c++) {
+		if (member[c] == in)
+			emit_set_ext(e, 0, a.val[c], ir_type_is_signed(in->type));
+		else
+			e->ahead[e->nr_ahead++] = (typeof(e->ahead[0])){ member[c], a.val[c] };
+	}
+	if (group)
+		return;
 set:
 	for (unsigned int c = 0; !is_store && c < a.nr; c++)
 		emit_set_ext(e, c, a.val[c], ir_type_is_signed(in->type));

@@ -38,9 +38,10 @@ static bool has(struct lower *l, enum ptx_word w)
 
 static void no_more_modifiers(struct lower *l)
 {
-	for (unsigned int w = 1; w < PTX_W_COUNT; w++)
-		if (l->seen[w / 64] >> (w % 64) & 1) {
-			lower_refuse(l, "'.%s' is not supported here", ptx_word_text(w));
+	for (unsigned int i = 0; i < sizeof(l->seen) / sizeof(l->seen[0]); i++)
+		if (l->seen[i]) {
+			lower_refuse(l, "'.%s' is not supported here",
+				     ptx_word_text(i * 64 + (unsigned int)__builtin_ctzll(l->seen[i])));
 			return;
 		}
 }

@@ -41,6 +41,14 @@ def apps():
     return [n for n in names if os.access(os.path.join(BUILD, "apps", n), os.X_OK)]
 
 
+# Programs with objects that only the portable driver's snapshots hold: arrays and textures.
+PORTABLE_ONLY = ("texture",)
+
+
+def apps_that_leave():
+    return [n for n in apps() if n not in PORTABLE_ONLY]
+
+
 def make_scratch():
     base = os.path.join(BUILD, "e2e")
     os.makedirs(base, exist_ok=True)

@@ -4,7 +4,6 @@ Their environment is what `make deps-python` makes. Nothing in it knows of hgshi
 docs/python.md says why.
 """
 import glob
-import math
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ import threading
 import time
 
 import harness
-from harness import CPU, CUDA, LONG, ON, Failed, Place, Program, checkpoint, expect, migrate, replay, run, tool
+from harness import CPU, CUDA, LONG, Place, Program, checkpoint, expect, migrate, replay, run, tool
 from programs import bind
 
 PROGRAMS = os.path.join(harness.ROOT, "tests", "python")
@@ -20,8 +19,9 @@ PYTHON = os.path.join(harness.BUILD, "python", "bin", "python")
 SHIM = os.path.join(harness.BUILD, "libhgshim.so")
 CUDA_HOME = os.environ.get("CUDA_HOME", "/usr/local/cuda")
 MOMENTS = 10 if LONG else 3
-TRAIN = os.path.join(PROGRAMS, "train.py")
-ROUNDS = {"cpu": 160, "cuda": 12}  # of train.py; the double executes slowly
+DOUBLE = os.path.join(harness.BUILD, "drivers", "cuda", "libcuda.so.1")
+ROUNDS = {"train.py": {"cpu": 160, "cuda": 12}}  # the double executes slowly
+FEW = {"cpu": 100, "cuda": 20}
 PACE = {"cpu": 20000, "cuda": 500000}  # microseconds of rest in each, where something is to happen meanwhile
 TOLERANCE = 1e-3  # of a loss of tinygrad's CPU backend, relative; its compiler contracts, and sums in another order
 
@@ -37,43 +37,53 @@ def nvrtc():
     return found[0]
 
 
-def python_place(place, driver=SHIM):
-    """For tinygrad: it looks for the driver's file itself, and has no other way to go on without graphs than JIT=2."""
-    return Place(place.name, [*place.prefix, PYTHON], is_double=place.is_double, DEV="CUDA", JIT="2", CUDA_PATH=driver,
-                 NVRTC_PATH=nvrtc(), CACHEDB=os.path.join(harness.BUILD, "e2e", "tinygrad.db"))
+def cache(name):
+    """What these libraries compile they keep; here for all tests."""
+    return os.path.join(harness.BUILD, "e2e", name)
 
 
-def places():
-    """Where tinygrad runs. NVRTC makes the same code for the double's GPU as for the cpu target."""
-    same = {"HG_FAKE_CUDA_COMPUTE_CAPABILITY": "121"}
-    double = os.path.join(harness.BUILD, "drivers", "cuda", "libcuda.so.1")
-    return {"cpu": python_place(CPU), "cuda": python_place(CUDA).with_env("", **same),
-            "cuda:bare": python_place(CUDA.bare, double).with_env("", **same)}
+def settings(app, driver):
+    """What hgshim does not have, its users switch off: docs/python.md."""
+    if app == "train.py":
+        return {"DEV": "CUDA", "JIT": "2", "CUDA_PATH": driver, "NVRTC_PATH": nvrtc(), "CACHEDB": cache("tinygrad.db")}
+    return {"CUDA_PATH": CUDA_HOME, "CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": cache("cupy")}
 
 
-def losses(program):
-    """What a program of train.py said: (spirals, pictures) of each round, as it was printed."""
-    return [tuple(l.split()[3::2]) for l in program.lines if l.startswith("ROUND ")]
+def python_place(app, name):
+    """cpu, cuda or cuda:bare, for a program. NVRTC makes the same code for the double's GPU as for the cpu target."""
+    place = {"cpu": CPU, "cuda": CUDA, "cuda:bare": CUDA.bare}[name]
+    return Place(name, [*place.prefix, PYTHON], is_double=place.is_double, HG_FAKE_CUDA_COMPUTE_CAPABILITY="121",
+                 **settings(app, DOUBLE if name == "cuda:bare" else SHIM))
 
 
-def start(place, log, rounds, pace=0, **env):
-    return Program("train.py", log, "--rounds", rounds, "--pace", pace, path=TRAIN, env=env, place=place)
+def rounds_of(app, name):
+    return ROUNDS.get(app, FEW)[name.split(":")[0]]
 
 
-def reference(name, rounds):
-    """Losses and checksum of a run that nobody disturbs; once for each place."""
+def told(program):
+    """What a program said in each round, to the last digit."""
+    return [l for l in program.lines if l.startswith("ROUND ")]
+
+
+def start(app, name, log, rounds, pace=0, **env):
+    return Program(app, log, "--rounds", rounds, "--pace", pace, path=os.path.join(PROGRAMS, app), env=env, place=python_place(app, name))
+
+
+def reference(app, name, rounds):
+    """What a run that nobody disturbs tells, and its checksum; once for each program and place."""
     with lock:
-        entry = undisturbed.setdefault((name, rounds), {"lock": threading.Lock()})
+        entry = undisturbed.setdefault((app, name, rounds), {"lock": threading.Lock()})
     with entry["lock"]:
-        if "losses" not in entry:
+        if "told" not in entry:
             scratch = harness.make_scratch()
             try:
-                with start(places()[name], os.path.join(scratch, "log"), rounds) as p:
+                with start(app, name, os.path.join(scratch, "log"), rounds) as p:
                     entry["checksum"] = p.passed()
-                    entry["losses"] = losses(p)
+                    entry["told"] = told(p)
             finally:
                 harness.remove(scratch)
-    return entry["losses"], entry["checksum"]
+            expect(len(entry["told"]) == rounds, f"'{app}' told of {len(entry['told'])} rounds, not {rounds}")
+    return entry["told"], entry["checksum"]
 
 
 def expect_silence(program):
@@ -82,113 +92,135 @@ def expect_silence(program):
 
 
 def expect_undisturbed(program, name, rounds):
-    """It ends as one that nobody has disturbed: the same losses to the last digit, the same weights."""
-    want, checksum = reference(name, rounds)
+    """It ends as one that nobody has disturbed: it has told the same, to the last digit."""
+    want, checksum = reference(program.name, name, rounds)
     got = program.passed()
-    expect(losses(program) == want, f"the losses differ from round {next((i for i, (a, b) in enumerate(zip(losses(program), want)) if a != b), '?')} on")
-    expect(got == checksum, f"the weights are {got}; of a run that nobody disturbs they are {checksum}")
+    differ = [pair for pair in zip(told(program), want) if pair[0] != pair[1]]
+    expect(told(program) == want, f"it tells {differ[:1]}: this, and what one that nobody disturbs tells")
+    expect(got == checksum, f"the result is {got}; of a run that nobody disturbs it is {checksum}")
     expect_silence(program)
+
+
+def losses(lines):
+    """Of train.py: (spirals, pictures) of each round."""
+    return [tuple(map(float, line.split()[3::2])) for line in lines]
 
 
 def learns(scratch):
     """The losses are those of tinygrad's own CPU backend, but for rounding."""
-    rounds = ROUNDS["cpu"]
-    got, checksum = reference("cpu", rounds)
-    expect(len(got) == rounds, f"{len(got)} rounds were told of, not {rounds}")
+    rounds = rounds_of("train.py", "cpu")
+    lines, checksum = reference("train.py", "cpu", rounds)
     clang = os.environ.get("CLANG") or "clang"
     expect(shutil.which(clang), f"no '{clang}', which tinygrad's CPU backend compiles with")
-    env = {"DEV": "CPU", "CC": clang, "CACHEDB": places()["cpu"].env["CACHEDB"]}
-    with Program("train.py", os.path.join(scratch, "log"), "--rounds", rounds, path=TRAIN, place=Place("bare", [PYTHON], **env)) as p:
+    bare = Place("bare", [PYTHON], DEV="CPU", CC=clang, CACHEDB=cache("tinygrad.db"))
+    with Program("train.py", os.path.join(scratch, "log"), "--rounds", rounds, path=os.path.join(PROGRAMS, "train.py"), place=bare) as p:
         p.passed()
-        want = losses(p)
-    worst = max(abs(float(a) - float(b)) / max(abs(float(b)), 1e-3) for x, y in zip(got, want) for a, b in zip(x, y))
-    expect(len(want) == rounds and worst < TOLERANCE, f"a loss differs by {worst:.2g} of its value from that of tinygrad's CPU backend")
-    return f"{rounds} rounds, losses {' '.join(got[0])} -> {' '.join(got[-1])}, at most {worst:.1g} from the CPU backend's"
+        others = told(p)
+    expect(len(others) == rounds, f"the CPU backend told of {len(others)} rounds, not {rounds}")
+    worst = max(abs(a - b) / max(abs(b), 1e-3) for x, y in zip(losses(lines), losses(others)) for a, b in zip(x, y))
+    expect(worst < TOLERANCE, f"a loss differs by {worst:.2g} of its value from that of tinygrad's CPU backend")
+    return f"{lines[0]}; {lines[-1]}; at most {worst:.1g} from the CPU backend's"
 
 
-def wait_moment(program, name, rng, number, step):
+def wait_moment(program, name, rng, number):
     program.wait_round(number)
-    time.sleep(rng.uniform(0, 0.9) * PACE[name] * 1e-6 * step)
+    time.sleep(rng.uniform(0, 0.9) * PACE[name] * 1e-6)
     expect(program.is_running(), f"the program ended too early: {program.describe()}")
 
 
-def moments(name, count, scratch):
-    """Checkpointed by pid at random moments of the training, it goes on as if nothing was; its log replays and verifies."""
-    rng = harness.rng("python", name, "moments")
-    rounds, log = ROUNDS[name], os.path.join(scratch, "log")
-    reference(name, rounds)
+def check_log(log):
+    check = tool("hgshim-log", "check", log)
+    expect(check.status == 0, f"hgshim-log check: {check}")
+
+
+def verify(log, *args):
+    """The replay's verdict; it must have had something to compare. Results are what the program copied back and waited for."""
+    result = replay(log, *args, "--verify")
+    verdict = re.search(r"(\d+) buffers? compared, 0 differ; (\d+) results? compared, 0 differ", result.out)
+    expect(verdict and int(verdict.group(1)), f"the replay compared too little: {result.out[-300:]!r}")
+    return verdict.group(0)
+
+
+def moments(app, name, count, scratch):
+    """Checkpointed by pid at random moments, it goes on as if nothing was; its log replays and verifies."""
+    rng = harness.rng("python", app, name, "moments")
+    rounds, log = rounds_of(app, name), os.path.join(scratch, "log")
+    reference(app, name, rounds)
     taken = []
-    with start(places()[name], log, rounds, PACE[name], HGSHIM_CALLS="all") as p:
+    with start(app, name, log, rounds, PACE[name], HGSHIM_CALLS="all") as p:
         for number in sorted(rng.sample(range(1, rounds * 3 // 4), count)):
-            wait_moment(p, name, rng, number, 1)
+            wait_moment(p, name, rng, number)
             taken.append(checkpoint(p))
         expect_undisturbed(p, name, rounds)
     known = harness.snapshots(log)
     expect(sorted(set(taken)) == sorted(known), f"snapshots {taken} were taken, {sorted(known)} are in the log")
     launched = harness.launches(log)
     expect(launched[0] <= known[taken[0]] and known[taken[-1]] < launched[-1], "no launch before the first or after the last snapshot")
-    check = tool("hgshim-log", "check", log)
-    expect(check.status == 0, f"hgshim-log check: {check}")
+    check_log(log)
     for n in taken:
         replay(log, "--snapshot", n, "--to", known[n], "--verify")
-    result = replay(log, "--snapshot", taken[0], "--verify")
-    verdict = re.search(r"(\d+) buffers compared, 0 differ; (\d+) results compared, 0 differ", result.out)
-    expect(verdict and int(verdict.group(1)) and int(verdict.group(2)) >= 2, f"the replay compared too little: {result.out[-300:]!r}")
-    return f"{len(launched)} launches, {sum(s > known[taken[0]] for s in launched)} after snapshot 1; {verdict.group(0)}"
+    verdict = verify(log, "--snapshot", taken[0])
+    return f"{len(launched)} launches, {sum(s > known[taken[0]] for s in launched)} after snapshot 1; {verdict}"
 
 
-def killed(name, scratch):
+def killed(app, name, scratch):
     """Killed some time after a checkpoint: the launches in between are in the log, and it replays."""
-    rng = harness.rng("python", name, "killed")
-    rounds, log = ROUNDS[name], os.path.join(scratch, "log")
-    reference(name, rounds)
-    with start(places()[name], log, rounds, PACE[name]) as p:
-        wait_moment(p, name, rng, rng.randrange(1, rounds // 2), 1)
+    rng = harness.rng("python", app, name, "killed")
+    rounds, log = rounds_of(app, name), os.path.join(scratch, "log")
+    reference(app, name, rounds)
+    with start(app, name, log, rounds, PACE[name]) as p:
+        wait_moment(p, name, rng, rng.randrange(1, rounds // 2))
         taken = checkpoint(p)
-        wait_moment(p, name, rng, min(p.round + rounds // 8, rounds - 2), 1)
+        wait_moment(p, name, rng, min(p.round + rounds // 8, rounds - 2))
         p.kill()
         expect(not p.has_passed(), "it was killed too late")
-    check = tool("hgshim-log", "check", log)
-    expect(check.status == 0, f"hgshim-log check: {check}")
+    check_log(log)
     known = harness.snapshots(log)
     expect(list(known) == [taken], f"snapshots in the log: {known}")
     after = sum(s > known[taken] for s in harness.launches(log))
     expect(after, "no launch after the snapshot is in the log")
-    result = replay(log, "--verify")
-    return f"{after} launches after the snapshot; {result.out.strip().splitlines()[-1].strip()}"
+    return f"{after} launches after the snapshot; {verify(log)}"
 
 
-def as_without(scratch):
-    """In front of NVIDIA's driver (its double): the losses are those without the shim, and those of the cpu target."""
-    rounds = ROUNDS["cuda"]
-    want = reference("cuda:bare", rounds)
-    expect(reference("cuda", rounds) == want, "the losses or weights are not those without the shim")
-    expect(reference("cpu", rounds) == want, "the losses or weights are not those of the cpu target")
-    return f"{rounds} rounds, weights {want[1]}"
+def as_without(app, scratch):
+    """In front of NVIDIA's driver (its double): all is as without the shim, and as on the cpu target."""
+    rounds = rounds_of(app, "cuda")
+    want = reference(app, "cuda:bare", rounds)
+    expect(reference(app, "cuda", rounds) == want, "it tells another story than without the shim")
+    expect(reference(app, "cpu", rounds) == want, "it tells another story than on the cpu target")
+    return f"{rounds} rounds, {want[1]}"
 
 
-def moved(scratch):
-    """It leaves the driver in mid-training, for the cpu target."""
-    rng = harness.rng("python", "moved")
-    rounds, log = ROUNDS["cuda"], os.path.join(scratch, "log")
-    reference("cuda", rounds)
-    with start(places()["cuda"], log, rounds, PACE["cuda"]) as p:
+def moved(app, scratch):
+    """It leaves the driver while it runs, for the cpu target."""
+    rng = harness.rng("python", app, "moved")
+    rounds, log = rounds_of(app, "cuda"), os.path.join(scratch, "log")
+    reference(app, "cuda", rounds)
+    with start(app, "cuda", log, rounds, PACE["cuda"]) as p:
         number = rng.randrange(1, rounds // 2)
-        wait_moment(p, "cuda", rng, number, 1)
+        wait_moment(p, "cuda", rng, number)
         taken = migrate(p)
         expect_undisturbed(p, "cuda", rounds)
-    check = tool("hgshim-log", "check", log)
-    expect(check.status == 0, f"hgshim-log check: {check}")
-    replay(log, "--snapshot", taken, "--verify")
-    return f"moved in round {number} or after"
+    check_log(log)
+    return f"in round {number}; {verify(log, '--snapshot', taken)}"
+
+
+OTHERS = {"heat_cupy.py": "CuPy", "walk_bindings.py": "cuda.bindings", "sums_core.py": "cuda.core", "saxpy_numba.py": "numba's compiler"}
 
 
 def tests():
     if not os.access(PYTHON, os.X_OK):
-        raise SystemExit(f"python: no '{PYTHON}': run 'make deps-python'")
-    return [("tinygrad: a training learns as on tinygrad's CPU backend", learns),
-            (f"tinygrad: {MOMENTS} checkpoints in mid-training change no loss, and the log replays", bind(moments, "cpu", MOMENTS)),
-            ("tinygrad: killed after a checkpoint, its log replays", bind(killed, "cpu")),
-            ("tinygrad on cuda: the same losses with the shim, without it, and on cpu", as_without),
-            ("tinygrad on cuda: a checkpoint in mid-training changes no loss, and the log replays on cpu", bind(moments, "cuda", 1)),
-            ("tinygrad on cuda: moved to cpu in mid-training it goes on as if nothing was", moved)]
+        raise SystemExit(f"no '{PYTHON}': run 'make deps-python'")
+    found = [("tinygrad: a training learns as on tinygrad's CPU backend", learns),
+             (f"tinygrad: {MOMENTS} checkpoints in mid-training change no loss, and the log replays",
+              bind(moments, "train.py", "cpu", MOMENTS)),
+             ("tinygrad: killed after a checkpoint, its log replays", bind(killed, "train.py", "cpu")),
+             ("tinygrad on cuda: the same losses with the shim, without it, and on cpu", bind(as_without, "train.py")),
+             ("tinygrad on cuda: a checkpoint in mid-training changes no loss, and the log replays on cpu",
+              bind(moments, "train.py", "cuda", 1)),
+             ("tinygrad on cuda: moved to cpu in mid-training it goes on as if nothing was", bind(moved, "train.py"))]
+    for app, what in OTHERS.items():
+        found += [(f"{what}: checkpointed while it runs its results stay, and the log replays", bind(moments, app, "cpu", MOMENTS)),
+                  (f"{what} on cuda: the same results with the shim, without it, and on cpu", bind(as_without, app)),
+                  (f"{what} on cuda: moved to cpu while it runs it goes on as if nothing was", bind(moved, app))]
+    return found

@@ -20,6 +20,7 @@ import errors
 import gpu
 import harness
 import leaving
+import libraries
 import native
 import programs
 import python_programs
@@ -64,7 +65,8 @@ def main():
     elif args.python:
         tests = python_programs.tests()
     else:
-        tests = programs.tests() + leaving.tests() + native.tests() + errors.tests() + bad_input.tests()
+        tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() +
+                 bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

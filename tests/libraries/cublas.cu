@@ -227,27 +227,46 @@ static void product(how how, bool ta, bool tb, int m, int n, int k, int pad, flo
 	sum = app_sum(sum, got.data(), got.size() * sizeof(Out));
 }
 
-static void products(int r)
+static int pick(const int *sizes, int nr, int i)
 {
-	static const int sizes[] = { 1, 3, 17, 31, 33, 65, 127, 255, 64, 128, 5, 96 };
-	const int nr = sizeof(sizes) / sizeof(sizes[0]);
-	int m = sizes[r % nr], n = sizes[(r * 5 + 2) % nr], k = sizes[(r * 7 + 3) % nr];
-	bool exact = r & 1, ta = r & 2, tb = r & 4, on_device = r & 8;
-	int pad = r % 3 == 0 ? 0 : 3;
-	float alpha = r % 4 == 3 ? -2 : 1, beta = r % 5 == 2 ? 0.5f : r % 5 == 4 ? 1 : 0;
+	return sizes[i % nr];
+}
 
-	product<float, float, float>(TYPED, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
-	product<double, double, double>(TYPED, tb, ta, k, m, n, pad, alpha, beta, exact, on_device);
-	product<__half, __half, __half>(TYPED, ta, tb, m, n, k, pad, alpha, beta, true, on_device);
-	product<__half, float, float>(EX, ta, tb, n, k, m, pad, alpha, beta, exact, on_device);
-	product<__half, __half, float>(EX, ta, !tb, m, n, k, pad, alpha, beta, exact, on_device);
-	product<__nv_bfloat16, __nv_bfloat16, float>(EX, tb, ta, m, n, k, pad, alpha, beta, exact, on_device);
-	product<__nv_bfloat16, float, float>(EX, ta, tb, m, k, n, pad, alpha, beta, exact, on_device);
-	product<float, float, float>(STRIDED, ta, tb, n, m, k, pad, alpha, beta, exact, on_device);
-	product<double, double, double>(STRIDED, !ta, tb, m % 64, n % 64, k % 64, pad, alpha, beta, exact, on_device);
-	product<__half, __half, float>(STRIDED, ta, tb, n, m, k, pad, alpha, beta, exact, on_device);
-	product<float, float, float>(POINTERS, tb, !ta, m, n, k, pad, alpha, beta, exact, on_device);
-	product<double, double, double>(POINTERS, tb, ta, n % 64, k % 64, m % 64, pad, alpha, beta, exact, on_device);
+// One of twelve kinds, of sizes, transposes and factors that the round says.
+static void products(int kind, int r)
+{
+	static const int sizes[] = { 17, 65, 1, 33, 127, 3, 31, 255, 64, 5, 128, 96 };
+	const int m = pick(sizes, 12, r), n = pick(sizes, 12, r * 5 + 2), k = pick(sizes, 12, r * 7 + 3);
+	const int m63 = 1 + m % 63, n63 = 1 + n % 63, k63 = 1 + k % 63, pad = r % 3 == 0 ? 0 : 3;
+	const bool exact = r & 1, ta = r & 2, tb = r & 4, on_device = r % 5 == 3;
+	const float alpha = r % 4 == 3 ? -2 : 1, beta = r % 5 == 2 ? 0.5f : r % 5 == 4 ? 1 : 0;
+
+	switch (kind) {
+	case 0:
+		return product<float, float, float>(TYPED, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 1:
+		return product<double, double, double>(TYPED, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 2:		// computed in 16 bits: numbers that are exact there, or nothing is known of the sum
+		return product<__half, __half, __half>(TYPED, ta, tb, m, n, k, pad, alpha, beta, true, on_device);
+	case 3:
+		return product<__half, float, float>(EX, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 4:
+		return product<__half, __half, float>(EX, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 5:
+		return product<__nv_bfloat16, __nv_bfloat16, float>(EX, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 6:
+		return product<__nv_bfloat16, float, float>(EX, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 7:
+		return product<float, float, float>(STRIDED, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 8:
+		return product<double, double, double>(STRIDED, ta, tb, m63, n63, k63, pad, alpha, beta, exact, on_device);
+	case 9:
+		return product<__half, __half, float>(STRIDED, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	case 10:
+		return product<float, float, float>(POINTERS, ta, tb, m, n, k, pad, alpha, beta, exact, on_device);
+	default:
+		return product<double, double, double>(POINTERS, ta, tb, m63, n63, k63, pad, alpha, beta, exact, on_device);
+	}
 }
 
 /* ---- vectors, matrices with vectors, solvers; for S and D alike ---- */
@@ -403,16 +422,25 @@ template <typename T> static void matrices(int m, int n, int pad, bool exact)
 	}
 }
 
-static void others(int r)
+// One of sixteen kinds of calls; all of them in sixteen rounds.
+static void one_kind(int r)
 {
-	static const int sizes[] = { 1, 3, 17, 33, 255, 1000, 4097 };
-	static const int sides[] = { 1, 3, 17, 31, 33, 65, 96 };
-	int n = sizes[r % 7], m = sides[r % 7], k = sides[(r * 3 + 2) % 7];
+	static const int lengths[] = { 1, 3, 17, 33, 255, 1000, 4097 };
+	static const int sides[] = { 33, 17, 1, 65, 3, 31, 96 };
+	const int kind = r % 16, i = r / 16, n = pick(lengths, 7, i + 4), m = pick(sides, 7, i), k = pick(sides, 7, i * 3 + 1);
 
-	vectors<float>(n, 1 + r % 2, r & 2, r & 1);
-	vectors<double>(n, 1 + r % 3, r & 1, r & 2);
-	matrices<float>(m, k, r % 3, r & 1);
-	matrices<double>(k, m, r % 2, r & 2);
+	switch (kind) {
+	case 12:
+		return vectors<float>(n, 1 + i % 2, i & 2, i & 1);
+	case 13:
+		return vectors<double>(n, 1 + i % 3, i & 1, !(i & 2));
+	case 14:
+		return matrices<float>(m, k, i % 3, i & 1);
+	case 15:
+		return matrices<double>(k, m, i % 2, i & 2);
+	default:
+		return products(kind, kind + 5 * i);
+	}
 }
 
 int main(int argc, char **argv)
@@ -421,13 +449,13 @@ int main(int argc, char **argv)
 	const float one = 1, half = 0.5f;
 	int version;
 
-	app_args(argc, argv, 24);
+	app_args(argc, argv, 16);
 	CU(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
 	BLAS(cublasCreate(&blas));
 	BLAS(cublasSetStream(blas, stream));
 	BLAS(cublasGetVersion(blas, &version));
 	printf("cuBLAS %d\n", version);
-	// What is carried from round to round: kept = 1/2 kept + rotation * kept', in small integers' quarters.
+	// what is carried from round to round: half of what was kept, and a product
 	CU(cudaMalloc(&kept, sizeof(host)));
 	CU(cudaMalloc(&rotation, sizeof(host)));
 	app_buffer("kept", kept, sizeof(host));
@@ -441,8 +469,7 @@ int main(int argc, char **argv)
 	for (int r = 0; r < app.rounds; r++) {
 		APP_ROUND(r);
 		BLAS(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_T, 48, 48, 48, &one, rotation, 48, rotation, 48, &half, kept, 48));
-		products(r);
-		others(r);
+		one_kind(r);
 	}
 	CU(cudaStreamSynchronize(stream));
 	CU(cudaMemcpy(host, kept, sizeof(host), cudaMemcpyDeviceToHost));

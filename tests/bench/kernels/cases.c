@@ -23,12 +23,24 @@
 #define SQUARE 2048
 #define SORT_N (1 << 18)
 
-double now_ms(void)
+static double ms_of(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+struct cost now(void)
+{
+	return (struct cost){ ms_of(CLOCK_MONOTONIC), ms_of(CLOCK_PROCESS_CPUTIME_ID) };
+}
+
+struct cost since(struct cost start)
+{
+	struct cost end = now();
+
+	return (struct cost){ end.wall - start.wall, end.cpu - start.cpu };
 }
 
 static void *alloc(struct buffer *b, size_t bytes)

@@ -38,6 +38,9 @@ struct bench {
 
 extern const struct bench benches[];	/* ends with a NULL name */
 
-double now_ms(void);
+/* What a run took, in ms: by the clock, and of processors, all threads of the process together. */
+struct cost { double wall, cpu; };
+struct cost now(void);
+struct cost since(struct cost start);
 
 #endif

@@ -2,7 +2,7 @@
  * pocl.c - the peer of bench-kernels: runs the cases as OpenCL C on PoCL's CPU device, in a process of its own.
  *
  * Says "ready" and what it runs on. For each number read from stdin it runs that case once and answers with the
- * milliseconds; the first time it prepares, compiles, warms up and checks before. An answer that is no number says what went wrong.
+ * milliseconds, by the clock and of processors; the first time it prepares, compiles, warms up and checks before. An answer that is no number says what went wrong.
  */
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
@@ -60,17 +60,17 @@ static void launch(struct machine *m, const char *name, const int grid[2], const
 	m->failed = true;
 }
 
-static double once(const struct bench *b, struct machine *m, struct buffer *buf)
+static struct cost once(const struct bench *b, struct machine *m, struct buffer *buf)
 {
-	double start;
+	struct cost start;
 
 	/* the buffers are the host's memory: the device is this machine */
 	if (b->reset)
 		b->reset(buf);
-	start = now_ms();
+	start = now();
 	b->run(m);
 	clFinish(queue);
-	return now_ms() - start;
+	return since(start);
 }
 
 static int open_device(void)
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	while (scanf("%d", &i) == 1) {
 		const struct bench *b = &benches[i];
-		double ms;
+		struct cost c;
 
 		if (ready != i) {
 			const char *bad;
@@ -157,10 +157,10 @@ int main(int argc, char **argv)
 			}
 			ready = i;
 		}
-		ms = once(b, &m, buf);
+		c = once(b, &m, buf);
 		if (m.failed)
 			return 1;
-		printf("%.6f\n", ms);
+		printf("%.6f %.6f\n", c.wall, c.cpu);
 		fflush(stdout);
 	}
 	return 0;

@@ -55,6 +55,7 @@ const char *cf_type(const char *form, int n);
 unsigned int cf_bits(const char *type);	/* of a type */
 
 /* --- running --------------------------------------------------------------------------------- */
+void *cf_alloc(size_t size);	/* zeros, aligned to 256 bytes; free() */
 struct cf_buffer { void *data; size_t size; };
 /*
  * Runs the kernel `k`: its parameters are the buffers' addresses, then `extra`. Buffers are read back. In process: in all ways if

@@ -63,6 +63,15 @@ char *cf_text(const char *fmt, ...)
 	return text;
 }
 
+void *cf_alloc(size_t size)
+{
+	void *p = aligned_alloc(256, (size + 255) / 256 * 256 + 256);
+
+	if (!p)
+		cf_die("out of memory");
+	return memset(p, 0, size);
+}
+
 uint64_t cf_random(uint64_t *s)
 {
 	*s ^= *s << 13;

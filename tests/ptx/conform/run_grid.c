@@ -19,11 +19,13 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 	static const char *const way[] = { "tier 1", "tier 2", "any order" };
 	_Alignas(16) unsigned char params[4096];
 	unsigned char *before[8] = { 0 }, *first[8] = { 0 };
+	uint64_t var[8] = { 0 };
 	char log[2048] = "";
 	struct hg_module *m = NULL;
 	struct hg_cpu_module *cm = NULL;
 	struct hg_cpu_kernel *k = NULL;
-	struct hg_grid g = { .grid = { grid, 1, 1 }, .block = { block, 1, 1 }, .params = params, .id = 1 };
+	struct hg_grid g = { .grid = { grid, 1, 1 }, .block = { block, 1, 1 }, .params = params, .var_addr = var,
+			     .id = 1 };
 	bool good = false;
 
 	for (size_t b = 0; b < nr_bufs; b++)
@@ -33,6 +35,14 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 	if (hg_module_load(ptx, 0, 120, log, sizeof(log), &m) || hg_cpu_module_create(m, &cm) || hg_cpu_kernel_get(cm, 0, &k)) {
 		cf_fail("does not compile: %s\n%s", log, ptx);
 		goto out;
+	}
+	for (size_t i = 0; i < hg_module_nr_vars(m) && i < CF_NR(var); i++) {	/* without relocations: none of the suite's has any */
+		const struct hg_var_info *v = hg_module_var(m, i);
+		unsigned char *at = cf_alloc(v->size);
+
+		if (v->init)
+			memcpy(at, v->init, v->size);
+		var[i] = (uintptr_t)at;
 	}
 	for (size_t b = 0; all_ways && b < nr_bufs; b++) {
 		before[b] = malloc(buf[b].size);
@@ -63,6 +73,8 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 out:
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
+	for (size_t i = 0; i < CF_NR(var); i++)
+		free((void *)(uintptr_t)var[i]);
 	for (size_t b = 0; b < nr_bufs && b < CF_NR(before); b++) {
 		free(before[b]);
 		free(first[b]);

@@ -112,6 +112,44 @@ Test(edges, addresses_follow_the_index_of_the_thread, .timeout = 60)
 	}
 }
 
+/* Loads by one register that lanes have loaded or that is apart in each: four together, pairs, some alone, with a store between them. */
+Test(edges, loads_side_by_side_in_each_lane, .timeout = 60)
+{
+	for (uint32_t i = 0; i < 1 << 14; i++)
+		word[i] = i * 2654435761u >> 8;
+	for (uint32_t i = 0; i < 4096; i++)
+		word[16384 + i] = i * 40503 % 4096;
+	run_words(KERNEL(".reg .b32 %q<20>;\n" HEAD
+			 "setp.ge.u32 %p1, %r7, %r8; @%p1 bra DONE;\n"
+			 "ld.global.u32 %r1, [%rd7+65536]; mul.wide.u32 %rd1, %r1, 4; add.s64 %rd1, %rd8, %rd1;\n"
+			 "ld.global.u32 %q0, [%rd1+8]; ld.global.u32 %q1, [%rd1]; ld.global.u32 %q2, [%rd1+12]; ld.global.u32 %q3, [%rd1+4]; ld.global.u32 %q4, [%rd1+4];\n"
+			 "ld.global.u32 %q5, [%rd1+20]; ld.global.u32 %q6, [%rd1+16]; ld.global.v2.u32 {%q7, %q8}, [%rd8]; ld.global.u32 %q9, [%rd1+40];\n"
+			 "mad.lo.u32 %q0, %q0, 3, %q1; mad.lo.u32 %q0, %q0, 3, %q2; mad.lo.u32 %q0, %q0, 3, %q3; mad.lo.u32 %q0, %q0, 3, %q4; mad.lo.u32 %q0, %q0, 3, %q5;\n"
+			 "mad.lo.u32 %q0, %q0, 3, %q6; mad.lo.u32 %q0, %q0, 3, %q9; add.u32 %q0, %q0, %q8;\n"
+			 /* four apart in each thread by its own index; the third is changed between the loads */
+			 "mul.wide.u32 %rd2, %r7, 16; add.s64 %rd2, %rd8, %rd2; ld.global.u32 %q1, [%rd2+98304]; ld.global.u32 %q2, [%rd2+98308]; st.global.u32 [%rd2+98312], %q0;\n"
+			 "ld.global.u32 %q3, [%rd2+98312]; ld.global.u32 %q4, [%rd2+98316]; add.u32 %q3, %q3, %q1; add.u32 %q3, %q3, %q2; add.u32 %q3, %q3, %q4; st.global.u32 [%rd2+98316], %q3;\n"
+			 /* vectors of four, two and two, apart */
+			 "and.b32 %r2, %r1, 0xffc; mul.wide.u32 %rd3, %r2, 4; add.s64 %rd3, %rd8, %rd3; ld.global.v4.u32 {%q5, %q6, %q7, %q8}, [%rd3];\n"
+			 "ld.global.v2.u32 {%q9, %q10}, [%rd3+8]; ld.global.v2.u64 {%rd4, %rd5}, [%rd3]; cvt.u32.u64 %q11, %rd5; mad.lo.u32 %q5, %q5, 5, %q6; mad.lo.u32 %q5, %q5, 5, %q7;\n"
+			 "mad.lo.u32 %q5, %q5, 5, %q8; mad.lo.u32 %q5, %q5, 5, %q9; mad.lo.u32 %q5, %q5, 5, %q10; add.u32 %q5, %q5, %q11; st.global.u32 [%rd7+81920], %q5; DONE: ret;"),
+		  8, 128, 1001);
+	for (uint32_t t = 0; t < 1001; t++) {
+		static const uint32_t at[] = { 2, 0, 3, 1, 1, 5, 4, 10 };
+		const uint32_t *p = word + word[16384 + t], *v = word + (word[16384 + t] & 0xffc);
+		uint32_t want = 0;
+
+		for (int i = 0; i < 8; i++)
+			want = want * 3 + p[at[i]];
+		want += word[1];
+		cr_assert_eq(word[24576 + 4 * t + 2], want, "thread %u", t);
+		cr_assert_eq(word[24576 + 4 * t + 3], want, "thread %u after its store", t);
+		want = ((((v[0] * 5 + v[1]) * 5 + v[2]) * 5 + v[3]) * 5 + v[2]) * 5 + v[3] + v[2];
+		cr_assert_eq(word[20480 + t], want, "thread %u's vectors", t);
+	}
+	cr_assert_eq(word[24576 + 4 * 1001 + 2], 0);
+}
+
 Test(edges, a_table_of_branches_parts_the_lanes)
 {
 	memset(word, 0, sizeof(word));

@@ -523,7 +523,12 @@ Test(simt_insn, every_operation_of_hgir_is_known, .timeout = 120)
 	static const char *const file[] = { "tests/ptx/arith.ptx", "tests/ptx/control.ptx", "tests/ptx/functions.ptx", "tests/ptx/matrix.ptx",
 					    "tests/ptx/memory.ptx", NULL };
 	static const char other[] = KERNEL("ld.param.u64 %rd1, [p]; mov.f32 %f1, 0f00000000;\n"
-					   "tex.2d.v4.f32.f32 {%f2, %f3, %f4, %f5}, [%rd1, {%f1, %f1}]; st.global.f32 [%rd1], %f2; ret;");
+					   "tex.2d.v4.f32.f32 {%f2, %f3, %f4, %f5}, [%rd1, {%f1, %f1}]; st.global.f32 [%rd1], %f2; ret;")
+		".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+		".extern .func __assertfail(.param .b64 m, .param .b64 f, .param .b32 l, .param .b64 n, .param .b64 s);\n"
+		".visible .entry said(.param .u64 p) {\n.reg .b64 %rd<3>; .reg .b32 %r<3>; .param .b64 a; .param .b64 b; .param .b32 l; .param .b32 q;\n"
+		"ld.param.u64 %rd1, [p]; mov.u32 %r1, 7; st.param.b64 [a], %rd1; st.param.b64 [b], %rd1; st.param.b32 [l], %r1;\n"
+		"call.uni (q), vprintf, (a, b);\ncall.uni __assertfail, (a, a, l, a, a);\nret;\n}\n";
 	bool seen[IR_OP_COUNT] = { false };
 
 	catch_messages();
