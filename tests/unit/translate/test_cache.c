@@ -1,4 +1,4 @@
-/* The disk cache of compiled code: damaged files, others' folders, processes that die, one compilation for all. */
+/* test_cache.c - the disk cache of compiled code: damaged files, folders of others, processes that die, one compilation for all. */
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 #include <dirent.h>
