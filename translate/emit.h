@@ -128,6 +128,7 @@ LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset);
 LLVMValueRef emit_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align);
 LLVMValueRef emit_invariant(struct emit *e, LLVMValueRef load);
 void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align);
+#define EMIT_RT_ARGS 10	/* at most */
 /* Calls member `offset` of struct hg_cpu_rt. result: a type, or NULL for void. */
 LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValueRef *args, unsigned int nr);
 /* Stores a value in a buffer as 32 elements, and reads it back, at the current width. */

@@ -243,7 +243,7 @@ LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValu
 {
 	LLVMValueRef rt = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, rt));
 	LLVMValueRef fn = emit_load(e, ptr_type(e), emit_at(e, rt, offset), 8);
-	LLVMTypeRef types[8];
+	LLVMTypeRef types[EMIT_RT_ARGS];
 
 	for (unsigned int i = 0; i < nr; i++)
 		types[i] = LLVMTypeOf(args[i]);
