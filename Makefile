@@ -64,6 +64,9 @@ simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
 $(O)/tests/drivers/%.o $(O)/tests/unit/simt/%.o: cflags += $(llvm_cflags)
 $(O)/tests/drivers/simt/%.o: cflags += -ffp-contract=off
 
+# Sampling gives the same bits on every target.
+$(O)/translate/texture.o: cflags += -ffp-contract=off
+
 # A mistake of ours must not end the application.
 $(O)/intercept/%.o: cflags += -DNDEBUG
 
@@ -105,7 +108,7 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 # Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
 # take images in with the product's front end, and run kernels with an executor of their own (simt).
 front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fatbin.c cubin.c index.c module.c ptx_*.c \
-	lower*.c support.c ir.c ir_*.c))))
+	lower*.c support.c ir.c ir_*.c texture.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
 fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
@@ -175,10 +178,29 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
 $(O)/e2e-apps/contexts $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
+# Programs of the toolkit's libraries, of those that are installed.
+libraries := $(foreach l,cublas:cublas_v2 curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
+	$(and $(wildcard $(CUDA_HOME)/include/$(lastword $(subst :, ,$l)).h),$(wildcard $(CUDA_HOME)/lib64/lib$(firstword $(subst :, ,$l)).so)),\
+	$(O)/libraries/$(firstword $(subst :, ,$l))))
+$(O)/libraries/%: tests/libraries/%.cu tests/apps/app.h
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 -std=c++17 -o $@ $< -l$* -Xlinker -rpath,$(abspath $(CUDA_HOME))/lib64
+
 # What `make check-gpu` asks the driver. Linked to nothing of CUDA.
 $(O)/gpu-probe: $(O)/tests/gpu/probe.o $(O)/intercept/handshake.o
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags)
+
+# The conformance suite of PTX: as a CUDA program, and in process in all ways of the CPU target.
+conform_obj := $(patsubst %.c,$(O)/%.o,$(filter-out %/run_grid.c %/run_driver.c,$(sort $(wildcard tests/ptx/conform/*.c))))
+$(O)/conform: $(conform_obj) $(O)/tests/ptx/conform/run_driver.o $(O)/translate/ptx_forms.o $(O)/translate/ptx_words.o \
+		| $(filter $(O)/%,$(stubs)/libcuda.so)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -L$(stubs) -lcuda -lm
+$(O)/conform-ways: $(conform_obj) $(O)/tests/ptx/conform/run_grid.o $(unit_replay)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs) -lm
 
 # What the tests need to know of this build.
 test_env = HG_BUILD=$(abspath $(O)) CUDA_HOME=$(abspath $(CUDA_HOME)) NVCC=$(NVCC) CC="$(CC)" CLANG="$(CLANG)" SAN="$(SAN)"
@@ -202,7 +224,16 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps) $(e2e_apps) $(O)/gpu-probe $(test_drivers)
+test-programs: $(units) $(apps) $(e2e_apps) $(libraries) $(O)/gpu-probe $(test_drivers)
+
+# Python programs with tinygrad, CuPy and the like, which come from PyPI: tests/python.
+.PHONY: deps-python check-python check-python-run
+deps-python: ## make the Python environment that check-python needs, from PyPI, in the build folder
+	$(Q)tools/deps.sh --python $(O) $(CUDA_HOME)
+check-python: deps ## Python programs under the shim: a training with tinygrad, CuPy, cuda.bindings, numba
+	$(Q)+$(MAKE) --no-print-directory check-python-run
+check-python-run: all $(test_drivers) deps-python
+	$(Q)$(test_env) tests/run.py --python
 
 # ThreadSanitizer is in `make check` already: tests/e2e/test_safety_threads.
 .PHONY: check-san check-san-run units-run
@@ -233,6 +264,34 @@ bench: deps ## measure, each number as a ratio or ns with its spread
 bench-run: all $(benches) $(apps) $(test_drivers)
 	$(Q)$(test_env) tests/bench/run
 
+# Compiling, next to ptxas. Files are taken apart as hgshim-ptx does it.
+$(O)/translate_cost: $(O)/tests/bench/translate_cost.o $(O)/tools/ptx_file.o $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+.PHONY: bench-translate bench-translate-run
+bench-translate: deps ## time to compile for the CPU target, over that of ptxas -O3
+	$(Q)+$(MAKE) --no-print-directory bench-translate-run
+bench-translate-run: $(O)/translate_cost $(apps)
+	$(Q)$(test_env) tests/bench/translate
+
+# Kernels on the CPU target against the same text on PoCL, which runs in a process of its own. Its packages are wanted here alone.
+kernels_obj := $(O)/tests/bench/kernels/main.o $(O)/tests/bench/kernels/cases.o
+$(O)/bench-kernels: $(kernels_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) $(engine_libs)
+$(O)/bench-kernels-pocl: $(O)/tests/bench/kernels/pocl.o $(O)/tests/bench/kernels/cases.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lOpenCL -lm
+$(O)/bench-kernels.ptx: tests/bench/kernels/kernels.cu
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O3 -ptx -o $@ $<
+.PHONY: bench-kernels bench-kernels-run
+bench-kernels: deps ## kernels on the CPU target against the same ones on PoCL
+	$(Q)tools/deps.sh --pocl $(O)
+	$(Q)+$(MAKE) --no-print-directory bench-kernels-run
+bench-kernels-run: $(O)/bench-kernels $(O)/bench-kernels.ptx $(if $(wildcard /usr/include/CL/cl.h),$(O)/bench-kernels-pocl)
+	$(Q)tests/bench/kernels/run $(O)
+
 # Fuzzers: tests/fuzz/*.c, everything they call compiled with clang's coverage and sanitizers.
 FUZZ_TIME ?= 60
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -240,6 +299,7 @@ fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz: deps ## run each fuzzer for FUZZ_TIME seconds
 	$(Q)+$(MAKE) --no-print-directory O=$(O)/fuzz CUDA_HOME=$(CUDA_HOME) CC=$(CLANG) \
 		SAN=fuzzer-no-link,address,undefined fuzz-run
+$(O)/tests/fuzz/%.o: cflags += $(llvm_cflags)
 $(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined $(engine_libs)

@@ -6,20 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "intercept/executor.h"
 #include "intercept/record.h"
 #include "intercept/tables.h"
 #include "logdb/words.h"
-
-/* What every body below begins with; the entry `sym` then may use frame.real->sym. */
-#define ENTER(frame, sym)                                                                          \
-	do {                                                                                       \
-		if (!hg_frame_enter(&(frame)))                                                     \
-			return hg_shim_not_ready();                                                \
-		if (!(frame).real->sym) {                                                          \
-			hg_frame_leave(&(frame));                                                  \
-			return hg_shim_missing(HG_SYM_##sym);                                      \
-		}                                                                                  \
-	} while (0)
 
 /* ---- contexts ---- */
 
@@ -520,6 +510,7 @@ struct copy {
 	size_t width, height, depth;
 	size_t dst_pitch, dst_slice, src_pitch, src_slice;
 	bool to_device, from_device, async;
+	bool unknown;		/* to or from an array whose memory nobody can name: the array is not covered, and so is this */
 	CUstream stream;
 };
 
@@ -549,6 +540,22 @@ static bool place_end(const struct hg_frame *f, CUmemorytype type, const void *h
 	}
 }
 
+/* The end of a copy that is an array: memory like other, with its own pitch. */
+static void place_array(struct copy *c, bool dst, CUarray array, size_t x, size_t y, size_t z)
+{
+	const struct hg_engine *engine = hg_shim_executor() == &hg_executor_portable ? hg_engine() : NULL;
+	struct hg_array_place at;
+
+	if (!engine || !engine->array_place(array, &at)) {
+		c->unknown = true;
+		return;
+	}
+	*(dst ? &c->dst : &c->src) = at.addr + z * at.slice + y * at.pitch + x;
+	*(dst ? &c->dst_pitch : &c->src_pitch) = at.pitch;
+	*(dst ? &c->dst_slice : &c->src_slice) = at.slice;
+	*(dst ? &c->to_device : &c->from_device) = true;
+}
+
 /* The bytes of host memory that a copy reads or wrote, without padding; *made is freed by the caller. */
 static const void *packed(const struct copy *c, uint64_t addr, size_t pitch, size_t slice, size_t size, void **made)
 {
@@ -573,7 +580,7 @@ static void record_copy(struct hg_frame *f, enum hg_call_id id, const struct cop
 	const void *data;
 	void *made = NULL;
 
-	if (!hg_shim_recorder || f->thread->unfinished || !hg_shapes[id].wanted)
+	if (!hg_shim_recorder || f->thread->unfinished || !hg_shapes[id].wanted || c->unknown)
 		return;
 	word[HG_COPY_KINDS] = (c->to_device ? HG_COPY_TO_DEVICE : 0) | (c->from_device ? HG_COPY_FROM_DEVICE : 0) |
 			      (c->async ? HG_COPY_ASYNC : 0);
@@ -625,6 +632,10 @@ static struct copy copy_2d(const struct hg_frame *f, const CUDA_MEMCPY2D *p, boo
 	c.dst += p->dstY * c.dst_pitch + p->dstXInBytes;
 	c.src_slice = c.src_pitch * c.height;
 	c.dst_slice = c.dst_pitch * c.height;
+	if (p->srcMemoryType == CU_MEMORYTYPE_ARRAY)
+		place_array(&c, false, p->srcArray, p->srcXInBytes, p->srcY, 0);
+	if (p->dstMemoryType == CU_MEMORYTYPE_ARRAY)
+		place_array(&c, true, p->dstArray, p->dstXInBytes, p->dstY, 0);
 	return c;
 }
 
@@ -642,6 +653,10 @@ static struct copy copy_3d(const struct hg_frame *f, const CUDA_MEMCPY3D *p, boo
 	c.dst_slice = c.dst_pitch * (p->dstHeight ? p->dstHeight : c.height);
 	c.src += p->srcZ * c.src_slice + p->srcY * c.src_pitch + p->srcXInBytes;
 	c.dst += p->dstZ * c.dst_slice + p->dstY * c.dst_pitch + p->dstXInBytes;
+	if (p->srcMemoryType == CU_MEMORYTYPE_ARRAY)
+		place_array(&c, false, p->srcArray, p->srcXInBytes, p->srcY, p->srcZ);
+	if (p->dstMemoryType == CU_MEMORYTYPE_ARRAY)
+		place_array(&c, true, p->dstArray, p->dstXInBytes, p->dstY, p->dstZ);
 	return c;
 }
 
@@ -718,9 +733,9 @@ static struct copy copy_3d_peer(const struct hg_frame *f, const CUDA_MEMCPY3D_PE
 {
 	const CUDA_MEMCPY3D same = {
 		.srcXInBytes = p->srcXInBytes, .srcY = p->srcY, .srcZ = p->srcZ, .srcMemoryType = p->srcMemoryType,
-		.srcHost = p->srcHost, .srcDevice = p->srcDevice, .srcPitch = p->srcPitch, .srcHeight = p->srcHeight,
+		.srcHost = p->srcHost, .srcDevice = p->srcDevice, .srcArray = p->srcArray, .srcPitch = p->srcPitch, .srcHeight = p->srcHeight,
 		.dstXInBytes = p->dstXInBytes, .dstY = p->dstY, .dstZ = p->dstZ, .dstMemoryType = p->dstMemoryType,
-		.dstHost = p->dstHost, .dstDevice = p->dstDevice, .dstPitch = p->dstPitch, .dstHeight = p->dstHeight,
+		.dstHost = p->dstHost, .dstDevice = p->dstDevice, .dstArray = p->dstArray, .dstPitch = p->dstPitch, .dstHeight = p->dstHeight,
 		.WidthInBytes = p->WidthInBytes, .Height = p->Height, .Depth = p->Depth,
 	};
 
@@ -738,6 +753,70 @@ CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER *pCopy)
 CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *pCopy, CUstream hStream)
 {
 	COPY(cuMemcpy3DPeerAsync, (pCopy, hStream), copy_3d_peer(&f, pCopy, true, hStream));
+}
+
+/* `bytes` from an offset of an array on: part of one row, or whole rows. A NULL array: the other end is at `addr`. */
+static struct copy copy_rows(const struct hg_frame *f, CUarray dst, size_t dst_offset, CUarray src, size_t src_offset, uint64_t addr,
+			     size_t bytes, bool async, CUstream stream)
+{
+	const struct hg_engine *engine = hg_shim_executor() == &hg_executor_portable ? hg_engine() : NULL;
+	struct copy c = copy_1d(f, dst ? 0 : addr, src ? 0 : addr, bytes, async, stream);
+	struct hg_array_place at;
+
+	c.unknown = !engine || !engine->array_place(dst ? dst : src, &at);
+	if (c.unknown)
+		return c;
+	if (bytes > at.row_bytes) {
+		c.width = c.dst_pitch = c.src_pitch = at.row_bytes;
+		c.height = bytes / at.row_bytes;
+	}
+	if (dst)
+		place_array(&c, true, dst, dst_offset % at.row_bytes, dst_offset / at.row_bytes, 0);
+	if (src)
+		place_array(&c, false, src, src_offset % at.row_bytes, src_offset / at.row_bytes, 0);
+	return c;
+}
+
+CUresult cuMemcpyHtoA_v2(CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount)
+{
+	COPY(cuMemcpyHtoA_v2, (dstArray, dstOffset, srcHost, ByteCount),
+	     copy_rows(&f, dstArray, dstOffset, NULL, 0, HG_WORD(srcHost), ByteCount, false, NULL));
+}
+
+CUresult cuMemcpyHtoAAsync_v2(CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount, CUstream hStream)
+{
+	COPY(cuMemcpyHtoAAsync_v2, (dstArray, dstOffset, srcHost, ByteCount, hStream),
+	     copy_rows(&f, dstArray, dstOffset, NULL, 0, HG_WORD(srcHost), ByteCount, true, hStream));
+}
+
+CUresult cuMemcpyDtoA_v2(CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice, size_t ByteCount)
+{
+	COPY(cuMemcpyDtoA_v2, (dstArray, dstOffset, srcDevice, ByteCount),
+	     copy_rows(&f, dstArray, dstOffset, NULL, 0, srcDevice, ByteCount, false, NULL));
+}
+
+CUresult cuMemcpyAtoH_v2(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount)
+{
+	COPY(cuMemcpyAtoH_v2, (dstHost, srcArray, srcOffset, ByteCount),
+	     copy_rows(&f, NULL, 0, srcArray, srcOffset, HG_WORD(dstHost), ByteCount, false, NULL));
+}
+
+CUresult cuMemcpyAtoHAsync_v2(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount, CUstream hStream)
+{
+	COPY(cuMemcpyAtoHAsync_v2, (dstHost, srcArray, srcOffset, ByteCount, hStream),
+	     copy_rows(&f, NULL, 0, srcArray, srcOffset, HG_WORD(dstHost), ByteCount, true, hStream));
+}
+
+CUresult cuMemcpyAtoD_v2(CUdeviceptr dstDevice, CUarray srcArray, size_t srcOffset, size_t ByteCount)
+{
+	COPY(cuMemcpyAtoD_v2, (dstDevice, srcArray, srcOffset, ByteCount),
+	     copy_rows(&f, NULL, 0, srcArray, srcOffset, dstDevice, ByteCount, false, NULL));
+}
+
+CUresult cuMemcpyAtoA_v2(CUarray dstArray, size_t dstOffset, CUarray srcArray, size_t srcOffset, size_t ByteCount)
+{
+	COPY(cuMemcpyAtoA_v2, (dstArray, dstOffset, srcArray, srcOffset, ByteCount),
+	     copy_rows(&f, dstArray, dstOffset, srcArray, srcOffset, 0, ByteCount, false, NULL));
 }
 
 /* ---- launches ---- */

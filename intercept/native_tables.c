@@ -235,7 +235,7 @@ void hg_native_tables_uncovered(void (*each)(const char *kind, const char *what,
 			each("table", what, arg);
 		}
 		for (size_t s = 1; g->is_copy && s < g->nr_slots; s++)
-			if (hg_thunk_called[g->first_thunk + s]) {
+			if (hg_thunk_called[g->first_thunk + s] && !hg_table_function(g->uuid, s)) {
 				snprintf(what, sizeof(what), "function %zu of the undocumented table %s was called", s, id);
 				each("table", what, arg);
 			}
@@ -250,17 +250,19 @@ void hg_native_tables_switch(void)
 	pthread_mutex_lock(&lock);
 	for (size_t i = 0; i < nr_given; i++) {
 		struct given *g = &given[i];
-		size_t nr = 0;
-		void **ours = hg_table_ours(g->uuid, &nr);
 
 		if (!memcmp(g->uuid, hg_table_runtime, 16))
 			runtime = g->real;
 		if (!memcmp(g->uuid, hg_table_checksum, 16))
 			checksum = g->real;
 		for (size_t s = 1; s < g->nr_slots; s++) {
+			void *ours = hg_table_function(g->uuid, s);
+
+			if (!ours)
+				ours = (void *)gone;
 			if (g->is_copy)
-				__atomic_store_n(&hg_thunk_target[g->first_thunk + s], (void *)gone, __ATOMIC_RELEASE);
-			else if (!patch(&g->real[s], ours && s < nr ? ours[s] : (void *)gone))
+				__atomic_store_n(&hg_thunk_target[g->first_thunk + s], ours, __ATOMIC_RELEASE);
+			else if (!patch(&g->real[s], ours))
 				pr_warn("cannot write to a table of the driver: the program may still call it");
 		}
 	}

@@ -108,6 +108,17 @@ void hg_parts_raw(struct hg_parts *p, const void *data, size_t size);
 uint64_t hg_record_write(struct hg_frame *f, enum hg_call_id id, const uint64_t *word, const struct hg_parts *parts,
 			 CUresult r);
 
+/* What the body of an irregular call begins with; the entry `sym` then may use frame.real->sym. */
+#define ENTER(frame, sym)                                                                          \
+	do {                                                                                       \
+		if (!hg_frame_enter(&(frame)))                                                     \
+			return hg_shim_not_ready();                                                \
+		if (!(frame).real->sym) {                                                          \
+			hg_frame_leave(&(frame));                                                  \
+			return hg_shim_missing(HG_SYM_##sym);                                      \
+		}                                                                                  \
+	} while (0)
+
 /* Boxes arguments: pointers, handles and numbers become 64-bit words. */
 #define HG_WORD(x) ((uint64_t)(uintptr_t)(x))
 

@@ -1,7 +1,7 @@
 /*
  * stubs.c - an entry for every symbol of the driver: through the gate, to the executor, noted as seen.
  *
- * Weak: calls that are recorded have a strong one in wrap.c or irregular.c. A flavoured entry says whose
+ * Weak: calls that are recorded have a strong one in wrap.c, irregular.c or image.c. A flavoured entry says whose
  * default stream is meant, and is otherwise the plain call.
  */
 #include "intercept/frame.h"

@@ -101,9 +101,16 @@ static void *tools_table[7] = {
 	(void *)get_tool_flags_b,
 };
 
-/* ---- 42d85a81: thread-local storage of tools; only its presence is asked for ---- */
+/* ---- 42d85a81: of tools; the runtime asks for its presence, cuBLASLt for the thread's context ---- */
 
-static void *tools_local_table[4] = { SIZE(tools_local_table), (void *)nothing, (void *)nothing, (void *)nothing };
+static CUresult current_context(CUcontext *out)
+{
+	return cuCtxGetCurrent(out);
+}
+
+static void *tools_local_table[4] = {
+	SIZE(tools_local_table), (void *)nothing, (void *)current_context, (void *)nothing,
+};
 
 /* ---- c693336e: context-local storage ---- */
 
@@ -129,6 +136,13 @@ static uint32_t check_fork(void)
 }
 
 static void *check_table[4] = { SIZE(check_table), (void *)nothing, (void *)check_context, (void *)check_fork };
+
+/* ---- da9151d3: the cache of compiled code that the driver keeps for NVRTC and nvJitLink. Both compile without it ---- */
+
+static void *compile_cache_table[7] = {
+	SIZE(compile_cache_table), (void *)nothing, (void *)nothing, (void *)nothing, (void *)nothing, (void *)nothing,
+	(void *)nothing,
+};
 
 /* ---- d4082055: the checksum ---- */
 
@@ -194,11 +208,43 @@ static CUresult unknown_function(void)
 #define NR_UNKNOWN 128
 static void *unknown_table[NR_UNKNOWN];
 
-static void make_unknown_table(void)
+/* ---- 21318c60: of contexts and streams; of its 94 functions those are known by which cuBLAS tells one from another ---- */
+
+static CUresult context_id(CUcontext ctx, unsigned long long *id)
+{
+	return cuCtxGetId(ctx, id);
+}
+
+static CUresult stream_id(CUcontext ctx, CUstream stream, unsigned long long *id)
+{
+	(void)ctx;
+	return cuStreamGetId(stream, id);
+}
+
+/* The driver's own object for what a program gives as a stream; here that is a handle, and the default streams have one. */
+static CUresult stream_object(CUcontext ctx, CUstream stream, CUstream *out, int is_per_thread)
+{
+	(void)ctx;
+	if (!out)
+		return CUDA_ERROR_INVALID_VALUE;
+	*out = stream ? stream : is_per_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
+	return CUDA_SUCCESS;
+}
+
+static const struct {
+	size_t slot;
+	void *function;
+} contexts_known[] = { { 4, (void *)context_id }, { 39, (void *)stream_id }, { 51, (void *)stream_object } };
+#define NR_CONTEXTS_KNOWN (sizeof(contexts_known) / sizeof(contexts_known[0]))
+static void *contexts_table[NR_UNKNOWN];
+
+static void make_unknown_tables(void)
 {
 	for (size_t i = 1; i < NR_UNKNOWN; i++)
-		unknown_table[i] = (void *)unknown_function;
-	unknown_table[0] = SIZE(unknown_table);
+		unknown_table[i] = contexts_table[i] = (void *)unknown_function;
+	unknown_table[0] = contexts_table[0] = SIZE(unknown_table);
+	for (size_t i = 0; i < NR_CONTEXTS_KNOWN; i++)
+		contexts_table[contexts_known[i].slot] = contexts_known[i].function;
 }
 
 /* Says each one once, as far as eight go. */
@@ -241,6 +287,12 @@ static const unsigned char tools_local_id[16] = {
 static const unsigned char check_id[16] = {
 	0x26, 0x3e, 0x88, 0x60, 0x7c, 0xd2, 0x61, 0x43, 0x92, 0xf6, 0xbb, 0xd5, 0x00, 0x6d, 0xfa, 0x7e,
 };
+static const unsigned char contexts_id[16] = {
+	0x21, 0x31, 0x8c, 0x60, 0x97, 0x14, 0x32, 0x48, 0x8c, 0xa6, 0x41, 0xff, 0x73, 0x24, 0xc8, 0xf2,
+};
+static const unsigned char compile_cache_id[16] = {
+	0xda, 0x91, 0x51, 0xd3, 0x3a, 0xe6, 0xcc, 0x41, 0xa5, 0xc0, 0x4f, 0x26, 0xd5, 0x33, 0xe3, 0x28,
+};
 /* asked for first, before cuInit; "not found" is an answer that the runtime takes */
 static const unsigned char first_id[16] = {
 	0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e, 0xb9, 0xe2, 0xfb, 0x46, 0x9e, 0x7c, 0x0d, 0xd9,
@@ -257,6 +309,7 @@ static const struct {
 	KNOWN(tools_local_id, tools_local_table),
 	KNOWN(hg_table_local, local_table),
 	KNOWN(check_id, check_table),
+	KNOWN(compile_cache_id, compile_cache_table),
 	KNOWN(hg_table_checksum, checksum_table),
 #undef KNOWN
 };
@@ -276,6 +329,19 @@ bool hg_table_is_known(const unsigned char uuid[16])
 	size_t nr;
 
 	return hg_table_ours(uuid, &nr);
+}
+
+void *hg_table_function(const unsigned char uuid[16], size_t slot)
+{
+	size_t nr = 0;
+	void **ours = hg_table_ours(uuid, &nr);
+
+	if (slot && slot < nr)
+		return ours[slot];
+	for (size_t i = 0; i < NR_CONTEXTS_KNOWN && !memcmp(uuid, contexts_id, 16); i++)
+		if (contexts_known[i].slot == slot)
+			return contexts_known[i].function;
+	return NULL;
 }
 
 void hg_table_addresses(const void *runtime, const void *checksum_)
@@ -305,8 +371,12 @@ CUresult hg_table_get(const char uuid[16], const void **out)
 		*out = table;
 		return CUDA_SUCCESS;
 	}
+	pthread_once(&once, make_unknown_tables);
+	if (!memcmp(uuid, contexts_id, 16)) {
+		*out = contexts_table;
+		return CUDA_SUCCESS;
+	}
 	tell_unknown((const unsigned char *)uuid);
-	pthread_once(&once, make_unknown_table);
 	*out = unknown_table;
 	return CUDA_SUCCESS;
 }

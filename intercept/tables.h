@@ -18,6 +18,8 @@ extern const unsigned char hg_table_runtime[16], hg_table_local[16], hg_table_ch
 /* hgshim's own slots of a table that is described; NULL: it is not. */
 void **hg_table_ours(const unsigned char uuid[16], size_t *nr_slots);
 bool hg_table_is_known(const unsigned char uuid[16]);
+/* hgshim's own function for a slot, of a table of which only some slots are described, too; NULL: it is not described. */
+void *hg_table_function(const unsigned char uuid[16], size_t slot);
 /*
  * Where the application has the runtime's table and the checksum's, if not at ours: in a driver that the process has left,
  * with our functions in them. The checksum covers these addresses. NULL: no change.

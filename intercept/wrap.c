@@ -18,7 +18,7 @@
 #define WORDS_10(x, ...) HG_WORD(x), WORDS_9(__VA_ARGS__)
 #define HG_WORDS(...) __VA_OPT__(CAT(WORDS_, COUNT(__VA_ARGS__))(__VA_ARGS__))
 
-#define HG_CALL_X(...)	/* in irregular.c */
+#define HG_CALL_X(...)	/* in irregular.c and image.c */
 #define HG_CALL(id_, op, sym, params, args, sig)                                                   \
 	CUresult sym params                                                                        \
 	{                                                                                          \

@@ -523,6 +523,68 @@ static enum hg_status call_alloc(struct hg_replay *r, const struct hg_rec_view *
 	return HG_OK;
 }
 
+/* Arrays, textures and surfaces: what follows a snapshot makes them anew, of a snapshot's it is memory that is uploaded. */
+static enum hg_status call_image(struct hg_replay *r, const struct hg_rec_view *v)
+{
+	const uint64_t *w = v->rec->word;
+	CUDA_ARRAY3D_DESCRIPTOR full = { .Width = w[2], .Height = w[3] };
+	CUDA_ARRAY_DESCRIPTOR flat = { .Width = w[2], .Height = w[3] };
+	bool is_object = v->rec->call == HG_ID_cuTexObjectCreate || v->rec->call == HG_ID_cuSurfObjectCreate;
+	struct {
+		CUDA_RESOURCE_DESC resource;
+		CUDA_TEXTURE_DESC texture;
+		CUDA_RESOURCE_VIEW_DESC view;
+	} all;
+	void *data = NULL;
+	uint64_t got = 0;
+	enum hg_status st;
+	size_t size = 0;
+	CUresult result;
+
+	if (is_object && r->phase != RP_MEMORY) {
+		st = hg_log_blob(r->log, v, 3, &data, &size);
+		if (st == HG_ERR_NOTFOUND) {
+			stop_at(r, v, HG_OK, "what it was made of was not kept (HGSHIM_PAYLOAD)");
+			return HG_OK;
+		}
+		if (st)
+			return st;
+		memset(&all, 0, sizeof(all));
+		memcpy(&all, data, size < sizeof(all) ? size : sizeof(all));
+		free(data);
+	}
+	st = prepare_place(r, v);
+	if (st)
+		return st;
+	switch (r->phase == RP_MEMORY ? 0 : v->rec->call) {
+	case HG_ID_cuArrayCreate_v2:
+		flat.Format = (CUarray_format)w[4];
+		flat.NumChannels = (unsigned int)w[5];
+		result = CU(cuArrayCreate_v2)((CUarray *)&got, &flat);
+		break;
+	case HG_ID_cuArray3DCreate_v2: case HG_ID_cuMipmappedArrayCreate:
+		full.Depth = w[4];
+		full.Format = (CUarray_format)w[5];
+		full.NumChannels = (unsigned int)w[6];
+		full.Flags = (unsigned int)w[7];
+		if (v->rec->call == HG_ID_cuArray3DCreate_v2)
+			result = CU(cuArray3DCreate_v2)((CUarray *)&got, &full);
+		else
+			result = CU(cuMipmappedArrayCreate)((CUmipmappedArray *)&got, &full, (unsigned int)w[8]);
+		break;
+	case HG_ID_cuTexObjectCreate:
+		result = CU(cuTexObjectCreate)((CUtexObject *)&got, &all.resource, &all.texture, size == sizeof(all) ? &all.view : NULL);
+		break;
+	case HG_ID_cuSurfObjectCreate:
+		result = CU(cuSurfObjectCreate)((CUsurfObject *)&got, &all.resource);
+		break;
+	default:
+		result = hg_driver_image_memory(v->rec->call, hg_rec_memory_size(v), &got);
+	}
+	check_result(r, v, result);
+	return result ? HG_OK : created(r, v, 0, got);
+}
+
 /* Modules: by content, the variables where they were. */
 static enum hg_status call_module(struct hg_replay *r, const struct hg_rec_view *v)
 {
@@ -809,6 +871,8 @@ enum hg_status rp_call(struct hg_replay *r, const struct hg_rec_view *v)
 			return call_module(r, v);
 		return call_regular(r, v);
 	case HG_OP_ALLOC:
+		if (v->rec->call >= HG_ID_cuArrayCreate_v2 && v->rec->call <= HG_ID_cuSurfObjectCreate)
+			return call_image(r, v);
 		if (r->phase == RP_MEMORY || v->rec->call == HG_ID_cuMemAllocPitch_v2)
 			return call_alloc(r, v);
 		return call_regular(r, v);

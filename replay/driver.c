@@ -439,7 +439,7 @@ static void read_compute_capability(void)
 		minor = major % 10;
 		major /= 10;
 	}
-	if (*end || major < 3 || major > 12 || minor > 9) {
+	if (*end || major < 3 || major > 99 || minor > 9) {
 		pr_warn("HGSHIM_COMPUTE_CAPABILITY is '%s', not a number such as 12.0; taking 12.1", text);
 		return;
 	}

@@ -76,6 +76,21 @@ enum hg_status hg_driver_params_pack(const struct hg_kernel_info *k, void **para
 /* The addresses given to a module's or library's variables, as hg_driver_place takes them back. */
 size_t hg_driver_module_vars(const void *module_or_library, struct hg_place *out, size_t max);
 
+/*
+ * Arrays, textures and surfaces are device memory, whose addresses are their handles (driver_array.c, driver_texture.c).
+ *
+ * hg_driver_array_place: where the texels of a CUarray are, in rows and slices; false: no such array.
+ * hg_driver_size: bytes of the allocation that begins there, 0: none does.
+ * hg_driver_image_memory: memory for one, at the place given to this thread, zeroed: for a rebuild, which uploads what it holds.
+ * call: enum hg_call_id of the call that had made it.
+ */
+struct hg_array_place {
+	uint64_t addr, pitch, slice, row_bytes;
+};
+bool hg_driver_array_place(const void *array, struct hg_array_place *out);
+uint64_t hg_driver_size(hg_dptr addr);
+int hg_driver_image_memory(uint32_t call, uint64_t size, hg_dptr *out) HG_MUST_CHECK;	/* CUresult */
+
 /* Replay acts for recorded threads: current context, per-thread stream. 0: the calling thread itself. */
 void hg_driver_act_as(uint32_t thread);
 void hg_driver_act_end(void);		/* forgets them; the calling thread acts for itself again */

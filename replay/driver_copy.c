@@ -258,8 +258,29 @@ struct side {
 	CUmemorytype type;
 	const void *host;
 	CUdeviceptr device;
+	CUarray array;
 	size_t x, y, z, level, pitch, height;
 };
+
+/* Part of an array: its own pitch counts, and all of the part must be in it. */
+static CUresult array_resolve(const struct side *s, size_t width, size_t rows, size_t slices, uint64_t *addr, size_t *pitch,
+			      size_t *slice)
+{
+	const struct hg_texture_level *l;
+	struct drv_array a;
+	CUresult r = drv_array_find((uintptr_t)s->array, false, &a);
+
+	if (r)
+		return r;
+	l = &a.level;
+	if (s->level || s->x > l->row_bytes || width > l->row_bytes - s->x || s->y > l->height || rows > l->height - s->y ||
+	    s->z > l->depth || slices > l->depth - s->z || s->x % (l->row_bytes / l->width) || width % (l->row_bytes / l->width))
+		return CUDA_ERROR_INVALID_VALUE;
+	*addr = l->addr + s->z * l->slice + s->y * l->pitch + s->x;
+	*pitch = l->pitch;
+	*slice = l->slice;
+	return CUDA_SUCCESS;
+}
 
 /* 2D copies have a height of 0: there is no second slice. */
 static CUresult side_resolve(const struct side *s, size_t width, size_t rows, size_t slices, uint64_t *addr,
@@ -281,7 +302,8 @@ static CUresult side_resolve(const struct side *s, size_t width, size_t rows, si
 		*claim = CLAIM_ANY;
 		break;
 	case CU_MEMORYTYPE_ARRAY:
-		return CUDA_ERROR_NOT_SUPPORTED;
+		*claim = CLAIM_DEVICE;
+		return array_resolve(s, width, rows, slices, addr, pitch, slice);
 	default:
 		return CUDA_ERROR_INVALID_VALUE;
 	}
@@ -318,9 +340,9 @@ static CUresult copy_2d(const CUDA_MEMCPY2D *p, CUstream stream, bool async)
 {
 	if (!p)
 		return CUDA_ERROR_INVALID_VALUE;
-	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice,
+	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice, .array = p->dstArray,
 					  .x = p->dstXInBytes, .y = p->dstY, .pitch = p->dstPitch },
-			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice,
+			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice, .array = p->srcArray,
 					  .x = p->srcXInBytes, .y = p->srcY, .pitch = p->srcPitch },
 			  p->WidthInBytes, p->Height, 1, stream, async);
 }
@@ -329,10 +351,10 @@ static CUresult copy_3d(const CUDA_MEMCPY3D *p, CUstream stream, bool async)
 {
 	if (!p)
 		return CUDA_ERROR_INVALID_VALUE;
-	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice,
+	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice, .array = p->dstArray,
 					  .x = p->dstXInBytes, .y = p->dstY, .z = p->dstZ, .level = p->dstLOD,
 					  .pitch = p->dstPitch, .height = p->dstHeight },
-			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice,
+			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice, .array = p->srcArray,
 					  .x = p->srcXInBytes, .y = p->srcY, .z = p->srcZ, .level = p->srcLOD,
 					  .pitch = p->srcPitch, .height = p->srcHeight },
 			  p->WidthInBytes, p->Height, p->Depth, stream, async);
@@ -347,13 +369,102 @@ static CUresult copy_3d_peer(const CUDA_MEMCPY3D_PEER *p, CUstream stream, bool 
 	r = peers_check(p->dstContext, p->srcContext);
 	if (r)
 		return r;
-	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice,
+	return copy_sides(&(struct side){ .type = p->dstMemoryType, .host = p->dstHost, .device = p->dstDevice, .array = p->dstArray,
 					  .x = p->dstXInBytes, .y = p->dstY, .z = p->dstZ, .level = p->dstLOD,
 					  .pitch = p->dstPitch, .height = p->dstHeight },
-			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice,
+			  &(struct side){ .type = p->srcMemoryType, .host = p->srcHost, .device = p->srcDevice, .array = p->srcArray,
 					  .x = p->srcXInBytes, .y = p->srcY, .z = p->srcZ, .level = p->srcLOD,
 					  .pitch = p->srcPitch, .height = p->srcHeight },
 			  p->WidthInBytes, p->Height, p->Depth, stream, async);
+}
+
+/*
+ * Bytes of an array from an offset on, row after row: part of one row, or whole rows. False: neither.
+ */
+static bool array_side(struct side *s, CUarray array, size_t offset, size_t bytes, size_t *width, size_t *rows)
+{
+	struct drv_array a;
+	size_t row;
+
+	*s = (struct side){ .type = CU_MEMORYTYPE_ARRAY, .array = array };
+	*width = bytes;
+	*rows = 1;
+	if (drv_array_find((uintptr_t)array, false, &a))
+		return true;	/* the copy will say so */
+	row = a.level.row_bytes;
+	s->x = offset % row;
+	s->y = offset / row;
+	if (bytes <= row - s->x)
+		return true;
+	*width = row;
+	*rows = bytes / row;
+	return !s->x && bytes % row == 0;
+}
+
+static CUresult copy_to_array(CUarray dst, size_t offset, const struct side *src, size_t bytes, CUstream stream, bool async)
+{
+	struct side to, from = *src;
+	size_t width, rows;
+
+	if (!array_side(&to, dst, offset, bytes, &width, &rows))
+		return CUDA_ERROR_INVALID_VALUE;
+	from.pitch = width;
+	return copy_sides(&to, &from, width, rows, 1, stream, async);
+}
+
+static CUresult copy_from_array(const struct side *dst, CUarray src, size_t offset, size_t bytes, CUstream stream, bool async)
+{
+	struct side from, to = *dst;
+	size_t width, rows;
+
+	if (!array_side(&from, src, offset, bytes, &width, &rows))
+		return CUDA_ERROR_INVALID_VALUE;
+	to.pitch = width;
+	return copy_sides(&to, &from, width, rows, 1, stream, async);
+}
+
+#define HOST_SIDE(p) (&(struct side){ .type = CU_MEMORYTYPE_HOST, .host = (p) })
+#define DEVICE_SIDE(p) (&(struct side){ .type = CU_MEMORYTYPE_DEVICE, .device = (p) })
+
+CUresult drv_cuMemcpyHtoA_v2(CUarray dst, size_t offset, const void *src, size_t bytes)
+{
+	return copy_to_array(dst, offset, HOST_SIDE(src), bytes, NULL, false);
+}
+
+CUresult drv_cuMemcpyHtoAAsync_v2(CUarray dst, size_t offset, const void *src, size_t bytes, CUstream stream)
+{
+	return copy_to_array(dst, offset, HOST_SIDE(src), bytes, stream, true);
+}
+
+CUresult drv_cuMemcpyDtoA_v2(CUarray dst, size_t offset, CUdeviceptr src, size_t bytes)
+{
+	return copy_to_array(dst, offset, DEVICE_SIDE(src), bytes, NULL, false);
+}
+
+CUresult drv_cuMemcpyAtoH_v2(void *dst, CUarray src, size_t offset, size_t bytes)
+{
+	return copy_from_array(HOST_SIDE(dst), src, offset, bytes, NULL, false);
+}
+
+CUresult drv_cuMemcpyAtoHAsync_v2(void *dst, CUarray src, size_t offset, size_t bytes, CUstream stream)
+{
+	return copy_from_array(HOST_SIDE(dst), src, offset, bytes, stream, true);
+}
+
+CUresult drv_cuMemcpyAtoD_v2(CUdeviceptr dst, CUarray src, size_t offset, size_t bytes)
+{
+	return copy_from_array(DEVICE_SIDE(dst), src, offset, bytes, NULL, false);
+}
+
+CUresult drv_cuMemcpyAtoA_v2(CUarray dst, size_t dst_offset, CUarray src, size_t src_offset, size_t bytes)
+{
+	struct side to, from;
+	size_t width[2], rows[2];
+
+	if (!array_side(&to, dst, dst_offset, bytes, &width[0], &rows[0]) ||
+	    !array_side(&from, src, src_offset, bytes, &width[1], &rows[1]) || width[0] != width[1])
+		return CUDA_ERROR_INVALID_VALUE;
+	return copy_sides(&to, &from, width[0], rows[0], 1, NULL, false);
 }
 
 CUresult drv_cuMemcpy2D_v2(const CUDA_MEMCPY2D *p)

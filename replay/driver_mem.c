@@ -495,7 +495,7 @@ bool hg_driver_has(uint64_t addr, uint64_t size)
 }
 
 /* The live allocation that begins there, marked as dying so that no other thread takes it, too. */
-static struct drv_alloc *alloc_claim(uint64_t addr, enum hg_region_kind kind)
+static struct drv_alloc *alloc_claim(uint64_t addr, enum hg_region_kind kind, enum drv_what what)
 {
 	struct drv_alloc *a = NULL;
 	struct hg_iv iv;
@@ -503,7 +503,7 @@ static struct drv_alloc *alloc_claim(uint64_t addr, enum hg_region_kind kind)
 	pthread_mutex_lock(&drv.mem_lock);
 	if (hg_ivmap_find(&drv.allocs, addr, &iv) && iv.start == addr) {
 		a = (struct drv_alloc *)(uintptr_t)iv.value;
-		if (a->dying || a->kind != kind)
+		if (a->dying || a->kind != kind || a->what != what)
 			a = NULL;
 		else
 			a->dying = true;
@@ -766,7 +766,7 @@ CUresult drv_cuMemAllocPitch_v2(CUdeviceptr *out, size_t *pitch, size_t width, s
 }
 
 /* Waits first: a kernel under way may use it. */
-CUresult drv_cuMemFree_v2(CUdeviceptr ptr)
+static CUresult mem_free(uint64_t addr, enum drv_what what, CUresult none)
 {
 	struct drv_alloc *a;
 	struct drv_ctx *ctx;
@@ -775,11 +775,11 @@ CUresult drv_cuMemFree_v2(CUdeviceptr ptr)
 
 	if (r)
 		return r;
-	if (!ptr)
+	if (!addr && what == DRV_PLAIN)
 		return CUDA_SUCCESS;
-	a = alloc_claim(ptr, HG_REGION_DEVICE);
+	a = alloc_claim(addr, HG_REGION_DEVICE, what);
 	if (!a)
-		return CUDA_ERROR_INVALID_VALUE;
+		return none;
 	if (drv.exiting)
 		return CUDA_SUCCESS;
 	st = drv_ctx_sync(a->ctx);
@@ -791,6 +791,25 @@ CUresult drv_cuMemFree_v2(CUdeviceptr ptr)
 	}
 	drv_mem_free(a);
 	return drv_ctx_error(ctx);
+}
+
+CUresult drv_cuMemFree_v2(CUdeviceptr ptr)
+{
+	return mem_free(ptr, DRV_PLAIN, CUDA_ERROR_INVALID_VALUE);
+}
+
+CUresult drv_mem_free_what(uint64_t addr, enum drv_what what)
+{
+	return mem_free(addr, what, CUDA_ERROR_INVALID_HANDLE);
+}
+
+CUresult drv_mem_alloc_what(struct drv_ctx *ctx, enum drv_what what, uint64_t size, uint64_t wanted, struct drv_alloc **out)
+{
+	CUresult r = drv_mem_alloc(ctx, size, ALIGNMENT, wanted, HG_REGION_DEVICE, out);
+
+	if (!r)
+		(*out)->what = what;
+	return r;
 }
 
 CUresult drv_cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr ptr)
@@ -831,7 +850,7 @@ static CUresult host_end(void *p, enum hg_region_kind kind, CUresult none)
 
 	if (r)
 		return r;
-	a = alloc_claim((uintptr_t)p, kind);
+	a = alloc_claim((uintptr_t)p, kind, DRV_PLAIN);
 	if (!a)
 		return none;
 	if (drv.exiting)
@@ -1026,7 +1045,7 @@ CUresult drv_cuMemFreeAsync(CUdeviceptr ptr, CUstream stream)
 		drv_stream_end(s, DRV_LOOK);
 		return CUDA_SUCCESS;
 	}
-	a = alloc_claim(ptr, HG_REGION_DEVICE);
+	a = alloc_claim(ptr, HG_REGION_DEVICE, DRV_PLAIN);
 	if (!a) {
 		drv_stream_end(s, DRV_LOOK);
 		return CUDA_ERROR_INVALID_VALUE;

@@ -16,6 +16,7 @@
 #include "common/ivmap.h"
 #include "common/arena.h"
 #include "replay/driver.h"
+#include "translate/texture.h"
 
 #define HG_DRV(sym) __typeof__(sym) drv_##sym;
 #include "replay/driver.def"
@@ -161,11 +162,15 @@ struct drv_pool {
 	atomic_ullong used, used_high;
 };
 
+/* What device memory is, for the call that frees it. All but the first have handles, which are their addresses. */
+enum drv_what { DRV_PLAIN, DRV_ARRAY, DRV_MIPMAPPED, DRV_TEXTURE, DRV_SURFACE };
+
 /* A range that addresses may fall into. */
 struct drv_alloc {
 	uint64_t addr, size;
 	uint64_t room;			/* addresses taken, a multiple of the alignment */
 	enum hg_region_kind kind;
+	enum drv_what what;
 	struct drv_ctx *ctx;		/* with a reference */
 	const struct drv_module *owner;	/* of a variable: its module or library; valid until it is dying */
 	char *name;			/* of a variable */
@@ -274,6 +279,9 @@ CUresult drv_mem_alloc(struct drv_ctx *ctx, uint64_t size, uint64_t align, uint6
 		       struct drv_alloc **out) HG_MUST_CHECK;
 /* Holds addresses for memory that is taken later, by drv_mem_alloc with *out as the wanted address. */
 CUresult drv_mem_hold(uint64_t size, uint64_t align, uint64_t *out) HG_MUST_CHECK;
+/* Device memory that has a handle; and waits for work, as cuMemFree does, before it is freed. */
+CUresult drv_mem_alloc_what(struct drv_ctx *ctx, enum drv_what what, uint64_t size, uint64_t wanted, struct drv_alloc **out) HG_MUST_CHECK;
+CUresult drv_mem_free_what(uint64_t addr, enum drv_what what);
 void drv_mem_free(struct drv_alloc *a);		/* nothing may use it any more */
 void drv_mem_retire(struct drv_alloc *a);	/* it is going to be freed: no longer part of the state */
 /* The allocation that contains the address, copied; false: none. */
@@ -283,6 +291,28 @@ void drv_mem_abandon_ctx(struct drv_ctx *ctx);	/* keeps it, but nobody finds it 
 /* Takes the places given to this thread; the caller frees *out. */
 size_t drv_places_take(struct hg_place **out);
 uint64_t drv_place_take_addr(void);		/* of an allocation, 0: anywhere */
+
+/* driver_array.c */
+/* How texels of a CUDA format are stored. */
+struct drv_format {
+	enum hg_texel texel;
+	uint32_t channels, bytes;		/* bytes of a texel */
+	uint32_t data_type, order;		/* as PTX numbers them */
+	bool is_normalised;			/* integers that mean 0 to 1, or -1 to 1 */
+};
+bool drv_format(CUarray_format format, unsigned int channels, struct drv_format *out);	/* false: none that is supported */
+
+/* The header of an array, or of a level, in device memory. */
+struct drv_array {
+	uint32_t magic, level_nr, nr_levels;
+	uint32_t format, channels, flags;	/* as in CUDA_ARRAY3D_DESCRIPTOR, and so are these of the level: */
+	uint64_t width, height, depth;
+	struct hg_texture_level level;
+};
+/* By handle; mipmapped: of a whole mipmapped array, its first level. CUDA_ERROR_INVALID_HANDLE: none. */
+CUresult drv_array_find(uint64_t handle, bool mipmapped, struct drv_array *out) HG_MUST_CHECK;
+/* Level `level` of the mipmapped array, or the array itself. */
+CUresult drv_array_level(uint64_t handle, unsigned int level, struct drv_array *out) HG_MUST_CHECK;
 
 /* driver_event.c */
 void drv_event_recorded(struct drv_event *e);	/* its mark was: the application did it */

@@ -65,6 +65,8 @@ static const struct hg_engine engine = {
 	.map_unit = engine_map_unit,
 	.event_age = hg_driver_event_age,
 	.ctx_stack = hg_driver_ctx_stack,
+	.array_place = hg_driver_array_place,
+	.size = hg_driver_size,
 };
 
 __attribute__((visibility("default"))) const struct hg_engine *hgshim_engine(void)

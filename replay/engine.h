@@ -44,6 +44,8 @@ struct hg_engine {
 	uint64_t (*map_unit)(const char *target, uint64_t addr);
 	enum hg_status (*event_age)(const void *event, uint64_t age_ns);
 	enum hg_status (*ctx_stack)(const uint64_t *ctx, size_t depth);
+	bool (*array_place)(const void *array, struct hg_array_place *out);
+	uint64_t (*size)(hg_dptr addr);
 };
 
 /* dlsym name "hgshim_engine". Never fails; the result lives as long as the library. */

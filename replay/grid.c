@@ -51,6 +51,7 @@ struct block {
 	struct hg_cpu_run *run;		/* of the thread that runs it */
 	struct block *next;		/* parked or free */
 	uint32_t nr_warps, nr_done;
+	bool whole;		/* all warps run in one call, and no frame says anything but `alive` */
 	struct warp warp[MAX_THREADS / HG_WARP];
 	struct barrier barrier[NR_BARRIERS];
 };
@@ -62,8 +63,10 @@ struct job {
 	uint64_t nr_blocks;
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
+	size_t spill_bytes, shared_bytes, block_bytes;
 	uint32_t lane_bytes;		/* of local memory, with the stack */
-	size_t frame_bytes, spill_bytes, local_bytes, shared_bytes, block_bytes;
+	uint32_t shape;			/* enum hg_cpu_shape */
+	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
 	_Atomic uint64_t next;		/* block to start */
@@ -73,6 +76,7 @@ struct job {
 
 	pthread_mutex_t lock;		/* parked, spare, fault */
 	struct block *parked, **parked_end, *spare;
+	_Atomic bool any_parked;	/* a block was put aside */
 	uint32_t nr_parked, since_new;	/* blocks put aside; taken from there since a new one began */
 	struct hg_fault *fault;
 	enum hg_status st;
@@ -285,6 +289,35 @@ static size_t round_up(size_t n, size_t to)
 	return (n + to - 1) / to * to;
 }
 
+/* Where a warp goes on that runs alone; its frame is otherwise new. */
+static void warp_begin(struct warp *w, uint32_t resume, bool in_free)
+{
+	struct hg_cpu_frame *f = w->frame;
+
+	f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = f->same = 0;
+	f->fault_line = f->fault_lanes = 0;
+	f->resume = resume;
+	*w = (struct warp){ .frame = f, .runnable = true, .in_free = in_free };
+}
+
+/* What stays the same for all blocks that use this memory. */
+static void place_frames(struct job *job, struct block *b)
+{
+	unsigned char *at = (unsigned char *)b + round_up(sizeof(*b), 128) + job->shared_bytes;
+
+	b->nr_warps = job->nr_warps;
+	for (uint32_t w = 0; w < job->nr_warps; w++) {
+		struct hg_cpu_frame *f = (struct hg_cpu_frame *)at;
+
+		f->warp = w;
+		f->tid = job->tid + (size_t)w * 3 * HG_WARP;
+		f->spill = at + HG_CPU_FRAME_BYTES;
+		f->local = f->spill + job->spill_bytes;
+		at += job->warp_bytes;
+		b->warp[w].frame = f;
+	}
+}
+
 static struct block *block_get(struct job *job)
 {
 	struct block *b;
@@ -297,8 +330,10 @@ static struct block *block_get(struct job *job)
 	if (b)
 		return b;
 	b = aligned_alloc(WARP_ALIGN, job->block_bytes);
-	if (b)
+	if (b) {
 		memset(b, 0, job->block_bytes);
+		place_frames(job, b);
+	}
 	return b;
 }
 
@@ -316,7 +351,6 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 	unsigned char *at = (unsigned char *)b + round_up(sizeof(*b), 128);
 
 	b->job = job;
-	b->nr_warps = job->nr_warps;
 	b->nr_done = 0;
 	memset(b->barrier, 0, sizeof(b->barrier));
 	b->env = (struct hg_cpu_env){
@@ -336,25 +370,21 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		.smid = smid,
 		.nsmid = hg_grid_nr_threads(),
 		.local_bytes = job->lane_bytes,
+		.shape = job->shape,
+		.warp_bytes = job->warp_bytes,
 	};
 	/* a kernel that reads what it did not write gets the same bytes every time */
 	memset(at, 0, job->info->shared_bytes + g->shared_bytes);
-	at += job->shared_bytes;
 	for (uint32_t w = 0; w < job->nr_warps; w++) {
-		struct hg_cpu_frame *f = (struct hg_cpu_frame *)at;
+		struct hg_cpu_frame *f = b->warp[w].frame;
 		uint32_t lanes = job->nr_threads - w * HG_WARP;
 
 		f->alive = lanes >= HG_WARP ? UINT32_MAX : (UINT32_C(1) << lanes) - 1;
-		f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = f->same = 0;
-		f->fault_line = f->fault_lanes = 0;
-		f->resume = HG_CPU_START;
-		f->warp = w;
-		f->tid = job->tid + (size_t)w * 3 * HG_WARP;
-		f->spill = at + job->frame_bytes;
-		f->local = f->spill + job->spill_bytes;
-		at += job->frame_bytes + job->spill_bytes + job->local_bytes;
-		b->warp[w] = (struct warp){ .frame = f, .runnable = true, .in_free = g->any_order };
 	}
+	if (!b->whole)
+		for (uint32_t w = 0; w < job->nr_warps; w++)
+			warp_begin(&b->warp[w], HG_CPU_START, g->any_order);
+	b->whole = !g->any_order;
 }
 
 /*
@@ -398,8 +428,65 @@ static enum hg_cpu_yield warp_run(struct job *job, struct block *b, struct warp 
 	return y;
 }
 
+static void warp_done(struct block *b, struct warp *w)
+{
+	w->done = true;
+	w->frame->alive = w->frame->waiting = 0;
+	b->nr_done++;
+}
+
+/* All warps in one call, as far as that goes. Afterwards each is as if it had run alone, which is how they go on. */
+static enum hg_cpu_yield whole_run(struct job *job, struct block *b)
+{
+	struct hg_cpu_frame *first = b->warp[0].frame;
+	struct warp *w;
+	enum hg_cpu_yield y;
+
+	b->run->frame = first;
+	b->env.whole_block = 1;
+	first->running = 0;
+	y = hg_cpu_kernel_entry(job->kernel)(first, &b->env);
+	b->env.whole_block = 0;
+	if (y == HG_CPU_BLOCK_DONE)
+		return y;
+	b->whole = false;
+	for (uint32_t i = 0; i < b->nr_warps; i++) {
+		w = &b->warp[i];
+		if (i == first->running)
+			continue;
+		if (i > first->running) {
+			warp_begin(w, first->others_resume, false);
+			continue;
+		}
+		warp_begin(w, first->before_resume, false);
+		if (first->before_resume == HG_CPU_ENDED) {
+			warp_done(b, w);
+		} else {
+			w->runnable = false;
+			w->frame->waiting = w->frame->alive;
+			w->frame->same = 1;
+			w->frame->same_barrier = w->frame->same_count = 0;
+		}
+	}
+	w = &b->warp[first->running];
+	*w = (struct warp){ .frame = w->frame, .runnable = y != HG_CPU_BARRIER, .stuck = y == HG_CPU_SPIN && w->frame->stuck };
+	b->run->frame = w->frame;
+	if (y == HG_CPU_DONE)
+		warp_done(b, w);
+	return y;
+}
+
 static enum block_end block_run(struct job *job, struct block *b)
 {
+	if (b->whole) {
+		switch (whole_run(job, b)) {
+		case HG_CPU_BLOCK_DONE: return BLOCK_DONE;
+		case HG_CPU_TRAP: return BLOCK_TRAP;
+		case HG_CPU_STACK: return BLOCK_STACK;
+		case HG_CPU_DEADLOCK: return BLOCK_DEADLOCK;
+		default: break;
+		}
+	}
 	for (;;) {
 		bool ran = false, only_spins = true;
 
@@ -411,9 +498,7 @@ static enum block_end block_run(struct job *job, struct block *b)
 			ran = true;
 			switch (warp_run(job, b, w)) {
 			case HG_CPU_DONE:
-				w->done = true;
-				w->frame->alive = w->frame->waiting = 0;
-				b->nr_done++;
+				warp_done(b, w);
 				only_spins = false;
 				break;
 			case HG_CPU_BARRIER:
@@ -487,9 +572,15 @@ static const char *thread_text(const struct hg_cpu_frame *f, uint32_t lanes, uin
 	return out;
 }
 
+/* The frame of the warp that ran when the block failed. */
+static const struct hg_cpu_frame *running(const struct block *b)
+{
+	return b->env.whole_block ? b->warp[b->warp[0].frame->running].frame : b->run->frame;
+}
+
 static void block_failed(struct job *job, const struct block *b, enum block_end end)
 {
-	const struct hg_cpu_frame *f = b->run->frame;
+	const struct hg_cpu_frame *f = running(b);
 	char who[80];
 
 	if (end == BLOCK_TRAP)
@@ -508,7 +599,7 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 	unsigned long long addr = run->addr;
 	char who[80];
 
-	thread_text(run->frame, run->lanes, run->line, who, sizeof(who));
+	thread_text(running(b), run->lanes, run->line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {
@@ -518,6 +609,9 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 			break;
 		case HG_CPU_FAULT_ADDRESS:
 			job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
+			break;
+		case HG_CPU_FAULT_TEXTURE:
+			job_fail(job, LAUNCH_FAILED, addr, "0x%llx is no texture, in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
 			break;
 		case HG_CPU_FAULT_BARRIER:
 			job_fail(job, LAUNCH_FAILED, 0, "barrier %llu misused in " WHERE, addr, WHERE_ARGS(job, b));
@@ -564,8 +658,11 @@ static struct block *unpark(struct job *job, bool if_many)
 	return b;
 }
 
-/* A block to run: a new one first, so that those put aside get what they wait for; NULL: none now. */
-static struct block *take(struct job *job, uint32_t smid)
+/*
+ * A block to run: a new one first, so that those put aside get what they wait for; NULL: none now. A new one gets
+ * the memory of *spare, if there is some.
+ */
+static struct block *take(struct job *job, uint32_t smid, struct block *volatile *spare)
 {
 	struct block *b = NULL;
 	uint64_t index;
@@ -574,12 +671,13 @@ static struct block *take(struct job *job, uint32_t smid)
 		return NULL;
 	index = atomic_load_explicit(&job->next, memory_order_relaxed);
 	if (index < job->nr_blocks) {
-		b = unpark(job, true);
+		b = atomic_load_explicit(&job->any_parked, memory_order_relaxed) ? unpark(job, true) : NULL;
 		if (b)
 			return b;
 		index = atomic_fetch_add(&job->next, 1);
 		if (index < job->nr_blocks) {
-			b = block_get(job);
+			b = *spare ? *spare : block_get(job);
+			*spare = NULL;
 			if (b) {
 				block_start(job, b, index, smid);
 				return b;
@@ -598,17 +696,20 @@ static void park(struct job *job, struct block *b)
 	*job->parked_end = b;
 	job->parked_end = &b->next;
 	job->nr_parked++;
+	atomic_store_explicit(&job->any_parked, true, memory_order_relaxed);
 	pthread_mutex_unlock(&job->lock);
 }
 
-/* Blocks that a thread runs of one job before it looks for other jobs. */
+/* A thread runs so many blocks of one job, and those of so many ns, before it looks for other jobs. */
 #define TURN 16
+#define TURN_NS 100000
 
 /* False when the job has nothing to run just now. */
 static bool job_work(struct job *job, uint32_t smid)
 {
 	struct hg_cpu_run run;
-	struct block *volatile b = NULL;
+	struct block *volatile b = NULL, *volatile spare = NULL;
+	uint64_t end_ns = now_ns() + TURN_NS;
 	volatile bool any = false;
 	enum hg_status st = hg_cpu_run_begin(&run);
 
@@ -620,12 +721,14 @@ static bool job_work(struct job *job, uint32_t smid)
 		block_faulted(job, b, &run);
 		hg_cpu_run_end(&run);
 		block_put(job, b);
+		if (spare)
+			block_put(job, spare);
 		return true;
 	}
-	for (int i = 0; i < TURN; i++) {
+	for (int i = 1; i % TURN || now_ns() < end_ns; i++) {
 		enum block_end end;
 
-		b = take(job, smid);
+		b = take(job, smid, &spare);
 		if (!b)
 			break;
 		any = true;
@@ -638,9 +741,14 @@ static bool job_work(struct job *job, uint32_t smid)
 		}
 		if (end != BLOCK_DONE)
 			block_failed(job, b, end);
-		block_put(job, b);
+		if (spare)
+			block_put(job, b);
+		else
+			spare = b;
 		atomic_fetch_sub(&job->left, 1);
 	}
+	if (spare)
+		block_put(job, spare);
 	hg_cpu_run_end(&run);
 	return any;
 }
@@ -793,9 +901,17 @@ static enum hg_status check_shape(const struct hg_grid *g)
 	return HG_OK;
 }
 
+static enum hg_cpu_shape shape_of(const uint32_t block[3])
+{
+	if (block[0] % HG_WARP == 0 || block[1] * block[2] == 1)
+		return HG_CPU_SHAPE_ROW;
+	return block[0] == HG_WARP / 2 && (block[1] % 2 == 0 || block[2] == 1) ? HG_CPU_SHAPE_TWO_ROWS : HG_CPU_SHAPE_NONE;
+}
+
 static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const struct hg_grid *g, struct hg_fault *fault)
 {
 	const struct hg_cpu_kernel_info *info = hg_cpu_kernel_info(k);
+	size_t warp_bytes;
 
 	job->kernel = k;
 	job->info = info;
@@ -804,15 +920,20 @@ static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const s
 	job->nr_blocks = (uint64_t)g->grid[0] * g->grid[1] * g->grid[2];
 	job->nr_threads = g->block[0] * g->block[1] * g->block[2];
 	job->nr_warps = (job->nr_threads + HG_WARP - 1) / HG_WARP;
-	job->frame_bytes = round_up(sizeof(struct hg_cpu_frame), WARP_ALIGN);
+	job->shape = shape_of(g->block);
 	job->spill_bytes = round_up(info->spill_bytes, WARP_ALIGN);
 	job->lane_bytes = info->local_bytes;
 	if (info->uses_stack)
 		job->lane_bytes += (uint32_t)round_up(g->stack_bytes ? g->stack_bytes : DEFAULT_STACK, 64);
-	job->local_bytes = round_up((size_t)job->lane_bytes * HG_WARP, WARP_ALIGN);
+	warp_bytes = HG_CPU_FRAME_BYTES + job->spill_bytes + round_up((size_t)job->lane_bytes * HG_WARP, WARP_ALIGN);
+	if (warp_bytes > UINT32_MAX) {
+		pr_err("kernel '%s' needs %zu bytes for each warp", info->name, warp_bytes);
+		return HG_ERR_NOMEM;
+	}
+	job->warp_bytes = (uint32_t)warp_bytes;
 	job->shared_bytes = round_up((size_t)info->shared_bytes + g->shared_bytes, 128);
 	job->block_bytes = round_up(sizeof(struct block), 128) + job->shared_bytes +
-			   job->nr_warps * (job->frame_bytes + job->spill_bytes + job->local_bytes);
+			   job->nr_warps * warp_bytes;
 	job->block_bytes = round_up(job->block_bytes, 128);
 	job->workspace.size = sizeof(job->workspace);
 	atomic_store(&job->left, job->nr_blocks);

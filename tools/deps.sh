@@ -2,8 +2,10 @@
 # deps.sh - installs what the build needs and is missing; quick when nothing is.
 #
 #   tools/deps.sh BUILD CUDA                install; CUDA is what the next one prints
+#   tools/deps.sh --python BUILD CUDA       make the Python environment BUILD/python from PyPI
 #   tools/deps.sh --cuda BUILD [CUDA_HOME]  print the CUDA folder to build with
 #   tools/deps.sh --list                    print the packages
+#   tools/deps.sh --pocl BUILD              try to install what `make bench-kernels` compares with
 
 set -eu
 
@@ -125,13 +127,49 @@ install_cuda()
 	is_usable "$to" || die "the wheels in '$to' do not make a CUDA toolkit"
 }
 
+# What tests/python/requirements.txt names, and NVRTC where there is no toolkit with one.
+install_python()
+{
+	to=$build/python
+	mkdir -p "$build"
+	cp "$(dirname "$0")/../tests/python/requirements.txt" "$build/python.want"
+	[ -e "$1/lib64/libnvrtc.so" ] || echo "nvidia-cuda-nvrtc==13.0.88" >>"$build/python.want"
+	cmp -s "$build/python.want" "$to/requirements.txt" && "$to/bin/python" -c '' 2>/dev/null && return
+	say "making the Python environment '$to' from PyPI"
+	if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+		packages="python3-venv"
+		install_packages
+	fi
+	rm -rf "$to"
+	python3 -m venv "$to" >>"$log" 2>&1 || { tail -20 "$log" >&2; die "cannot make a Python environment in '$to'"; }
+	"$to/bin/python" -m pip install -q --disable-pip-version-check --no-deps --only-binary :all: \
+		-r "$build/python.want" >>"$log" 2>&1 ||
+		{ tail -20 "$log" >&2; die "cannot install the packages of 'tests/python/requirements.txt' from PyPI"; }
+	# only now: an environment that is not complete is made again
+	mv "$build/python.want" "$to/requirements.txt"
+}
+
 case ${1:-} in
 --list)
 	echo $packages
 	exit
 	;;
+--python)
+	build=$2
+	log=$build/deps.log
+	install_python "$3"
+	exit
+	;;
 --cuda)
 	cuda_home "$2" "${3:-}"
+	exit
+	;;
+--pocl)
+	mkdir -p "$2"
+	log=$2/deps.log
+	packages="pocl-opencl-icd ocl-icd-opencl-dev"
+	# the bench says what is missing
+	(install_packages) || true
 	exit
 	;;
 '')

@@ -5,12 +5,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -24,10 +28,29 @@ struct head {
 	uint64_t size, digest;
 	unsigned char key[16];
 };
-static const char magic[8] = "hgcache1";
+static const char magic[8] = "hgcache2";
 
 /* Not a code object of any kernel: nothing larger is kept or read. */
 #define MAX_ENTRY (UINT64_C(64) << 20)
+
+#define TMP_PREFIX "tmp-"
+#define ABANDONED_S 600
+
+/*
+ * Code is run as it is found: nobody else may be able to put any there. What is said about a folder that is not
+ * fit is said once.
+ */
+static bool is_ours(int dir, const char *path)
+{
+	static _Atomic bool said;
+	struct stat s;
+
+	if (!fstat(dir, &s) && s.st_uid == geteuid() && !(s.st_mode & (S_IWGRP | S_IWOTH)))
+		return true;
+	if (!atomic_exchange(&said, true))
+		pr_warn("the code cache '%s' is not used: others than its user could write in it", path);
+	return false;
+}
 
 /* A descriptor of the folder, made if need be; -1: no cache. */
 static int open_dir(void)
@@ -66,8 +89,12 @@ static int open_dir(void)
 		return -1;
 	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0) {
 		pr_debug("cannot open the code cache '%s': %s", path, strerror(errno));
+	} else if (!is_ours(fd, path)) {
+		close(fd);
+		fd = -1;
+	}
 	return fd;
 }
 
@@ -115,6 +142,7 @@ static bool write_all(int fd, const void *from, size_t size)
 
 bool hg_cache_get(const unsigned char key[16], void **data, size_t *size)
 {
+	struct stat s;
 	struct head h;
 	char name[NAME_SIZE];
 	void *bytes = NULL;
@@ -123,11 +151,11 @@ bool hg_cache_get(const unsigned char key[16], void **data, size_t *size)
 	if (dir < 0)
 		return false;
 	file_name(key, name);
-	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		goto out;
-	if (!read_all(fd, &h, sizeof(h)) || memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) ||
-	    h.size > MAX_ENTRY)
+	if (fstat(fd, &s) || !S_ISREG(s.st_mode) || s.st_uid != geteuid() || !read_all(fd, &h, sizeof(h)) || memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) ||
+	    h.size > MAX_ENTRY || (uint64_t)s.st_size != sizeof(h) + h.size)
 		goto damaged;
 	bytes = malloc(h.size ? h.size : 1);
 	if (!bytes)
@@ -191,6 +219,12 @@ static int by_age(const void *a, const void *b)
 	return x->used.tv_nsec < y->used.tv_nsec ? -1 : x->used.tv_nsec > y->used.tv_nsec;
 }
 
+/* A file that was being written when its process was killed. */
+static bool is_abandoned(const char *name, const struct stat *s)
+{
+	return !strncmp(name, TMP_PREFIX, strlen(TMP_PREFIX)) && s->st_mtim.tv_sec < time(NULL) - ABANDONED_S;
+}
+
 /* Removes what was used longest ago until the rest fits. */
 static void trim(int dir)
 {
@@ -213,6 +247,10 @@ static void trim(int dir)
 		if (d->d_name[0] == '.' || strlen(d->d_name) >= NAME_SIZE ||
 		    fstatat(dir, d->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(s.st_mode))
 			continue;
+		if (is_abandoned(d->d_name, &s)) {
+			unlinkat(dir, d->d_name, 0);
+			continue;
+		}
 		if (nr == room) {
 			struct entry *more = realloc(all, (room + 256) * sizeof(*all));
 
@@ -235,11 +273,22 @@ static void trim(int dir)
 	free(all);
 }
 
+/* Looking at every file takes longer than writing one: now and then is enough. */
+static void trim_if_due(int dir, uint64_t added)
+{
+	static _Atomic uint64_t since = UINT64_MAX / 2;		/* the first time at once */
+
+	if (atomic_fetch_add(&since, added) + added < limit() / 16)
+		return;
+	atomic_store(&since, 0);
+	trim(dir);
+}
+
 void hg_cache_put(const unsigned char key[16], const void *data, size_t size)
 {
 	struct head h = { .size = size };
 	char name[NAME_SIZE], tmp[NAME_SIZE];
-	static unsigned int serial;
+	uint64_t random;
 	bool written;
 	int dir, fd;
 
@@ -252,7 +301,9 @@ void hg_cache_put(const unsigned char key[16], const void *data, size_t size)
 	memcpy(h.key, key, 16);
 	h.digest = XXH3_64bits(data, size);
 	file_name(key, name);
-	snprintf(tmp, sizeof(tmp), "tmp-%d-%u", getpid(), __atomic_fetch_add(&serial, 1, __ATOMIC_RELAXED));
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		goto out;
+	snprintf(tmp, sizeof(tmp), TMP_PREFIX "%016" PRIx64, random);
 	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		goto out;
@@ -262,7 +313,35 @@ void hg_cache_put(const unsigned char key[16], const void *data, size_t size)
 		unlinkat(dir, tmp, 0);
 		goto out;
 	}
-	trim(dir);
+	trim_if_due(dir, sizeof(h) + size);
 out:
 	close(dir);
+}
+
+int hg_cache_lock(const unsigned char key[16])
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	int dir = open_dir(), fd;
+	uint64_t place;
+
+	if (dir < 0)
+		return HG_CACHE_UNLOCKED;
+	fd = openat(dir, ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	close(dir);
+	if (fd < 0)
+		return HG_CACHE_UNLOCKED;
+	/* a byte of the file for each key: the kernel drops the lock of a process that dies */
+	memcpy(&place, key, sizeof(place));
+	l.l_start = (off_t)(place >> 2);
+	if (!fcntl(fd, F_OFD_SETLK, &l))
+		return fd;
+	place = errno == EAGAIN || errno == EACCES;
+	close(fd);
+	return place ? HG_CACHE_BUSY : HG_CACHE_UNLOCKED;
+}
+
+void hg_cache_unlock(int lock)
+{
+	if (lock >= 0)
+		close(lock);
 }

@@ -18,7 +18,7 @@
 struct hg_cpu_rt;		/* helpers that emitted code calls: translate/cpu_rt.h */
 
 /* Where a warp goes on. */
-enum { HG_CPU_START = 0, HG_CPU_LANES = 1, HG_CPU_POINT = 2 };
+enum { HG_CPU_START = 0, HG_CPU_LANES = 1, HG_CPU_POINT = 2, HG_CPU_ENDED = UINT32_MAX };
 
 struct hg_cpu_frame {
 	/*
@@ -44,7 +44,16 @@ struct hg_cpu_frame {
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
 	unsigned char *local;	/* lane * hg_cpu_env.local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */
+	/*
+	 * Of a block's first frame, when the whole block runs in one call: the warp that ran last, where the warps after it
+	 * go on (as in `resume`), and where those before it do.
+	 */
+	uint32_t running, others_resume, before_resume;
+	uint32_t shape;		/* across a barrier of such a call: enum hg_cpu_shape */
 };
+
+/* The spill area follows the frame. */
+#define HG_CPU_FRAME_BYTES ((sizeof(struct hg_cpu_frame) + 63) / 64 * 64)
 
 /*
  * A kernel is compiled in two variants. The ordinary one relies on lanes meeting again where branches
@@ -54,9 +63,18 @@ struct hg_cpu_frame {
  * the other variant, which runs lanes in any order, continues from the frame. The two agree on the spill area: the slot of
  * each register that is live into some block, 32 elements of it (predicates: 32 bits). A warp that yields
  * at a point (HG_CPU_POINT) goes on in the ordinary variant, of any tier.
+ *
+ * The ordinary variant also runs whole blocks in one call, as long as all warps of the block meet at the same barriers, named 0
+ * and for all threads, or end together: HG_CPU_BLOCK_DONE. The call gets the first frame, env.whole_block is set; of the frames
+ * `alive` is read and the first one's `resume` is HG_CPU_START. Any other result is that of the warp `running`, whose frame says
+ * where it goes on. Those before it have ended (before_resume is HG_CPU_ENDED) or wait at barrier 0, to go on at
+ * before_resume; those after it go on at others_resume. Of their frames only `alive` and the spill area are right.
  */
-enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT,
+enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT, HG_CPU_BLOCK_DONE,
 		    HG_CPU_STACK	/* a trap: local memory does not suffice for the stack */ };
+
+/* How the threads of a warp lie in their block: tid.x counts from lane to lane, or so in each half and tid.y from the first to the second. */
+enum hg_cpu_shape { HG_CPU_SHAPE_NONE, HG_CPU_SHAPE_ROW, HG_CPU_SHAPE_TWO_ROWS };
 
 /* One block's constants. */
 struct hg_cpu_env {
@@ -71,6 +89,9 @@ struct hg_cpu_env {
 	uint32_t shared_bytes, dynamic_shared_bytes;	/* total; dynamic alone */
 	uint32_t smid, nsmid;
 	uint32_t local_bytes;		/* of a lane: the kernel's, and the stack */
+	uint32_t whole_block;		/* not 0: run all of its warps */
+	uint32_t shape;			/* enum hg_cpu_shape, of every warp */
+	uint32_t warp_bytes;		/* from one warp's frame to the next one's */
 };
 
 typedef enum hg_cpu_yield (*hg_cpu_entry)(struct hg_cpu_frame *frame, const struct hg_cpu_env *env);

@@ -507,4 +507,5 @@ void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t 
 	rt->timer = rt_timer;
 	rt->sleep = rt_sleep;
 	hg_cpu_matrix_init(rt);
+	hg_cpu_texture_init(rt, fault);
 }

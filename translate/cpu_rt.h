@@ -7,7 +7,7 @@
 #include "translate/cpu_abi.h"
 
 enum hg_cpu_fault { HG_CPU_FAULT_MISALIGNED = 1, HG_CPU_FAULT_BAD_INDEX, HG_CPU_FAULT_BARRIER, HG_CPU_FAULT_ADDRESS,
-		    HG_CPU_FAULT_ASSERT };
+		    HG_CPU_FAULT_ASSERT, HG_CPU_FAULT_TEXTURE };
 
 /* What a helper is doing to memory, for the one who reports a fault of it. */
 struct hg_cpu_access {
@@ -69,7 +69,15 @@ struct hg_cpu_rt {
 	/* text: message, file and function of each lane, 32 addresses each. Does not return unless mask is 0 */
 	void (*assert_fail)(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint64_t *text,
 			    const uint32_t *line);
+	/*
+	 * Samples (translate/texture.h): texture and sampler of each lane, arg[i * 32 + lane] as `what` says (HG_CPU_TEX_CHECK: the
+	 * memory is checked first), four channels out[c * 32 + lane].
+	 */
+	void (*tex)(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, const uint64_t *texture, const uint64_t *sampler,
+		    uint32_t mask, uint32_t what, const uint32_t *arg, uint32_t *out, uint32_t line);
 };
+
+#define HG_CPU_TEX_CHECK (UINT32_C(1) << 16)
 
 /* What the calling thread's helper is doing. */
 const volatile struct hg_cpu_access *hg_cpu_rt_access(void);
@@ -77,8 +85,9 @@ const volatile struct hg_cpu_access *hg_cpu_rt_access(void);
 /* All but bar_arrive, check, print, assert_fail and fault, which the grid runner gives. */
 void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
 
-/* cpu_matrix.c; called by the former. */
+/* cpu_matrix.c and cpu_texture.c; called by the former. */
 void hg_cpu_matrix_init(struct hg_cpu_rt *rt);
+void hg_cpu_texture_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr));
 /* Around accesses of other files' helpers: faults in between name lane and line. Ends the grid if an address is no multiple of `size`. */
 void hg_cpu_access_begin(const uint64_t *addr, uint32_t mask, uint32_t size, uint32_t line);
 void hg_cpu_access_end(void);

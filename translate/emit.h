@@ -18,11 +18,14 @@
  */
 struct emit_options {
 	bool free_order;	/* see emit_analyze.h */
+	bool brief;		/* little code, compiled fast: helpers access memory, registers stay in the spill area */
 	bool masked_wide;	/* the CPU has masked vector loads and stores of 4 and 8 bytes… */
 	bool masked_narrow;	/* …and of 1 and 2 bytes */
 	bool gathers;		/* and its gathers and scatters are worth using */
 	bool check;		/* every access asks hg_cpu_rt.check first */
 };
+
+#define EMIT_AHEAD 32
 
 struct emit {
 	const struct ir_func *fn;
@@ -32,10 +35,12 @@ struct emit {
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
 	LLVMValueRef f;			/* the function */
-	LLVMValueRef frame, env;
+	LLVMValueRef frame, env;	/* of the warp that runs */
+	LLVMValueRef first_frame;	/* of the call */
 	unsigned int lanes;
 
-	LLVMValueRef *slot;		/* alloca of a register that crosses blocks, or NULL */
+	bool in_spill;			/* registers that cross blocks live in the frame's spill area */
+	LLVMValueRef *slot;		/* where such a register is: alloca or address in the spill area; or NULL */
 	LLVMValueRef *cur;		/* its value in this block, or NULL */
 	bool *dirty;
 	ir_reg *touched;		/* registers with `cur` in this block */
@@ -50,8 +55,21 @@ struct emit {
 	LLVMValueRef exec, alive;	/* allocas, i32: lanes that run now; lanes that have not exited */
 	LLVMValueRef waiting, blocked, prefer;	/* the same; with free_order only */
 	LLVMValueRef budget;		/* alloca, i32: spins left before the warp yields */
+	/* running a whole block: allocas, i32: the warp, where those after it go on, where those before it do */
+	LLVMValueRef warp, others, before;
+	LLVMValueRef whole;		/* i1: a whole block runs */
+	LLVMBasicBlockRef turn;		/* where the next warp begins */
+	LLVMBasicBlockRef leave;	/* returns `result` */
+	LLVMValueRef result;		/* alloca, i32 */
 	LLVMValueRef *pend;		/* allocas, i32: lanes pending at a block */
 	LLVMValueRef buf[4];		/* arrays handed to helpers */
+
+	bool has_lines;
+	LLVMValueRef *line_base, *line_step;	/* allocas of emit_info.line's numbers, or NULL */
+	LLVMValueRef shape;		/* alloca, i32: enum hg_cpu_shape of the warp, NONE when these numbers do not tell the addresses */
+
+	struct { const struct ir_insn *insn; LLVMValueRef val; } ahead[EMIT_AHEAD];	/* loads of this block that another one did */
+	unsigned int nr_ahead;
 
 	uint32_t block;			/* being emitted */
 	LLVMValueRef exec_now;		/* i32 */
@@ -94,6 +112,7 @@ LLVMValueRef emit_select(struct emit *e, LLVMValueRef c, LLVMValueRef a, LLVMVal
 LLVMValueRef emit_at(struct emit *e, LLVMValueRef base, uint64_t offset);
 LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset);
 LLVMValueRef emit_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align);
+LLVMValueRef emit_invariant(struct emit *e, LLVMValueRef load);
 void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align);
 /* Calls member `offset` of struct hg_cpu_rt. result: a type, or NULL for void. */
 LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValueRef *args, unsigned int nr);
@@ -122,6 +141,24 @@ bool emit_memory(struct emit *e);
 bool emit_warp(struct emit *e);
 bool emit_matrix(struct emit *e);
 
+/* emit_affine.c: what emit_info.line says of registers, as code. begin makes the allocas; set follows each instruction. */
+void emit_lines_begin(struct emit *e);
+void emit_line_set(struct emit *e);
+void emit_line_save(struct emit *e, ir_reg r);
+void emit_line_restore(struct emit *e, ir_reg r);
+/*
+ * The address of a memory operation by these numbers. If `row` holds, lanes are `stride` bytes apart from `first` on; if
+ * `two_rows` does, 16 of them are, and 16 from `second` on. False: nothing is known of it.
+ */
+struct emit_line_address {
+	LLVMValueRef row, two_rows, first, second;
+	int64_t stride;
+};
+bool emit_line_address(struct emit *e, struct emit_line_address *out);
+
+LLVMValueRef emit_guard(struct emit *e);	/* of the instruction; NULL: it has none */
+/* Where a space begins among the host's addresses, at the current width; NULL: at 0. */
+LLVMValueRef emit_space_base(struct emit *e, enum ir_space space);
 /* The host's addresses of a memory operation, in buf[0]; of `lanes` checked for `size` bytes if that is wanted. */
 LLVMValueRef emit_address(struct emit *e, LLVMValueRef lanes, unsigned int size);
 

@@ -54,6 +54,8 @@ void emit_info_release(struct emit_info *in)
 	free(in->diverges);
 	free(in->spin);
 	free(in->is_vector);
+	free(in->line);
+	free(in->from_memory);
 	free(in->raw_nan);
 	free(in->crosses);
 	free(in->slot);
@@ -80,6 +82,8 @@ bool emit_insn_is_divergent(const struct ir_insn *in)
 	case IR_bar_red:
 	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return true;
+	case IR_tex:
+		return true;	/* a helper's work, lane by lane */
 	case IR_vprintf: case IR_assertfail:
 		return true;	/* each lane prints, whatever it prints */
 	default:
@@ -515,6 +519,39 @@ static void raw_nans(struct emit_info *in)
 	}
 }
 
+static bool reads_loaded(const struct emit_info *in, const struct ir_insn *n)
+{
+	if (n->op == IR_ld)
+		return n->space != IR_LOCAL && n->space != IR_PARAM && n->space != IR_CONST;
+	for (unsigned int s = 0; s < n->nr_src; s++)
+		if (n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG && in->from_memory[n->src[s].reg])
+			return true;
+	return n->op == IR_atom;
+}
+
+static void loaded(struct emit_info *in)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		for (uint32_t b = 0; b < in->nr_blocks; b++)
+			for (uint32_t i = 0; i < in->fn->block[b].nr_insns; i++) {
+				const struct ir_insn *n = &in->fn->block[b].insn[i];
+
+				if (!reads_loaded(in, n))
+					continue;
+				for (unsigned int d = 0; d < n->nr_dst; d++) {
+					ir_reg r = n->dst[d];
+
+					if (r == IR_NO_REG || !in->is_vector[r] || in->from_memory[r])
+						continue;
+					in->from_memory[r] = again = true;
+				}
+			}
+	}
+}
+
 static void place_slots(struct emit_info *in)
 {
 	uint32_t at = 0;
@@ -524,6 +561,13 @@ static void place_slots(struct emit_info *in)
 			continue;
 		in->slot[r] = at;
 		at += in->fn->reg_type[r] == IR_PRED ? 64 : ir_type_bits(in->fn->reg_type[r]) / 8 * 32;
+	}
+	/* behind all registers: their places are the same without lines */
+	for (uint32_t r = 0; r < in->nr_regs; r++) {
+		if (!in->crosses[r] || in->line[r].kind != EMIT_LINE)
+			continue;
+		in->line[r].slot = at;
+		at += 16;
 	}
 	in->spill_bytes = at;
 }
@@ -543,12 +587,14 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 	in.diverges = calloc(n + 1, sizeof(bool));
 	in.spin = calloc(n + 1, sizeof(bool));
 	in.is_vector = calloc(regs + 1, sizeof(bool));
+	in.line = calloc(regs + 1, sizeof(*in.line));
+	in.from_memory = calloc(regs + 1, sizeof(bool));
 	in.raw_nan = calloc(regs + 1, sizeof(bool));
 	in.crosses = calloc(regs + 1, sizeof(bool));
 	in.slot = calloc(regs + 1, sizeof(*in.slot));
 	in.ipdom = calloc(n + 1, sizeof(*in.ipdom));
 	if (!in.live_in || !in.pending || !in.keep || !in.parted || !in.diverges || !in.spin || !in.is_vector ||
-	    !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
+	    !in.line || !in.from_memory || !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
 		goto err;
 	st = liveness(&in);
 	if (st)
@@ -563,6 +609,8 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 	if (st)
 		goto err;
 	raw_nans(&in);
+	emit_find_lines(&in);
+	loaded(&in);
 	place_slots(&in);
 	*out = in;
 	return HG_OK;

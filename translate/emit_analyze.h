@@ -21,6 +21,17 @@
  */
 struct emit_set { uint64_t *word; };	/* a bit for each block or register */
 
+/*
+ * A register whose lanes differ by their thread's index alone: lane's value = lane 0's + (tid.x - lane 0's tid.x) * stride, and, with
+ * `rows`, + (tid.y - lane 0's tid.y) * a number that the code knows.
+ */
+struct emit_line {
+	enum { EMIT_LINE_NONE, EMIT_LINE_UNKNOWN, EMIT_LINE } kind;	/* not unknown when the analysis is done */
+	bool rows;
+	int64_t stride;
+	uint32_t slot;		/* if the register crosses blocks: of these numbers, in the spill area */
+};
+
 struct emit_info {
 	const struct ir_func *fn;
 	uint32_t nr_blocks, nr_regs;
@@ -34,6 +45,9 @@ struct emit_info {
 	bool *diverges;			/* of a block: its terminator may part the lanes */
 	bool *spin;			/* of a block: its terminator closes a loop that waits for memory to change */
 	bool *is_vector;		/* of a register: not uniform */
+	struct emit_line *line;		/* of a vector register */
+	bool has_lines;
+	bool *from_memory;		/* of a vector register: made of what lanes have loaded; as an address, one of lanes apart */
 	bool *raw_nan;			/* of a register: only results of float arithmetic, NaNs not yet canonical */
 	bool *crosses;			/* of a register: live into some block */
 	uint32_t *slot;			/* of such a register: offset in the spill area */
@@ -49,6 +63,9 @@ static inline bool emit_has(struct emit_set s, uint32_t i)
 {
 	return s.word[i / 64] >> (i % 64) & 1;
 }
+
+/* emit_affine.c: fills in line, when all else is known but the slots. */
+void emit_find_lines(struct emit_info *in);
 
 /* Whether the instruction's result differs from lane to lane even if its operands do not. */
 bool emit_insn_is_divergent(const struct ir_insn *in);

@@ -502,12 +502,23 @@ static bool is_gross(const struct emit *e)
 	return e->insn->type == IR_F64 && e->insn->flags & IR_FTZ;
 }
 
+/* PTX ISA, div.approx.f32: a divisor above 2^126 is as good as an infinity. */
+static LLVMValueRef endless(struct emit *e, LLVMValueRef v)
+{
+	LLVMValueRef sign = band(e, emit_to_int(e, v), emit_const(e, 32, 0x80000000));
+	LLVMValueRef large = LLVMBuildFCmp(e->b, LLVMRealOGT, emit_call1(e, "llvm.fabs", v), float_const(e, 0x1p126), "");
+
+	return emit_select(e, large, emit_to_float(e, bor(e, sign, emit_const(e, 32, 0x7f800000))), v);
+}
+
 static void float_div(struct emit *e)
 {
 	LLVMValueRef a = e->insn->op == IR_rcp ? NULL : emit_fsrc(e, 0), b = emit_fsrc(e, e->insn->op == IR_rcp ? 0 : 1), r;
 
 	if (!a)
 		a = float_const(e, 1.0);
+	else if (e->insn->flags & IR_APPROX)
+		b = endless(e, b);
 	if (directed(e))
 		r = directed_slow(e, type_bits(e) == 32 ? HG_CPU_DIV_F32 : HG_CPU_DIV_F64, a, b, NULL, e->insn->rnd, type_bits(e));
 	else

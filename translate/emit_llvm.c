@@ -221,14 +221,17 @@ void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int ali
 	LLVMSetAlignment(LLVMBuildStore(e->b, v, p), align);
 }
 
-/* Constant while the block runs: loads of it may be hoisted. */
+/* What is loaded does not change while the block runs: the load may be hoisted. */
+LLVMValueRef emit_invariant(struct emit *e, LLVMValueRef load)
+{
+	LLVMSetMetadata(load, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
+			LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
+	return load;
+}
+
 LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset)
 {
-	LLVMValueRef v = emit_load(e, t, emit_at(e, e->env, offset), 4);
-
-	LLVMSetMetadata(v, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
-			LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
-	return v;
+	return emit_invariant(e, emit_load(e, t, emit_at(e, e->env, offset), 4));
 }
 
 static LLVMTypeRef ptr_type(struct emit *e)
@@ -278,13 +281,14 @@ static LLVMTypeRef reg_type(struct emit *e, ir_reg r)
 
 /*
  * A register that crosses blocks. Where lanes run in any order, nearly every block can follow nearly every
- * other: registers stay in the spill area there, since as values they would meet in thousands of phis.
+ * other: registers stay in the spill area there, since as values they would meet in thousands of phis. In code that is to
+ * be compiled fast they stay there as well: a yield need not save them.
  */
 static LLVMValueRef slot_load(struct emit *e, ir_reg r)
 {
 	LLVMValueRef v;
 
-	if (!e->info->free_order)
+	if (!e->in_spill)
 		return LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
 	if (e->fn->reg_type[r] != IR_PRED)
 		return emit_load(e, reg_type(e, r), e->slot[r], reg_is_vector(e, r) ? 64 : 4);
@@ -294,7 +298,7 @@ static LLVMValueRef slot_load(struct emit *e, ir_reg r)
 
 static void slot_store(struct emit *e, ir_reg r, LLVMValueRef v)
 {
-	if (!e->info->free_order)
+	if (!e->in_spill)
 		LLVMBuildStore(e->b, v, e->slot[r]);
 	else if (e->fn->reg_type[r] == IR_PRED)
 		emit_store(e, emit_lane_bits(e, v), e->slot[r], 4);
@@ -337,7 +341,7 @@ static void regs_flush(struct emit *e)
 	e->nr_touched = 0;
 }
 
-static LLVMValueRef guard_of(struct emit *e)
+LLVMValueRef emit_guard(struct emit *e)
 {
 	const struct ir_insn *in = e->insn;
 	LLVMValueRef g;
@@ -350,7 +354,7 @@ static LLVMValueRef guard_of(struct emit *e)
 
 LLVMValueRef emit_active(struct emit *e)
 {
-	LLVMValueRef g = guard_of(e);
+	LLVMValueRef g = emit_guard(e);
 
 	return g ? LLVMBuildAnd(e->b, e->exec_now, emit_lane_bits(e, g), "") : e->exec_now;
 }
@@ -365,7 +369,7 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 	case IR_SREG_TID_X: case IR_SREG_TID_Y: case IR_SREG_TID_Z: {
 		LLVMValueRef tid = emit_load(e, ptr_type(e), emit_at(e, e->frame, offsetof(struct hg_cpu_frame, tid)), 8);
 
-		return emit_load(e, v32, emit_at(e, tid, (s - IR_SREG_TID_X) * 128u), 64);
+		return emit_invariant(e, emit_load(e, v32, emit_at(e, tid, (s - IR_SREG_TID_X) * 128u), 64));
 	}
 	case IR_SREG_NTID_X: case IR_SREG_NTID_Y: case IR_SREG_NTID_Z:
 		return emit_env(e, i32, offsetof(struct hg_cpu_env, ntid) + (s - IR_SREG_NTID_X) * 4u);
@@ -437,9 +441,7 @@ static LLVMValueRef operand(struct emit *e, const struct ir_operand *o, unsigned
 	case IR_OPD_VAR: {
 		LLVMValueRef table = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, var_addr));
 
-		v = emit_load(e, emit_scalar_int(e, 64), emit_at(e, table, (uint64_t)o->index * 8), 8);
-		LLVMSetMetadata(v, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
-				LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
+		v = emit_invariant(e, emit_load(e, emit_scalar_int(e, 64), emit_at(e, table, (uint64_t)o->index * 8), 8));
 		v = LLVMBuildAdd(e->b, v, emit_i64(e, o->imm), "");
 		break;
 	}
@@ -486,7 +488,7 @@ void emit_set(struct emit *e, unsigned int i, LLVMValueRef v)
 	if (reg_is_vector(e, r))
 		v = emit_splat(e, v);
 	assert(reg_is_vector(e, r) || !emit_is_vector(v));
-	g = guard_of(e);
+	g = emit_guard(e);
 	if (g)
 		v = emit_select(e, g, v, reg_get(e, r));
 	reg_set(e, r, v);
@@ -596,16 +598,17 @@ static void frame_pc(struct emit *e, LLVMValueRef mask, uint32_t target)
 
 static LLVMValueRef spill_at(struct emit *e, ir_reg r)
 {
-	LLVMValueRef spill = emit_load(e, ptr_type(e), frame_at(e, offsetof(struct hg_cpu_frame, spill)), 8);
-
-	return emit_at(e, spill, e->info->slot[r]);
+	return frame_at(e, HG_CPU_FRAME_BYTES + e->info->slot[r]);
 }
 
 /* full: a scalar too as 32 elements, for the other variant. */
 static void reg_save(struct emit *e, ir_reg r, bool full)
 {
-	LLVMValueRef v = LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
+	LLVMValueRef v;
 
+	if (e->in_spill && (!full || reg_is_vector(e, r) || e->fn->reg_type[r] == IR_PRED))
+		return;
+	v = slot_load(e, r);
 	if (e->fn->reg_type[r] == IR_PRED)
 		v = emit_lane_bits(e, v);
 	else if (full)
@@ -638,17 +641,29 @@ static void regs_save(struct emit *e, uint32_t target, uint32_t block, bool full
 	if (e->info->free_order)
 		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (needed(e, r, target, block))
+		if (needed(e, r, target, block)) {
 			reg_save(e, r, full);
+			emit_line_save(e, r);
+		}
+	if (e->has_lines)
+		frame_set(e, offsetof(struct hg_cpu_frame, shape), get32(e, e->shape));
 }
 
 static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 {
-	if (e->info->free_order)
+	if (e->in_spill)
 		return;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (needed(e, r, target, block))
+		if (needed(e, r, target, block)) {
 			reg_restore(e, r);
+			emit_line_restore(e, r);
+		}
+	if (!e->has_lines)
+		return;
+	/* what another call left in the frame is of another tier, perhaps, which keeps no such numbers */
+	set32(e, e->shape, emit_select(e, e->whole, emit_load(e, emit_scalar_int(e, 32),
+							      frame_at(e, offsetof(struct hg_cpu_frame, shape)), 4),
+				       emit_i32(e, HG_CPU_SHAPE_NONE)));
 }
 
 void emit_fault_lanes(struct emit *e, LLVMValueRef lanes)
@@ -659,7 +674,42 @@ void emit_fault_lanes(struct emit *e, LLVMValueRef lanes)
 
 static void yield(struct emit *e, enum hg_cpu_yield why)
 {
-	LLVMBuildRet(e->b, emit_i32(e, why));
+	set32(e, e->result, emit_i32(e, why));
+	LLVMBuildBr(e->b, e->leave);
+}
+
+/* All warps up to this one go on at `point`: the next warp's turn. Otherwise code goes on, as that of one warp alone. */
+static void next_warp(struct emit *e, uint32_t point)
+{
+	LLVMBasicBlockRef whole = emit_bb(e, "whole"), same = emit_bb(e, "same"), last = emit_bb(e, "last"),
+			  next = emit_bb(e, "next"), alone = emit_bb(e, "alone");
+	LLVMValueRef w, ok;
+
+	LLVMBuildCondBr(e->b, e->whole, whole, alone);
+	LLVMPositionBuilderAtEnd(e->b, whole);
+	w = get32(e, e->warp);
+	ok = LLVMBuildICmp(e->b, LLVMIntEQ, get32(e, e->before), emit_i32(e, point), "");
+	ok = LLVMBuildOr(e->b, ok, is_zero(e, w), "");
+	LLVMBuildCondBr(e->b, ok, same, alone);
+
+	LLVMPositionBuilderAtEnd(e->b, same);
+	set32(e, e->before, emit_i32(e, point));
+	w = LLVMBuildAdd(e->b, w, emit_i32(e, 1), "");
+	ok = LLVMBuildICmp(e->b, LLVMIntEQ, w, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, nr_warps)), "");
+	LLVMBuildCondBr(e->b, ok, last, next);
+	LLVMPositionBuilderAtEnd(e->b, next);
+	set32(e, e->warp, w);
+	LLVMBuildBr(e->b, e->turn);
+
+	LLVMPositionBuilderAtEnd(e->b, last);
+	if (point == HG_CPU_ENDED) {
+		yield(e, HG_CPU_BLOCK_DONE);
+	} else {
+		set32(e, e->warp, emit_i32(e, 0));
+		set32(e, e->others, emit_i32(e, point));
+		LLVMBuildBr(e->b, e->turn);
+	}
+	LLVMPositionBuilderAtEnd(e->b, alone);
 }
 
 /* ---- going from block to block, lanes in order ---- */
@@ -850,8 +900,9 @@ static void emit_sched(struct emit *e)
 	LLVMPositionBuilderAtEnd(e->b, wait);
 	save_lanes(e);
 	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
-	LLVMBuildRet(e->b, emit_select(e, is_zero(e, get32(e, e->waiting)), emit_i32(e, HG_CPU_DEADLOCK),
-				       emit_i32(e, HG_CPU_BARRIER)));
+	set32(e, e->result, emit_select(e, is_zero(e, get32(e, e->waiting)), emit_i32(e, HG_CPU_DEADLOCK),
+					emit_i32(e, HG_CPU_BARRIER)));
+	LLVMBuildBr(e->b, e->leave);
 
 	LLVMPositionBuilderAtEnd(e->b, some);
 	wanted = LLVMBuildAnd(e->b, ready, get32(e, e->prefer), "");
@@ -1034,7 +1085,7 @@ static void emit_brx(struct emit *e, const struct ir_insn *t)
 	LLVMBuildCondBr(e->b, is_zero(e, over), good, bad);
 	LLVMPositionBuilderAtEnd(e->b, bad);
 	emit_fault_lanes(e, over);
-	yield(e, e->insn->sub == IR_TRAP_STACK ? HG_CPU_STACK : HG_CPU_TRAP);
+	yield(e, HG_CPU_TRAP);
 	LLVMPositionBuilderAtEnd(e->b, good);
 	if (e->lanes == 1) {
 		LLVMValueRef sw = LLVMBuildSwitch(e->b, index, bad, t->nr_targets);
@@ -1108,6 +1159,11 @@ static bool operand_is_vector(const struct emit *e, unsigned int i)
 	return o->kind == IR_OPD_REG && reg_is_vector(e, o->reg);
 }
 
+static bool is_number(const struct ir_insn *in, unsigned int i, uint64_t v)
+{
+	return in->src[i].kind == IR_OPD_IMM && in->src[i].imm == v;
+}
+
 static void emit_barrier(struct emit *e, uint32_t target)
 {
 	const struct ir_insn *in = e->insn;
@@ -1148,6 +1204,9 @@ static void emit_barrier(struct emit *e, uint32_t target)
 	LLVMPositionBuilderAtEnd(e->b, several);
 	point = new_point(e);
 	regs_save(e, target, e->block, false);
+	frame_set(e, offsetof(struct hg_cpu_frame, alive), exec);
+	if (!e->info->free_order && !red && is_number(in, 0, 0) && is_number(in, 1, 0))
+		next_warp(e, HG_CPU_POINT + e->nr_points - 1);
 	if (!same || red)
 		barrier_fields(e, exec, id, count, pred32);
 	frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, same));
@@ -1157,7 +1216,6 @@ static void emit_barrier(struct emit *e, uint32_t target)
 	}
 	e->lanes = HG_WARP;
 	frame_set(e, offsetof(struct hg_cpu_frame, pc), emit_const(e, 32, pc));
-	frame_set(e, offsetof(struct hg_cpu_frame, alive), exec);
 	frame_set(e, offsetof(struct hg_cpu_frame, waiting), exec);
 	frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
 	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
@@ -1277,6 +1335,8 @@ static void emit_insn(struct emit *e)
 		emit_trap(e);
 	else if (!emit_arith(e) && !emit_math(e) && !emit_convert(e) && !emit_memory(e) && !emit_warp(e) && !emit_matrix(e))
 		emit_unsupported(e, "operation");
+	if (e->has_lines && !e->st)
+		emit_line_set(e);
 	if (e->st == HG_ERR_UNSUPPORTED)
 		pr_err("kernel '%s', line %u: '%s.%s' is not supported by the CPU target (%s)", e->fn->name, in->line,
 		       ir_op_desc[in->op].name, ir_type_name(in->type), e->why);
@@ -1287,6 +1347,7 @@ static void emit_block(struct emit *e, uint32_t b)
 	const struct ir_block *blk = &e->fn->block[b];
 
 	e->block = b;
+	e->nr_ahead = 0;
 	LLVMPositionBuilderAtEnd(e->b, e->bb[b]);
 	e->exec_now = get32(e, e->exec);
 	e->mask_now = emit_bits_lane(e, e->exec_now);
@@ -1328,10 +1389,7 @@ static void emit_block(struct emit *e, uint32_t b)
 
 static LLVMValueRef alloca32(struct emit *e)
 {
-	LLVMValueRef v = LLVMBuildAlloca(e->b, emit_scalar_int(e, 32), "");
-
-	set32(e, v, emit_i32(e, 0));
-	return v;
+	return LLVMBuildAlloca(e->b, emit_scalar_int(e, 32), "");
 }
 
 static void add_attr(struct emit *e, LLVMAttributeIndex at, const char *name)
@@ -1348,15 +1406,30 @@ static void add_text_attr(struct emit *e, const char *name, const char *value)
 							  (unsigned int)strlen(value)));
 }
 
+/* The frame of the warp whose turn it is; which one that is, is known to whoever reports a fault. */
+static void find_frame(struct emit *e)
+{
+	LLVMTypeRef i64 = emit_scalar_int(e, 64);
+	LLVMValueRef w = get32(e, e->warp), at, known;
+
+	known = LLVMBuildStore(e->b, w, emit_at(e, e->first_frame, offsetof(struct hg_cpu_frame, running)));
+	LLVMSetVolatile(known, 1);
+	at = emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, warp_bytes));
+	at = LLVMBuildMul(e->b, LLVMBuildZExt(e->b, w, i64, ""), LLVMBuildZExt(e->b, at, i64, ""), "");
+	e->frame = LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 8), e->first_frame, &at, 1, "");
+}
+
 static void emit_prologue(struct emit *e)
 {
-	LLVMBasicBlockRef start, body;
+	LLVMTypeRef i32 = emit_scalar_int(e, 32);
+	LLVMBasicBlockRef start;
 
 	e->entry = emit_bb(e, "entry");
 	LLVMPositionBuilderAtEnd(e->b, e->entry);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
-		if (e->info->crosses[r])
-			e->slot[r] = e->info->free_order ? spill_at(e, r) : LLVMBuildAlloca(e->b, reg_type(e, r), "");
+		if (e->info->crosses[r] && !e->in_spill)
+			e->slot[r] = LLVMBuildAlloca(e->b, reg_type(e, r), "");
+	emit_lines_begin(e);
 	for (int i = 0; i < 4; i++) {
 		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 2048), "");
 		LLVMSetAlignment(e->buf[i], 64);
@@ -1364,11 +1437,13 @@ static void emit_prologue(struct emit *e)
 	e->exec = alloca32(e);
 	e->alive = alloca32(e);
 	e->budget = alloca32(e);
-	set32(e, e->budget, emit_i32(e, EMIT_SPINS));
 	e->waiting = alloca32(e);
 	e->blocked = alloca32(e);
 	e->prefer = alloca32(e);
-	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
+	e->warp = alloca32(e);
+	e->others = alloca32(e);
+	e->before = alloca32(e);
+	e->result = alloca32(e);
 	for (uint32_t b = 0; b < e->fn->nr_blocks; b++) {
 		e->pend[b] = alloca32(e);
 		e->bb[b] = emit_bb(e, "b");
@@ -1379,16 +1454,31 @@ static void emit_prologue(struct emit *e)
 	e->sched = emit_bb(e, "sched");
 	e->resume_lanes = emit_bb(e, "resume_lanes");
 	e->done = emit_bb(e, "done");
-	body = emit_bb(e, "resume");
+	e->leave = emit_bb(e, "leave");
+	e->turn = emit_bb(e, "turn");
 	start = emit_bb(e, "start");
-	LLVMBuildBr(e->b, body);
+	e->whole = LLVMBuildNot(e->b, is_zero(e, emit_env(e, i32, offsetof(struct hg_cpu_env, whole_block))), "");
+	set32(e, e->warp, emit_i32(e, 0));
+	set32(e, e->before, emit_i32(e, HG_CPU_START));
+	set32(e, e->others, emit_load(e, i32, frame_at(e, offsetof(struct hg_cpu_frame, resume)), 4));
+	LLVMBuildBr(e->b, e->turn);
 
-	LLVMPositionBuilderAtEnd(e->b, body);
-	set32(e, e->alive, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, alive)), 4));
+	LLVMPositionBuilderAtEnd(e->b, e->turn);
+	if (!e->info->free_order)
+		find_frame(e);
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (e->info->crosses[r] && e->in_spill)
+			e->slot[r] = spill_at(e, r);
+	set32(e, e->alive, emit_load(e, i32, frame_at(e, offsetof(struct hg_cpu_frame, alive)), 4));
 	set32(e, e->exec, get32(e, e->alive));
-	e->resume_switch = LLVMBuildSwitch(e->b, emit_load(e, emit_scalar_int(e, 32),
-							   frame_at(e, offsetof(struct hg_cpu_frame, resume)), 4),
-					   start, 2);
+	set32(e, e->budget, emit_i32(e, EMIT_SPINS));
+	set32(e, e->shape, emit_env(e, i32, offsetof(struct hg_cpu_env, shape)));
+	set32(e, e->waiting, emit_i32(e, 0));
+	set32(e, e->blocked, emit_i32(e, 0));
+	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
+	for (uint32_t b = 0; b < e->fn->nr_blocks; b++)
+		set32(e, e->pend[b], emit_i32(e, 0));
+	e->resume_switch = LLVMBuildSwitch(e->b, get32(e, e->others), start, 2);
 	LLVMAddCase(e->resume_switch, emit_i32(e, HG_CPU_LANES), e->resume_lanes);
 	LLVMPositionBuilderAtEnd(e->b, start);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
@@ -1396,8 +1486,15 @@ static void emit_prologue(struct emit *e)
 			slot_store(e, r, LLVMConstNull(reg_type(e, r)));
 	LLVMBuildBr(e->b, e->bb[0]);
 	LLVMPositionBuilderAtEnd(e->b, e->done);
+	if (!e->info->free_order)
+		next_warp(e, HG_CPU_ENDED);
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), emit_i32(e, 0));
 	yield(e, HG_CPU_DONE);
+
+	LLVMPositionBuilderAtEnd(e->b, e->leave);
+	emit_store(e, get32(e, e->others), emit_at(e, e->first_frame, offsetof(struct hg_cpu_frame, others_resume)), 4);
+	emit_store(e, get32(e, e->before), emit_at(e, e->first_frame, offsetof(struct hg_cpu_frame, before_resume)), 4);
+	LLVMBuildRet(e->b, get32(e, e->result));
 }
 
 static void emit_epilogue(struct emit *e)
@@ -1427,6 +1524,8 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	st = emit_analyze(fn, opt->free_order, &info);
 	if (st)
 		return st;
+	e.in_spill = opt->brief || info.free_order;
+	e.has_lines = info.has_lines && !e.in_spill;
 	e.slot = calloc(fn->nr_regs + 1, sizeof(*e.slot));
 	e.cur = calloc(fn->nr_regs + 1, sizeof(*e.cur));
 	e.dirty = calloc(fn->nr_regs + 1, sizeof(*e.dirty));
@@ -1434,14 +1533,16 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	e.bb = calloc(fn->nr_blocks + 1, sizeof(*e.bb));
 	e.after_red = calloc(fn->nr_blocks + 1, sizeof(*e.after_red));
 	e.pend = calloc(fn->nr_blocks + 1, sizeof(*e.pend));
-	if (!e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.pend) {
+	e.line_base = calloc(fn->nr_regs + 1, sizeof(*e.line_base));
+	e.line_step = calloc(fn->nr_regs + 1, sizeof(*e.line_step));
+	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.pend) {
 		st = HG_ERR_NOMEM;
 		goto out;
 	}
 	e.b = LLVMCreateBuilderInContext(c);
 	args[0] = args[1] = ptr_type(&e);
 	e.f = LLVMAddFunction(m, name, LLVMFunctionType(emit_scalar_int(&e, 32), args, 2, 0));
-	e.frame = LLVMGetParam(e.f, 0);
+	e.frame = e.first_frame = LLVMGetParam(e.f, 0);
 	e.env = LLVMGetParam(e.f, 1);
 	add_attr(&e, 1, "noalias");
 	add_attr(&e, 2, "noalias");
@@ -1466,6 +1567,8 @@ out:
 	free(e.bb);
 	free(e.after_red);
 	free(e.pend);
+	free(e.line_base);
+	free(e.line_step);
 	free(e.point);
 	emit_info_release(&info);
 	return st;

@@ -133,7 +133,9 @@ static LLVMValueRef sin_cos(struct emit *e, LLVMValueRef x, bool cosine)
 	r = emit_select(e, odd, cosi, sine);
 	r = emit_select(e, negative, LLVMBuildFNeg(e->b, r, ""), r);
 	/* beyond 2^24 the reduction means nothing, and PTX promises nothing; an infinity gives NaN */
-	return clamp(e, r, -1, 1);
+	r = clamp(e, r, -1, 1);
+	/* the sine of -0 is that: the reduction has lost its sign */
+	return cosine ? r : emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOEQ, x, fc(e, 0), ""), x, r);
 }
 
 /* Small arguments by a continued fraction, others by 1 - 2 / (e^2x + 1). */

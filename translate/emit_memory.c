@@ -26,8 +26,7 @@ static LLVMValueRef local_size(struct emit *e)
 			     emit_scalar_int(e, 64), "");
 }
 
-/* Where a space begins among the host's addresses, at the current width; NULL: at 0. */
-static LLVMValueRef space_base(struct emit *e, enum ir_space space)
+LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
 {
 	LLVMTypeRef i64 = emit_scalar_int(e, 64);
 	LLVMValueRef base;
@@ -61,7 +60,7 @@ static unsigned int address_bits(const struct emit *e)
 static LLVMValueRef address(struct emit *e)
 {
 	unsigned int bits = address_bits(e);
-	LLVMValueRef a = emit_src(e, 0, bits), base = space_base(e, e->insn->space);
+	LLVMValueRef a = emit_src(e, 0, bits), base = emit_space_base(e, e->insn->space);
 
 	if (e->insn->src[1].imm)
 		a = LLVMBuildAdd(e->b, a, emit_const(e, bits, e->insn->src[1].imm), "");
@@ -228,7 +227,7 @@ static LLVMValueRef deinterleave(struct emit *e, LLVMValueRef v, unsigned int nr
 static LLVMValueRef masked_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align, LLVMValueRef mask)
 {
 	LLVMTypeRef over[2] = { t, ptr_type(e) };
-	LLVMValueRef args[4] = { p, emit_i32(e, align), emit_bits_lane(e, mask), LLVMConstNull(t) };
+	LLVMValueRef args[4] = { p, emit_i32(e, align), mask, LLVMConstNull(t) };
 
 	return emit_call(e, "llvm.masked.load", over, 2, args, 4);
 }
@@ -236,7 +235,7 @@ static LLVMValueRef masked_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, u
 static void masked_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align, LLVMValueRef mask)
 {
 	LLVMTypeRef over[2] = { LLVMTypeOf(v), ptr_type(e) };
-	LLVMValueRef args[4] = { v, p, emit_i32(e, align), emit_bits_lane(e, mask) };
+	LLVMValueRef args[4] = { v, p, emit_i32(e, align), mask };
 
 	emit_call(e, "llvm.masked.store", over, 2, args, 4);
 }
@@ -248,13 +247,13 @@ static LLVMValueRef lane_ptrs(struct emit *e, LLVMValueRef addr, uint64_t offset
 	return LLVMBuildIntToPtr(e->b, addr, LLVMVectorType(ptr_type(e), HG_WARP), "");
 }
 
-static void gather(struct emit *e, LLVMValueRef addr, LLVMTypeRef t, unsigned int size, LLVMValueRef active,
+static void gather(struct emit *e, LLVMValueRef addr, LLVMTypeRef t, unsigned int size, unsigned int align, LLVMValueRef active,
 		   LLVMValueRef *val, unsigned int nr)
 {
 	LLVMTypeRef over[2] = { t, LLVMVectorType(ptr_type(e), HG_WARP) };
 
 	for (unsigned int c = 0; c < nr; c++) {
-		LLVMValueRef args[4] = { lane_ptrs(e, addr, c * size), emit_i32(e, size), emit_bits_lane(e, active),
+		LLVMValueRef args[4] = { lane_ptrs(e, addr, c * size), emit_i32(e, align), emit_bits_lane(e, active),
 					 LLVMConstNull(t) };
 
 		val[c] = emit_call(e, "llvm.masked.gather", over, 2, args, 4);
@@ -317,78 +316,355 @@ static LLVMValueRef side_by_side(struct emit *e, LLVMValueRef addr, LLVMValueRef
 	return ok;
 }
 
-static void vector_access(struct emit *e, bool is_store)
+/* One of the ways an access may go: where it ends, and what it loaded. */
+struct way {
+	LLVMBasicBlockRef end;
+	LLVMValueRef val[MAX_PARTS];
+};
+
+struct vector_access {
+	bool is_store, masked;	/* masked: masked vector accesses are to be had, and it is one part for each lane */
+	unsigned int bits, size, nr;	/* of a part; parts of a lane */
+	unsigned int align;		/* what addresses must be multiples of */
+	LLVMValueRef addr, active, val[MAX_PARTS];
+	LLVMBasicBlockRef on;
+	struct way way[3];
+	unsigned int nr_ways;
+};
+
+static void way_ends(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 {
-	const struct ir_insn *in = e->insn;
-	unsigned int bits = ir_type_bits(in->type), size = bits / 8, nr = is_store ? in->nr_src - 2u : in->nr_dst;
-	bool masked = nr == 1 && (size >= 4 ? e->opt.masked_wide : e->opt.masked_narrow) && size <= 8;
-	LLVMValueRef addr = address(e), active = emit_active(e), val[MAX_PARTS], fast_val[MAX_PARTS], base, wide;
-	LLVMTypeRef t = emit_int(e, bits);
-	LLVMBasicBlockRef fast, slow, on, from[2];
+	struct way *w = &a->way[a->nr_ways++];
 
-	check_access(e, addr, size * nr);
-	for (unsigned int c = 0; is_store && c < nr; c++)
-		val[c] = emit_src(e, 2 + c, bits);
-	if (in->sem != IR_WEAK || size > 8 || (nr & (nr - 1))) {
-		by_helper(e, is_store, addr, active, bits, val, nr);
-		goto set;
-	}
-	fast = emit_bb(e, "side_by_side");
-	slow = emit_bb(e, "apart");
-	on = emit_bb(e, "on");
-	LLVMBuildCondBr(e->b, side_by_side(e, addr, active, size * nr, !masked, &base), fast, slow);
+	w->end = LLVMGetInsertBlock(e->b);
+	for (unsigned int c = 0; !a->is_store && c < a->nr; c++)
+		w->val[c] = val[c];
+	LLVMBuildBr(e->b, a->on);
+}
 
-	LLVMPositionBuilderAtEnd(e->b, fast);
+/* Lanes side by side, from `base` on. */
+static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef base)
+{
+	LLVMTypeRef t = emit_int(e, a->bits);
+	LLVMValueRef val[MAX_PARTS], wide;
+
 	base = to_ptr(e, base);
-	if (masked && is_store) {
-		masked_store(e, val[0], base, size, active);
-	} else if (masked) {
-		fast_val[0] = masked_load(e, t, base, size, active);
-	} else if (is_store) {
-		emit_store(e, interleave(e, val, nr), base, size);
+	if (a->masked && a->is_store) {
+		masked_store(e, a->val[0], base, a->size, emit_bits_lane(e, a->active));
+	} else if (a->masked) {
+		val[0] = masked_load(e, t, base, a->size, emit_bits_lane(e, a->active));
+	} else if (a->is_store) {
+		emit_store(e, interleave(e, a->val, a->nr), base, a->size);
 	} else {
-		wide = emit_load(e, LLVMVectorType(emit_scalar_int(e, bits), HG_WARP * nr), base, size);
-		for (unsigned int c = 0; c < nr; c++)
-			fast_val[c] = deinterleave(e, wide, nr, c);
+		wide = emit_load(e, LLVMVectorType(emit_scalar_int(e, a->bits), HG_WARP * a->nr), base, a->size);
+		for (unsigned int c = 0; c < a->nr; c++)
+			val[c] = deinterleave(e, wide, a->nr, c);
 	}
-	from[0] = LLVMGetInsertBlock(e->b);
-	LLVMBuildBr(e->b, on);
+	way_ends(e, a, val);
+}
 
-	LLVMPositionBuilderAtEnd(e->b, slow);
-	if (e->opt.gathers && size >= 4) {
+/* Two parts of a lane that are 64 bits together, as one. */
+static void gather_pairs(struct emit *e, struct vector_access *a, LLVMValueRef *val)
+{
+	LLVMValueRef both;
+
+	gather(e, a->addr, emit_int(e, 64), 8, a->size, a->active, &both, 1);
+	for (unsigned int c = 0; c < a->nr; c++)
+		val[c] = emit_resize(e, LLVMBuildLShr(e->b, both, emit_const(e, 64, c * a->bits), ""), a->bits, false);
+}
+
+/* A load for each lane, of all its parts: less work than a gather for each part. */
+static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *val)
+{
+	LLVMTypeRef t = LLVMVectorType(emit_scalar_int(e, a->bits), a->nr);
+	LLVMValueRef off = LLVMBuildPtrToInt(e->b, e->buf[0], emit_scalar_int(e, 64), ""), lane[HG_WARP], mask[HG_WARP * MAX_PARTS];
+	LLVMValueRef addr = emit_select(e, emit_bits_lane(e, a->active), a->addr, emit_splat(e, off));
+
+	/* lanes that are off load what nobody looks at */
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		lane[i] = emit_load(e, t, to_ptr(e, LLVMBuildExtractElement(e->b, addr, emit_i32(e, i), "")), a->size);
+	for (unsigned int i = 0; i < HG_WARP * a->nr; i++)
+		mask[i] = emit_i32(e, i);
+	for (unsigned int have = 1; have < HG_WARP; have *= 2)
+		for (unsigned int i = 0; i < HG_WARP / have / 2; i++)
+			lane[i] = LLVMBuildShuffleVector(e->b, lane[2 * i], lane[2 * i + 1], LLVMConstVector(mask, 2 * have * a->nr), "");
+	for (unsigned int c = 0; c < a->nr; c++)
+		val[c] = deinterleave(e, lane[0], a->nr, c);
+}
+
+/* Lanes apart. */
+static void way_apart(struct emit *e, struct vector_access *a)
+{
+	LLVMTypeRef t = emit_int(e, a->bits);
+	LLVMValueRef val[MAX_PARTS];
+
+	for (unsigned int c = 0; c < a->nr; c++)
+		val[c] = a->is_store ? a->val[c] : LLVMGetUndef(t);
+	if (e->opt.gathers && a->size >= 4) {
 		LLVMBasicBlockRef wild = emit_bb(e, "misaligned"), tame = emit_bb(e, "gather");
-		LLVMValueRef odd = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildAnd(e->b, addr, emit_const(e, 64, size * nr - 1), ""),
+		LLVMValueRef odd = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildAnd(e->b, a->addr, emit_const(e, 64, a->align - 1), ""),
 						 emit_const(e, 64, 0), ""), none[MAX_PARTS];
 
-		odd = LLVMBuildAnd(e->b, emit_lane_bits(e, odd), active, "");
+		odd = LLVMBuildAnd(e->b, emit_lane_bits(e, odd), a->active, "");
 		LLVMBuildCondBr(e->b, is_zero(e, odd), tame, wild);
 		LLVMPositionBuilderAtEnd(e->b, wild);
-		for (unsigned int c = 0; c < nr; c++)
-			none[c] = is_store ? val[c] : LLVMGetUndef(t);
-		by_helper(e, is_store, addr, odd, bits, none, nr);
+		for (unsigned int c = 0; c < a->nr; c++)
+			none[c] = val[c];
+		by_helper(e, a->is_store, a->addr, odd, a->bits, none, a->nr);
 		LLVMBuildUnreachable(e->b);
 		LLVMPositionBuilderAtEnd(e->b, tame);
-		if (is_store)
-			scatter(e, addr, size, active, val, nr);
+		if (a->is_store)
+			scatter(e, a->addr, a->size, a->active, val, a->nr);
+		else if (a->nr > 1 && a->size * a->nr == 8)
+			gather_pairs(e, a, val);
+		else if (a->nr > 1 && a->size * a->nr == 16)
+			load_lanes(e, a, val);
 		else
-			gather(e, addr, t, size, active, val, nr);
+			gather(e, a->addr, t, a->size, a->size, a->active, val, a->nr);
 	} else {
-		by_helper(e, is_store, addr, active, bits, val, nr);
+		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
 	}
-	from[1] = LLVMGetInsertBlock(e->b);
-	LLVMBuildBr(e->b, on);
+	way_ends(e, a, val);
+}
 
-	LLVMPositionBuilderAtEnd(e->b, on);
-	for (unsigned int c = 0; !is_store && c < nr; c++) {
-		LLVMValueRef phi = LLVMBuildPhi(e->b, t, "");
+/* The half of a vector, and two joined. */
+static LLVMValueRef half_of(struct emit *e, LLVMValueRef v, unsigned int which)
+{
+	LLVMValueRef mask[HG_WARP / 2];
 
-		LLVMAddIncoming(phi, &fast_val[c], &from[0], 1);
-		LLVMAddIncoming(phi, &val[c], &from[1], 1);
-		val[c] = phi;
+	for (unsigned int i = 0; i < HG_WARP / 2; i++)
+		mask[i] = emit_i32(e, which * HG_WARP / 2 + i);
+	return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, HG_WARP / 2), "");
+}
+
+static LLVMValueRef join(struct emit *e, LLVMValueRef a, LLVMValueRef b)
+{
+	LLVMValueRef mask[HG_WARP];
+
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		mask[i] = emit_i32(e, i);
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP), "");
+}
+
+/* 16 lanes side by side, and the other 16. */
+static void way_two_rows(struct emit *e, struct vector_access *a, const struct emit_line_address *line)
+{
+	LLVMTypeRef t = LLVMVectorType(emit_scalar_int(e, a->bits), HG_WARP / 2);
+	LLVMValueRef p[2] = { to_ptr(e, line->first), to_ptr(e, line->second) }, half[2];
+
+	for (unsigned int i = 0; i < 2; i++) {
+		LLVMValueRef mask = half_of(e, emit_bits_lane(e, a->active), i);
+
+		if (a->is_store)
+			masked_store(e, half_of(e, a->val[0], i), p[i], a->size, mask);
+		else
+			half[i] = masked_load(e, t, p[i], a->size, mask);
 	}
+	if (!a->is_store)
+		half[0] = join(e, half[0], half[1]);
+	way_ends(e, a, half);
+}
+
+/* One address for all lanes, or one for each half of them. */
+static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first, LLVMValueRef second)
+{
+	LLVMTypeRef t = emit_scalar_int(e, a->bits);
+	LLVMValueRef val[MAX_PARTS], mask[HG_WARP];
+
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		mask[i] = emit_i32(e, i / (HG_WARP / 2));
+	for (unsigned int c = 0; c < a->nr; c++) {
+		LLVMValueRef two;
+
+		val[c] = emit_load(e, t, emit_at(e, to_ptr(e, first), c * a->size), a->size);
+		if (!second) {
+			val[c] = emit_splat(e, val[c]);
+			continue;
+		}
+		two = LLVMBuildInsertElement(e->b, LLVMGetPoison(LLVMVectorType(t, 2)), val[c], emit_i32(e, 0), "");
+		two = LLVMBuildInsertElement(e->b, two, emit_load(e, t, emit_at(e, to_ptr(e, second), c * a->size), a->size),
+					     emit_i32(e, 1), "");
+		val[c] = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(LLVMTypeOf(two)), LLVMConstVector(mask, HG_WARP), "");
+	}
+	way_ends(e, a, val);
+}
+
+static LLVMValueRef is_aligned(struct emit *e, LLVMValueRef addr, unsigned int to)
+{
+	return is_zero(e, LLVMBuildAnd(e->b, addr, emit_i64(e, to - 1), ""));
+}
+
+/* Code goes on in a new block where `cond` does not hold; what the way is begins where it does. */
+static LLVMBasicBlockRef begin_way(struct emit *e, LLVMValueRef cond)
+{
+	LLVMBasicBlockRef way = emit_bb(e, "way"), not = emit_bb(e, "not");
+
+	LLVMBuildCondBr(e->b, cond, way, not);
+	LLVMPositionBuilderAtEnd(e->b, way);
+	return not;
+}
+
+/* The address of the first lane tells all of them; what is left over is for way_apart. */
+static void ways_of_line(struct emit *e, struct vector_access *a, const struct emit_line_address *line)
+{
+	LLVMValueRef row = LLVMBuildAnd(e->b, line->row, is_aligned(e, line->first, a->size * a->nr), "");
+	LLVMValueRef two = LLVMBuildAnd(e->b, line->two_rows, is_aligned(e, LLVMBuildOr(e->b, line->first, line->second, ""),
+									 a->size * a->nr), ""), low, high;
+	LLVMBasicBlockRef next;
+
+	if (line->stride == 0 && !a->is_store) {
+		low = LLVMBuildNot(e->b, is_zero(e, LLVMBuildAnd(e->b, a->active, emit_i32(e, 0xffff), "")), "");
+		high = LLVMBuildNot(e->b, is_zero(e, LLVMBuildLShr(e->b, a->active, emit_i32(e, 16), "")), "");
+		if (e->insn->guard != IR_NO_REG)
+			row = LLVMBuildAnd(e->b, row, LLVMBuildNot(e->b, is_zero(e, a->active), ""), "");
+		next = begin_way(e, row);
+		way_same(e, a, line->first, NULL);
+		LLVMPositionBuilderAtEnd(e->b, next);
+		next = begin_way(e, LLVMBuildAnd(e->b, two, LLVMBuildAnd(e->b, low, high, ""), ""));
+		way_same(e, a, line->first, line->second);
+		LLVMPositionBuilderAtEnd(e->b, next);
+	} else if (line->stride == (int64_t)(a->size * a->nr)) {
+		if (!a->masked)
+			row = LLVMBuildAnd(e->b, row, LLVMBuildICmp(e->b, LLVMIntEQ, a->active, emit_i32(e, UINT32_MAX), ""), "");
+		next = begin_way(e, row);
+		way_together(e, a, line->first);
+		LLVMPositionBuilderAtEnd(e->b, next);
+		if (!a->masked)
+			return;
+		next = begin_way(e, two);
+		way_two_rows(e, a, line);
+		LLVMPositionBuilderAtEnd(e->b, next);
+	}
+}
+
+/* ---- loads by one address register, side by side in each lane: one access for two or four of them ---- */
+
+static bool is_like(const struct ir_insn *a, const struct ir_insn *b)
+{
+	return a->op == IR_ld && a->src[0].kind == IR_OPD_REG && a->src[0].reg == b->src[0].reg && a->nr_dst == 1 &&
+	       a->type == b->type && a->space == b->space && a->sem == IR_WEAK && a->guard == IR_NO_REG;
+}
+
+/*
+ * The loads of the block that may be done together with this one: member[i] is the one `i` elements from the lowest one's
+ * offset on. Their number, 4 or 2; 0: none.
+ */
+static unsigned int find_group(const struct emit *e, const struct ir_insn *member[4])
+{
+	const struct ir_insn *in = e->insn, *like[EMIT_AHEAD];
+	const struct ir_block *blk = &e->fn->block[e->block];
+	const int64_t size = ir_type_bits(in->type) / 8;
+	unsigned int nr = 0;
+
+	if (!is_like(in, in) || in->dst[0] == in->src[0].reg || size != 4 || e->opt.check)
+		return 0;
+	like[nr++] = in;
+	for (const struct ir_insn *n = in + 1; n < blk->insn + blk->nr_insns && nr < EMIT_AHEAD; n++) {
+		bool changes = false;
+
+		if (ir_op_desc[n->op].flags & (IR_F_TERM | IR_F_SYNC | IR_F_BARRIER | IR_F_WRITE | IR_F_EFFECT))
+			break;
+		for (unsigned int d = 0; d < n->nr_dst; d++)
+			changes |= n->dst[d] == in->src[0].reg;
+		if (is_like(n, in) && n->dst[0] != IR_NO_REG)
+			like[nr++] = n;
+		if (changes)
+			break;
+	}
+	for (unsigned int want = 4; want >= 2; want /= 2)
+		for (unsigned int first = 0; first < want; first++) {
+			unsigned int have = 0;
+
+			for (unsigned int i = 0; i < want; i++)
+				for (unsigned int l = 0; l < nr; l++)
+					if ((int64_t)(like[l]->src[1].imm - in->src[1].imm) == ((int64_t)i - first) * size) {
+						member[i] = like[l];
+						have++;
+						break;
+					}
+			if (have == want)
+				return want;
+		}
+	return 0;
+}
+
+static bool was_ahead(struct emit *e)
+{
+	for (unsigned int i = 0; i < e->nr_ahead; i++) {
+		if (e->ahead[i].insn != e->insn)
+			continue;
+		emit_set_ext(e, 0, e->ahead[i].val, ir_type_is_signed(e->insn->type));
+		return true;
+	}
+	return false;
+}
+
+static bool is_scattered(const struct emit *e)
+{
+	const struct ir_operand *o = &e->insn->src[0];
+
+	return e->opt.gathers && o->kind == IR_OPD_REG && e->info->from_memory[o->reg];
+}
+
+static void vector_access(struct emit *e, bool is_store)
+{
+	const struct ir_insn *in = e->insn, *member[4] = { in };
+	unsigned int bits = ir_type_bits(in->type), size = bits / 8, group = 0;
+	struct vector_access a = { .is_store = is_store, .bits = bits, .size = size, .nr = is_store ? in->nr_src - 2u : in->nr_dst };
+	struct emit_line_address line;
+	LLVMTypeRef t = emit_int(e, bits);
+	LLVMBasicBlockRef next;
+	LLVMValueRef base, ok;
+	bool known;
+
+	if (!is_store && was_ahead(e))
+		return;
+	a.masked = a.nr == 1 && (size >= 4 ? e->opt.masked_wide : e->opt.masked_narrow) && size <= 8;
+	a.addr = address(e);
+	a.active = emit_active(e);
+	a.align = size * a.nr;
+	check_access(e, a.addr, size * a.nr);
+	for (unsigned int c = 0; is_store && c < a.nr; c++)
+		a.val[c] = emit_src(e, 2 + c, bits);
+	if (in->sem != IR_WEAK || size > 8 || (a.nr & (a.nr - 1)) || e->opt.brief) {
+		by_helper(e, is_store, a.addr, a.active, bits, a.val, a.nr);
+		goto set;
+	}
+	a.on = emit_bb(e, "on");
+	known = emit_line_address(e, &line);
+	if (!is_store && e->opt.gathers && e->nr_ahead + 4 <= EMIT_AHEAD &&
+	    (known ? line.stride && line.stride != (int64_t)size : is_scattered(e)))
+		group = find_group(e, member);
+	if (group) {
+		a.addr = LLVMBuildAdd(e->b, a.addr, emit_const(e, 64, member[0]->src[1].imm - in->src[1].imm), "");
+		a.nr = group;
+	} else if (known) {
+		ways_of_line(e, &a, &line);
+	} else if (!is_scattered(e)) {
+		ok = side_by_side(e, a.addr, a.active, size * a.nr, !a.masked, &base);
+		next = begin_way(e, ok);
+		way_together(e, &a, base);
+		LLVMPositionBuilderAtEnd(e->b, next);
+	}
+	way_apart(e, &a);
+
+	LLVMPositionBuilderAtEnd(e->b, a.on);
+	for (unsigned int c = 0; !is_store && c < a.nr; c++) {
+		a.val[c] = LLVMBuildPhi(e->b, t, "");
+		for (unsigned int w = 0; w < a.nr_ways; w++)
+			LLVMAddIncoming(a.val[c], &a.way[w].val[c], &a.way[w].end, 1);
+	}
+	for (unsigned int c = 0; c < group; c++) {
+		if (member[c] == in)
+			emit_set_ext(e, 0, a.val[c], ir_type_is_signed(in->type));
+		else
+			e->ahead[e->nr_ahead++] = (typeof(e->ahead[0])){ member[c], a.val[c] };
+	}
+	if (group)
+		return;
 set:
-	for (unsigned int c = 0; !is_store && c < nr; c++)
-		emit_set_ext(e, c, val[c], ir_type_is_signed(in->type));
+	for (unsigned int c = 0; !is_store && c < a.nr; c++)
+		emit_set_ext(e, c, a.val[c], ir_type_is_signed(in->type));
 }
 
 static void access(struct emit *e, bool is_store)
@@ -414,7 +690,7 @@ static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, 
 		base = emit_load(e, emit_scalar_int(e, 64), emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8);
 		size = LLVMBuildMul(e->b, local_size(e), emit_i64(e, HG_WARP), "");
 	} else {
-		base = space_base(e, space);
+		base = emit_space_base(e, space);
 	}
 	off = LLVMBuildSub(e->b, a, base, "");
 
@@ -461,12 +737,37 @@ static void atom(struct emit *e)
 		emit_set(e, 0, emit_load(e, emit_int(e, bits), e->buf[3], 64));
 }
 
+/* ---- textures ---- */
+
+static void tex(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	uint32_t what = ir_tex_what(in) | (e->opt.check ? HG_CPU_TEX_CHECK : 0);
+	LLVMValueRef args[9];
+
+	args[0] = e->frame;
+	args[1] = e->env;
+	args[2] = emit_spread(e, 0, emit_src(e, 0, 64));
+	args[3] = in->src[1].kind == IR_OPD_IMM && !in->src[1].imm ? args[2] : emit_spread(e, 1, emit_src(e, 1, 64));
+	args[4] = emit_active(e);
+	args[5] = emit_i32(e, what);
+	for (unsigned int i = 2; i < in->nr_src; i++)
+		emit_store(e, emit_splat(e, emit_src(e, i, 32)), emit_at(e, e->buf[2], (uint64_t)(i - 2) * HG_WARP * 4), 64);
+	args[6] = e->buf[2];
+	args[7] = e->buf[3];
+	args[8] = emit_i32(e, in->line);
+	emit_rt(e, offsetof(struct hg_cpu_rt, tex), NULL, args, 9);
+	for (unsigned int i = 0; i < 4; i++)
+		if (in->dst[i] != IR_NO_REG)
+			emit_set(e, i, emit_load(e, emit_int(e, 32), emit_at(e, e->buf[3], (uint64_t)i * HG_WARP * 4), 64));
+}
+
 /* ---- spaces ---- */
 
 static void convert(struct emit *e, bool to_generic)
 {
 	unsigned int bits = ir_type_bits(e->insn->type);
-	LLVMValueRef a = emit_resize(e, emit_src(e, 0, bits), 64, false), base = space_base(e, e->insn->space);
+	LLVMValueRef a = emit_resize(e, emit_src(e, 0, bits), 64, false), base = emit_space_base(e, e->insn->space);
 
 	if (base)
 		a = to_generic ? LLVMBuildAdd(e->b, base, a, "") : LLVMBuildSub(e->b, a, base, "");
@@ -505,6 +806,7 @@ bool emit_memory(struct emit *e)
 	case IR_ld: access(e, false); return true;
 	case IR_st: access(e, true); return true;
 	case IR_atom: atom(e); return true;
+	case IR_tex: tex(e); return true;
 	case IR_membar: LLVMBuildFence(e->b, LLVMAtomicOrderingSequentiallyConsistent, 0, ""); return true;
 	case IR_cvta: convert(e, true); return true;
 	case IR_cvta_to: convert(e, false); return true;

@@ -1,6 +1,7 @@
 /* ir.c - names and properties of hgIR's types and operations. */
 #include "translate/ir.h"
 #include "translate/ir_mma.h"
+#include "translate/texture.h"
 #include "translate/ir_names.h"
 
 #include <string.h>
@@ -89,6 +90,33 @@ static const char *const barred_name[] = { "popc", "and", "or", NULL };
 static const char *const trap_name[] = { "", "stack", NULL };
 static const char *const fmt_name[] = { "e4m3", "e5m2", "e2m3", "e3m2", "e2m1", "ue8m0", "tf32", NULL };
 
+static const char *const tex_name[] = {
+	"1d", "2d", "3d", "a1d", "a2d", "cube", "acube",
+	"level_1d", "level_2d", "level_3d", "level_a1d", "level_a2d", "level_cube", "level_acube",
+	"grad_1d", "grad_2d", "grad_3d", "grad_a1d", "grad_a2d", "grad_cube", "grad_acube",
+	"gather_r_2d", "gather_g_2d", "gather_b_2d", "gather_a_2d", "gather_r_a2d", "gather_g_a2d", "gather_b_a2d", "gather_a_a2d",
+	"gather_r_cube", "gather_g_cube", "gather_b_cube", "gather_a_cube",
+	"gather_r_acube", "gather_g_acube", "gather_b_acube", "gather_a_acube", NULL,
+};
+_Static_assert(sizeof(tex_name) / sizeof(tex_name[0]) == IR_TEX_COUNT + 1, "a name for each way to sample");
+_Static_assert(IR_TEX_GATHER == 3 * HG_TEX_NR_SHAPES, "shapes in each way of choosing a level");
+
+uint32_t ir_tex_what(const struct ir_insn *in)
+{
+	static const uint8_t gathered[] = { HG_TEX_2D, HG_TEX_A2D, HG_TEX_CUBE, HG_TEX_ACUBE };
+	uint32_t what = in->type2 == IR_S32 ? HG_TEX_INTEGER : 0, sub = in->sub;
+
+	if (sub >= IR_TEX_GATHER) {
+		sub -= IR_TEX_GATHER;
+		what |= gathered[sub / 4] | HG_TEX_GATHER | (sub & 3) << HG_TEX_COMPONENT_SHIFT;
+	} else {
+		what |= sub % HG_TEX_NR_SHAPES | sub / HG_TEX_NR_SHAPES << HG_TEX_LOD_SHIFT;
+	}
+	if (in->nr_src - 2u > hg_tex_nr_args(what))
+		what |= HG_TEX_OFFSET;
+	return what;
+}
+
 const char *const *ir_sub_names(enum ir_op op)
 {
 	switch (op) {
@@ -103,6 +131,7 @@ const char *const *ir_sub_names(enum ir_op op)
 	case IR_narrow: case IR_widen: return fmt_name;
 	case IR_trap: return trap_name;
 	case IR_mma: return ir_mma_name;
+	case IR_tex: return tex_name;
 	default: return NULL;
 	}
 }

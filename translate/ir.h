@@ -104,6 +104,8 @@ enum ir_prmt { IR_PRMT_INDEX, IR_PRMT_F4E, IR_PRMT_B4E, IR_PRMT_RC8, IR_PRMT_ECL
 enum ir_fmt { IR_FMT_E4M3, IR_FMT_E5M2, IR_FMT_E2M3, IR_FMT_E3M2, IR_FMT_E2M1, IR_FMT_UE8M0, IR_FMT_TF32,
 	      IR_FMT_COUNT, IR_FMT_F16 = IR_FMT_COUNT, IR_FMT_BF16 };	/* the last two: inside of emitters only */
 enum ir_trap { IR_TRAP, IR_TRAP_STACK };	/* the second: local memory does not suffice for the stack */
+/* sub of tex: a shape (enum hg_tex_shape), sampled in one of the ways of enum hg_tex_lod, way after way; then tld4 of one channel. */
+enum { IR_TEX_GATHER = 21, IR_TEX_COUNT = IR_TEX_GATHER + 16 };	/* + 4 * (0 2d, 1 a2d, 2 cube, 3 acube) + channel */
 enum ir_barred { IR_BARRED_POPC, IR_BARRED_AND, IR_BARRED_OR };
 enum ir_shfl { IR_SHFL_UP, IR_SHFL_DOWN, IR_SHFL_BFLY, IR_SHFL_IDX };
 enum ir_vote { IR_VOTE_ALL, IR_VOTE_ANY, IR_VOTE_UNI, IR_VOTE_BALLOT };
@@ -159,6 +161,8 @@ struct ir_insn {
 	uint32_t line;		/* in the PTX text */
 };
 
+/* What a tex is, as hg_tex_sample wants to know (translate/texture.h). */
+uint32_t ir_tex_what(const struct ir_insn *in);
 /* A terminator's successors; 0 of exit. */
 unsigned int ir_nr_targets(const struct ir_insn *in);
 uint32_t ir_target(const struct ir_insn *in, uint32_t i);

@@ -3,6 +3,7 @@
 #include "translate/ir_mma.h"
 #include "translate/ir_names.h"
 #include "translate/ptx.h"
+#include "translate/texture.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -152,7 +153,8 @@ static bool check_src(struct verifier *v, const struct ir_insn *in, unsigned int
 
 static bool may_ignore(const struct ir_insn *in)
 {
-	return in->op == IR_ld || in->op == IR_unpack || in->op == IR_shfl || in->op == IR_match;
+	return in->op == IR_ld || in->op == IR_unpack || in->op == IR_shfl || in->op == IR_match ||
+		in->op == IR_tex;
 }
 
 static bool check_dst(struct verifier *v, const struct ir_insn *in, unsigned int i, char letter)
@@ -283,6 +285,12 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 			return fail(v, "no matrices in this space");
 		if (in->nr_dst + in->nr_src != 3 && in->nr_dst + in->nr_src != 4 && in->nr_dst + in->nr_src != 6)
 			return fail(v, "not 1, 2 or 4 matrices");
+		break;
+	case IR_tex:
+		if (in->type != IR_B32 || (in->type2 != IR_F32 && in->type2 != IR_S32))
+			return fail(v, "a texel is four channels of b32, at coordinates of f32 or s32");
+		if (in->nr_src != 2 + hg_tex_nr_args(ir_tex_what(in)))
+			return fail(v, "%u coordinates", in->nr_src - 2u);
 		break;
 	case IR_match:
 		if (in->nr_dst == 2 && in->sub != 1)

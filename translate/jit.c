@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <llvm-c/Analysis.h>
@@ -59,6 +60,7 @@ struct hg_cpu_module {
 	unsigned char key[16];
 	pthread_mutex_t lock;		/* code */
 	struct code *code;
+	_Atomic bool closing;
 	size_t nr_kernels;
 	struct hg_cpu_kernel kernel[];
 };
@@ -196,11 +198,40 @@ static enum hg_status need_host(void)
 	return host.usable ? HG_OK : HG_ERR_UNAVAILABLE;
 }
 
-static LLVMTargetMachineRef machine(int tier)
+/*
+ * A target machine knows the processor in LLVM's terms, which takes longer to make out than a small kernel to compile. Each
+ * is used by one compilation at a time and kept for the next.
+ */
+#define MAX_IDLE 8
+static struct {
+	pthread_mutex_t lock;
+	LLVMTargetMachineRef idle[2][MAX_IDLE];		/* by tier - 1 */
+	unsigned int nr[2];
+} machines = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static LLVMTargetMachineRef machine_get(int tier)
 {
-	return LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
-				       tier == 1 ? LLVMCodeGenLevelLess : LLVMCodeGenLevelDefault, LLVMRelocPIC,
-				       LLVMCodeModelJITDefault);
+	LLVMTargetMachineRef tm = NULL;
+
+	pthread_mutex_lock(&machines.lock);
+	if (machines.nr[tier - 1])
+		tm = machines.idle[tier - 1][--machines.nr[tier - 1]];
+	pthread_mutex_unlock(&machines.lock);
+	return tm ? tm : LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
+						 tier == 1 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault, LLVMRelocPIC,
+						 LLVMCodeModelJITDefault);
+}
+
+static void machine_put(LLVMTargetMachineRef tm, int tier)
+{
+	pthread_mutex_lock(&machines.lock);
+	if (machines.nr[tier - 1] < MAX_IDLE) {
+		machines.idle[tier - 1][machines.nr[tier - 1]++] = tm;
+		tm = NULL;
+	}
+	pthread_mutex_unlock(&machines.lock);
+	if (tm)
+		LLVMDisposeTargetMachine(tm);
 }
 
 /* ---- compiling ---- */
@@ -219,7 +250,8 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	enum hg_status st;
 
 	opt.free_order = variant == FREE_ORDER;
-	*tm = machine(tier);
+	opt.brief = tier == 1;
+	*tm = machine_get(tier);
 	layout = LLVMCreateTargetDataLayout(*tm);
 	LLVMSetModuleDataLayout(m, layout);
 	LLVMDisposeTargetData(layout);
@@ -234,22 +266,25 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 		goto err;
 	}
 	LLVMDisposeMessage(text);
+	*context = c;
+	*module = m;
+	/* The first tier's code would not become smaller by what a pass takes. */
+	if (tier == 1)
+		return HG_OK;
 	passes = LLVMCreatePassBuilderOptions();
 	/* there is nothing left to vectorise, and unrolling a loop of whole warps only costs */
 	LLVMPassBuilderOptionsSetLoopVectorization(passes, 0);
 	LLVMPassBuilderOptionsSetSLPVectorization(passes, 0);
-	err = LLVMRunPasses(m, tier == 1 ? "function(sroa,early-cse,simplifycfg)" : "default<O2>", *tm, passes);
+	err = LLVMRunPasses(m, "default<O2>", *tm, passes);
 	LLVMDisposePassBuilderOptions(passes);
 	if (said(err, "optimise a kernel")) {
 		st = HG_ERR_UNSUPPORTED;
 		goto err;
 	}
-	*context = c;
-	*module = m;
 	return HG_OK;
 
 err:
-	LLVMDisposeTargetMachine(*tm);
+	machine_put(*tm, tier);
 	LLVMDisposeModule(m);
 	LLVMContextDispose(c);
 	return st;
@@ -272,7 +307,7 @@ static enum hg_status compile(const struct ir_func *fn, int variant, int tier, L
 		LLVMDisposeMessage(text);
 		st = HG_ERR_UNSUPPORTED;
 	}
-	LLVMDisposeTargetMachine(tm);
+	machine_put(tm, tier);
 	LLVMDisposeModule(m);
 	LLVMContextDispose(c);
 	return st;
@@ -354,25 +389,72 @@ static void install(struct hg_cpu_kernel *k, int variant, int tier, hg_cpu_entry
 	atomic_store(&k->tier[variant], tier);
 }
 
+static void set_info(struct hg_cpu_kernel *k, uint32_t spill_bytes)
+{
+	const struct ir_func *fn = k->fn;
+
+	k->info = (struct hg_cpu_kernel_info){
+		.name = fn->name,
+		.nr_blocks = fn->nr_blocks,
+		.param_bytes = fn->param_bytes,
+		.shared_bytes = fn->shared_bytes,
+		.local_bytes = fn->local_bytes,
+		.uses_stack = fn->uses_stack,
+		.spill_bytes = spill_bytes,
+	};
+	k->ready = true;
+}
+
+/* What the cache keeps: this, which only an analysis of the kernel would tell, and the object file. */
+struct cached {
+	uint32_t spill_bytes, reserved;
+	unsigned char object[];
+};
+
 static bool load_cached(struct hg_cpu_kernel *k, int variant)
 {
 	LLVMMemoryBufferRef object;
+	struct cached *data;
 	unsigned char key[16];
+	uint32_t spill_bytes;
 	hg_cpu_entry entry;
-	void *data;
+	void *bytes;
 	size_t size;
 
 	if (!k->module->has_key)
 		return false;
 	cache_key(k, variant, key);
-	if (!hg_cache_get(key, &data, &size))
+	if (!hg_cache_get(key, &bytes, &size))
 		return false;
-	object = LLVMCreateMemoryBufferWithMemoryRangeCopy(data, size, "kernel");
+	data = bytes;
+	if (size <= sizeof(*data)) {
+		free(data);
+		return false;
+	}
+	object = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)data->object, size - sizeof(*data), "kernel");
+	spill_bytes = data->spill_bytes;
 	free(data);
 	if (load(k->module, object, &entry))
 		return false;
+	if (!k->ready)
+		set_info(k, spill_bytes);
 	install(k, variant, 2, entry);
 	return true;
+}
+
+static void keep_cached(const struct hg_cpu_kernel *k, int variant, LLVMMemoryBufferRef object)
+{
+	size_t size = LLVMGetBufferSize(object);
+	struct cached *data = malloc(sizeof(*data) + size);
+	unsigned char key[16];
+
+	if (!data)
+		return;
+	*data = (struct cached){ .spill_bytes = k->info.spill_bytes };
+	memcpy(data->object, LLVMGetBufferStart(object), size);
+	cache_key(k, variant, key);
+	hg_cache_put(key, data, sizeof(*data) + size);
+	free(data);
 }
 
 static enum hg_status compile_tier(struct hg_cpu_kernel *k, int variant, int tier)
@@ -383,17 +465,42 @@ static enum hg_status compile_tier(struct hg_cpu_kernel *k, int variant, int tie
 
 	if (st)
 		return st;
-	if (tier == 2 && k->module->has_key) {
-		unsigned char key[16];
-
-		cache_key(k, variant, key);
-		hg_cache_put(key, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
-	}
+	if (tier == 2 && k->module->has_key)
+		keep_cached(k, variant, object);
 	st = load(k->module, object, &entry);
 	if (st)
 		return st;
 	install(k, variant, tier, entry);
 	return HG_OK;
+}
+
+/*
+ * The optimised code. Another thread or process may be compiling the same just now: it is waited for, within reason, and
+ * its result taken from the cache.
+ */
+static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
+{
+	enum { STEP_MS = 10, MOST_MS = 20000 };
+	int lock = HG_CACHE_UNLOCKED;
+	unsigned char key[16];
+	enum hg_status st = HG_OK;
+
+	if (k->module->has_key) {
+		cache_key(k, variant, key);
+		lock = hg_cache_lock(key);
+		for (int ms = 0; lock == HG_CACHE_BUSY && ms < MOST_MS && !atomic_load(&k->module->closing); ms += STEP_MS) {
+			nanosleep(&(struct timespec){ .tv_nsec = STEP_MS * 1000000L }, NULL);
+			lock = hg_cache_lock(key);
+		}
+		/* whoever had the lock, or somebody before this process asked */
+		if (lock != HG_CACHE_UNLOCKED && load_cached(k, variant)) {
+			hg_cache_unlock(lock);
+			return HG_OK;
+		}
+	}
+	st = compile_tier(k, variant, 2);
+	hg_cache_unlock(lock);
+	return st;
 }
 
 /* ---- the background thread ---- */
@@ -428,7 +535,7 @@ static void *background(void *unused)
 			queue.end = &queue.first;
 		pthread_mutex_unlock(&queue.lock);
 		/* on failure, which was logged, the fast tier stays */
-		if (compile_tier(t->kernel, t->variant, 2))
+		if (optimise(t->kernel, t->variant))
 			pr_debug("kernel '%s' stays in the fast tier", t->kernel->fn->name);
 		pthread_mutex_lock(&queue.lock);
 		t->kernel->queued--;
@@ -491,6 +598,18 @@ static void wait_queued(struct hg_cpu_kernel *k)
 
 /* ---- kernels ---- */
 
+static enum hg_status fill_info(struct hg_cpu_kernel *k)
+{
+	struct emit_info in;
+	enum hg_status st = emit_analyze(k->fn, false, &in);
+
+	if (st)
+		return st;
+	set_info(k, in.spill_bytes);
+	emit_info_release(&in);
+	return HG_OK;
+}
+
 /* Some code of this variant, from the cache or by the fast tier. */
 static enum hg_status need_variant(struct hg_cpu_kernel *k, int variant)
 {
@@ -510,7 +629,9 @@ static enum hg_status need_variant(struct hg_cpu_kernel *k, int variant)
 		if (load_cached(k, variant)) {
 			k->was_cached |= variant == ORDERED;
 		} else {
-			st = compile_tier(k, variant, 1);
+			st = k->ready ? HG_OK : fill_info(k);
+			if (!st)
+				st = compile_tier(k, variant, 1);
 			if (st)
 				atomic_store(&k->failed[variant], true);
 			else
@@ -519,27 +640,6 @@ static enum hg_status need_variant(struct hg_cpu_kernel *k, int variant)
 	}
 	pthread_mutex_unlock(&k->lock);
 	return st;
-}
-
-static enum hg_status fill_info(struct hg_cpu_kernel *k)
-{
-	const struct ir_func *fn = k->fn;
-	struct emit_info in;
-	enum hg_status st = emit_analyze(fn, false, &in);
-
-	if (st)
-		return st;
-	k->info = (struct hg_cpu_kernel_info){
-		.name = fn->name,
-		.nr_blocks = fn->nr_blocks,
-		.param_bytes = fn->param_bytes,
-		.shared_bytes = fn->shared_bytes,
-		.local_bytes = fn->local_bytes,
-		.uses_stack = fn->uses_stack,
-		.spill_bytes = in.spill_bytes,
-	};
-	emit_info_release(&in);
-	return HG_OK;
 }
 
 enum hg_status hg_cpu_kernel_get(struct hg_cpu_module *m, size_t index, struct hg_cpu_kernel **out)
@@ -556,12 +656,7 @@ enum hg_status hg_cpu_kernel_get(struct hg_cpu_module *m, size_t index, struct h
 		pr_err("%s", k->fn->refused);
 		return HG_ERR_UNSUPPORTED;
 	}
-	pthread_mutex_lock(&k->lock);
-	st = k->ready ? HG_OK : fill_info(k);
-	k->ready = !st;
-	pthread_mutex_unlock(&k->lock);
-	if (!st)
-		st = need_variant(k, ORDERED);
+	st = need_variant(k, ORDERED);
 	if (!st)
 		*out = k;
 	return st;
@@ -664,6 +759,7 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m)
 	/* in a forked child the compiler's locks are held for ever, perhaps: its memory goes with the process */
 	if (!m || is_forked_child())
 		return;
+	atomic_store(&m->closing, true);
 	drop_queued(m);
 	while (m->code) {
 		struct code *code = m->code;
@@ -678,9 +774,9 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m)
 	free(m);
 }
 
-enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier, char **out)
+/* Whether the kernel can be compiled at all; the compiler is ready then. */
+static enum hg_status need_kernel(const struct ir_module *ir, size_t index)
 {
-	LLVMMemoryBufferRef buf;
 	enum hg_status st = need_host();
 
 	if (st)
@@ -691,6 +787,35 @@ enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum
 		pr_err("%s", ir->func[index].refused);
 		return HG_ERR_UNSUPPORTED;
 	}
+	return HG_OK;
+}
+
+enum hg_status hg_cpu_kernel_object(const struct ir_module *ir, size_t index, int tier, bool free_order, void **out,
+				    size_t *size)
+{
+	LLVMMemoryBufferRef buf;
+	enum hg_status st = need_kernel(ir, index);
+
+	if (st)
+		return st;
+	st = compile(&ir->func[index], free_order ? FREE_ORDER : ORDERED, tier, LLVMObjectFile, &buf);
+	if (st)
+		return st;
+	*size = LLVMGetBufferSize(buf);
+	*out = malloc(*size);
+	if (*out)
+		memcpy(*out, LLVMGetBufferStart(buf), *size);
+	LLVMDisposeMemoryBuffer(buf);
+	return *out ? HG_OK : HG_ERR_NOMEM;
+}
+
+enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier, char **out)
+{
+	LLVMMemoryBufferRef buf;
+	enum hg_status st = need_kernel(ir, index);
+
+	if (st)
+		return st;
 	if (kind == HG_CPU_LLVM) {
 		LLVMTargetMachineRef tm;
 		LLVMContextRef c;
@@ -703,7 +828,7 @@ enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum
 		text = LLVMPrintModuleToString(m);
 		*out = strdup(text);
 		LLVMDisposeMessage(text);
-		LLVMDisposeTargetMachine(tm);
+		machine_put(tm, tier);
 		LLVMDisposeModule(m);
 		LLVMContextDispose(c);
 		return *out ? HG_OK : HG_ERR_NOMEM;

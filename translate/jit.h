@@ -60,5 +60,11 @@ void hg_cpu_kernel_wait(struct hg_cpu_kernel *k);
 enum hg_cpu_text { HG_CPU_LLVM, HG_CPU_ASM };
 enum hg_status hg_cpu_kernel_text(const struct ir_module *ir, size_t index, enum hg_cpu_text kind, int tier,
 				  char **out) HG_MUST_CHECK;
+/*
+ * The machine code of a kernel as an ELF object, as it would be loaded; *out is malloc'ed. free_order: of the variant that
+ * runs lanes in any order (cpu_abi.h). Not cached, not loaded, nothing is logged but errors. For measuring and checking.
+ */
+enum hg_status hg_cpu_kernel_object(const struct ir_module *ir, size_t index, int tier, bool free_order, void **out,
+				    size_t *size) HG_MUST_CHECK;
 
 #endif

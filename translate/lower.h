@@ -125,6 +125,8 @@ struct lower {
 	uint64_t seen[(PTX_W_COUNT + 63) / 64];	/* its modifiers that nobody has taken */
 	enum ir_type type[4];
 	uint32_t nr_types;
+
+	uint64_t known_form[256];	/* hashes of words that are a form (ptx_forms.def) */
 };
 
 static inline bool lower_stopped(const struct lower *l)
@@ -215,8 +217,16 @@ void lower_ldmatrix(struct lower *l);
 void lower_stmatrix(struct lower *l);
 void lower_movmatrix(struct lower *l);
 
+/* lower_texture.c; lower_surface and lower_surface_reduce may have no guard */
+void lower_tex(struct lower *l);
+void lower_query(struct lower *l);
+void lower_surface(struct lower *l);
+void lower_surface_reduce(struct lower *l);
+
 /* Lowers l->in: lower_insn.c's whole work. */
 void lower_insn(struct lower *l);
+/* Whether there is a function for the opcode. */
+bool lower_knows(enum ptx_word op);
 
 /* lower_order.c: blocks in reverse post-order, the blocks of a loop together. order[i] is the block at place i. */
 struct lower_graph {

@@ -1,5 +1,6 @@
 /* lower_insn.c - one PTX instruction into hgIR. */
 #include "translate/lower.h"
+#include "translate/ptx_forms.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -37,9 +38,10 @@ static bool has(struct lower *l, enum ptx_word w)
 
 static void no_more_modifiers(struct lower *l)
 {
-	for (unsigned int w = 1; w < PTX_W_COUNT; w++)
-		if (l->seen[w / 64] >> (w % 64) & 1) {
-			lower_refuse(l, "'.%s' is not supported here", ptx_word_text(w));
+	for (unsigned int i = 0; i < sizeof(l->seen) / sizeof(l->seen[0]); i++)
+		if (l->seen[i]) {
+			lower_refuse(l, "'.%s' is not supported here",
+				     ptx_word_text(i * 64 + (unsigned int)__builtin_ctzll(l->seen[i])));
 			return;
 		}
 }
@@ -2425,6 +2427,10 @@ static const struct {
 	[PTX_W_mma] = { lower_mma, GUARD_BRANCH }, [PTX_W_wmma] = { lower_wmma, GUARD_BRANCH },
 	[PTX_W_ldmatrix] = { lower_ldmatrix, GUARD_BRANCH }, [PTX_W_stmatrix] = { lower_stmatrix, GUARD_BRANCH },
 	[PTX_W_movmatrix] = { lower_movmatrix, GUARD_BRANCH },
+	[PTX_W_tex] = { lower_tex, 0 }, [PTX_W_tld4] = { lower_tex, 0 },
+	[PTX_W_txq] = { lower_query, 0 }, [PTX_W_suq] = { lower_query, 0 },
+	[PTX_W_suld] = { lower_surface, GUARD_BRANCH }, [PTX_W_sust] = { lower_surface, GUARD_BRANCH },
+	[PTX_W_sured] = { lower_surface_reduce, GUARD_BRANCH },
 	[PTX_W_nanosleep] = { op_nanosleep, 0 }, [PTX_W_fns] = { op_fns, GUARD_BRANCH },
 	[PTX_W_pmevent] = { op_nothing, 0 }, [PTX_W_griddepcontrol] = { op_nothing, 0 }, [PTX_W_setmaxnreg] = { op_nothing, 0 },
 };
@@ -2454,6 +2460,35 @@ static bool has_part_or_minus(const struct ptx_opd *o)
 	return false;
 }
 
+/* What a row has taken must be in the table of forms as well. Forms that were found are remembered. */
+static void check_form(struct lower *l)
+{
+	const struct ptx_insn *in = l->in;
+	uint64_t key = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)in->op << 16 ^ in->nr_opds;
+	uint64_t *slot;
+
+	for (unsigned int i = 0; i < in->nr_mods; i++)
+		key = (key ^ in->mod[i]) * UINT64_C(0x100000001b3);
+	slot = &l->known_form[(key ^ key >> 32) % (sizeof(l->known_form) / sizeof(*slot))];
+	if (*slot == key || lower_stopped(l) || !ptx_form_has(in->op))
+		return;
+	if (ptx_form_find(in->op, in->mod, in->nr_mods, in->nr_opds))
+		*slot = key;
+	else
+		lower_refuse(l, "there is no such form of '%s'", ptx_word_text(in->op));
+}
+
+static void run_row(struct lower *l)
+{
+	rows[l->in->op].lower(l);
+	check_form(l);
+}
+
+bool lower_knows(enum ptx_word op)
+{
+	return (unsigned int)op < PTX_W_COUNT && rows[op].lower;
+}
+
 void lower_insn(struct lower *l)
 {
 	const struct ptx_insn *in = l->in;
@@ -2462,7 +2497,7 @@ void lower_insn(struct lower *l)
 
 	l->guard = IR_NO_REG;
 	l->guard_neg = false;
-	if (in->op >= PTX_W_COUNT || !rows[in->op].lower) {
+	if (!lower_knows(in->op)) {
 		lower_refuse(l, "not supported");
 		return;
 	}
@@ -2475,7 +2510,7 @@ void lower_insn(struct lower *l)
 	if (lower_stopped(l))
 		return;
 	if (guard == IR_NO_REG) {
-		rows[in->op].lower(l);
+		run_row(l);
 		return;
 	}
 	if (rows[in->op].guarded == GUARD_EACH) {
@@ -2487,7 +2522,7 @@ void lower_insn(struct lower *l)
 		}
 		l->guard = guard;
 		l->guard_neg = in->guard_neg;
-		rows[in->op].lower(l);
+		run_row(l);
 		l->guard = IR_NO_REG;
 		l->guard_neg = false;
 		return;
@@ -2496,7 +2531,7 @@ void lower_insn(struct lower *l)
 	after = lower_new_block(l);
 	lower_cbra(l, guard, in->guard_neg, body, after);
 	l->cur = body;
-	rows[in->op].lower(l);
+	run_row(l);
 	lower_bra(l, after);
 	l->cur = after;
 }

@@ -68,7 +68,8 @@ struct ptx_var {
 	unsigned char *init;		/* size bytes, or NULL */
 	struct ptx_reloc *reloc;
 	size_t nr_relocs;
-	const char *refused;		/* texref…: kernels that use it are refused */
+	bool is_reference;		/* texref, samplerref, surfref: a struct hg_texture; a parameter: its address */
+	const char *refused;		/* kernels that use it are refused */
 	struct ptx_func *owner;		/* function it is declared in, or NULL */
 	uint32_t index;			/* PARAM: number among its function's parameters and call parameters; else the IR's */
 	uint32_t epoch, frame;		/* lower.c: kernel, and framed code of it, for which offset holds */

@@ -1,5 +1,6 @@
 /* ptx_parse.c - PTX text into declarations and instructions; names are resolved here. */
 #include "translate/ptx.h"
+#include "translate/texture.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -508,8 +509,7 @@ struct decl {
 	enum ptx_space space;
 	enum ir_type type;
 	uint32_t vec, align;
-	bool has_align, is_pointer;
-	const char *refused;
+	bool has_align, is_pointer, is_reference, is_sampler;
 };
 
 static void parse_align(struct parser *p, uint32_t *align)
@@ -582,8 +582,9 @@ static void parse_decl(struct parser *p, struct decl *d)
 			has_type = true;
 			next(p);
 		} else if (is_dot(p, "texref") || is_dot(p, "samplerref") || is_dot(p, "surfref")) {
-			d->type = IR_U64;
-			d->refused = "texture and surface references are not supported";
+			d->is_reference = true;
+			d->is_sampler = is_dot(p, "samplerref");
+			d->type = d->space == PTX_PARAM ? IR_U64 : IR_B8;
 			has_type = true;
 			next(p);
 		} else {
@@ -931,10 +932,53 @@ struct linkage {
 	bool is_extern, is_visible, is_weak, is_common;
 };
 
+/* The properties that a reference begins with: = { filter_mode = linear, … }. Textures get theirs when they are bound. */
+static void parse_reference(struct parser *p, struct ptx_var *v)
+{
+	/* as PTX numbers them */
+	static const struct { const char *name; uint32_t mode; enum hg_texture_address address; } modes[] = {
+		{ "wrap", 0, HG_TEXTURE_WRAP }, { "mirror", 1, HG_TEXTURE_MIRROR }, { "clamp_ogl", 2, HG_TEXTURE_CLAMP },
+		{ "clamp_to_edge", 3, HG_TEXTURE_CLAMP }, { "clamp_to_border", 4, HG_TEXTURE_BORDER },
+	};
+	struct hg_texture t = { .magic = HG_TEXTURE_MAGIC, .nr_levels = 1, .is_normalised = 1, .flags = HG_TEXTURE_NORMALISED };
+
+	if (accept(p, '=')) {
+		expect(p, '{');
+		while (!p->st && !is_punct(p, '}')) {
+			struct ptx_token name = p->tok, value;
+
+			next(p);
+			expect(p, '=');
+			value = p->tok;
+			next(p);
+			if (name.kind == PTX_IDENT && name.size == 11 && !memcmp(name.text, "addr_mode_", 10) && name.text[10] >= '0' &&
+			    name.text[10] <= '2') {
+				for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+					if (is_text(&value, modes[i].name)) {
+						t.address[name.text[10] - '0'] = modes[i].address;
+						t.address_mode[name.text[10] - '0'] = modes[i].mode;
+					}
+			} else if (is_text(&name, "filter_mode")) {
+				t.filter = is_text(&value, "linear");
+				t.flags |= t.filter ? HG_TEXTURE_LINEAR : 0;
+			} else if (is_text(&name, "force_unnormalized_coords") && value.kind == PTX_INT && value.value) {
+				t.flags &= ~(uint32_t)HG_TEXTURE_NORMALISED;
+				t.is_normalised = 0;
+			}
+			if (!accept(p, ','))
+				break;
+		}
+		expect(p, '}');
+	}
+	v->init = hg_pool_copy(p->pool, &t, sizeof(t));
+	if (!v->init)
+		nomem(p);
+}
+
 static void define_var(struct parser *p, const struct decl *d, const struct linkage *link)
 {
 	struct ptx_token name = p->tok;
-	struct ptx_var v = { .space = d->space, .type = d->type, .vec = d->vec, .refused = d->refused, .owner = p->fn };
+	struct ptx_var v = { .space = d->space, .type = d->type, .vec = d->vec, .is_reference = d->is_reference, .owner = p->fn };
 	struct ptx_sym *sym;
 
 	if (p->tok.kind != PTX_IDENT) {
@@ -943,9 +987,16 @@ static void define_var(struct parser *p, const struct decl *d, const struct link
 	}
 	next(p);
 	parse_dims(p, &v);
+	if (d->is_reference && d->space != PTX_PARAM) {
+		if (v.is_array || (d->space != PTX_GLOBAL && !link->is_extern))
+			expected(p, "one global reference");
+		v.size = sizeof(struct hg_texture);
+	}
 	v.align = (ir_type_bits(v.type) + 7) / 8 * v.vec;
 	if (d->has_align)
 		v.align = d->align;
+	if (d->is_reference && v.align < 8)
+		v.align = 8;
 	if (p->st)
 		return;
 	sym = scope_find(p->scope, name.text, name.size);
@@ -971,8 +1022,12 @@ static void define_var(struct parser *p, const struct decl *d, const struct link
 	if (v.space == PTX_PARAM && p->fn)
 		v.index = p->fn->nr_param_vars++;
 	sym->var = v;
-	if (accept(p, '='))
+	if (d->is_reference && d->space != PTX_PARAM) {
+		if (d->is_sampler || is_punct(p, '='))
+			parse_reference(p, &sym->var);
+	} else if (accept(p, '=')) {
 		parse_init(p, &sym->var);
+	}
 }
 
 static uint32_t new_regs(struct parser *p, enum ir_type class, uint64_t nr)

@@ -55,6 +55,9 @@ def tests():
                   (f"{name}: {app}: {place.moments} checkpoints leave its result unchanged and replay on cpu",
                    bind(programs.moments, place, app)),
                   (f"{name}: {app}: moved to cpu at {LEAVES} moments it goes on as if nothing was", bind(moved, place, app))]
+    if not DRIVER:
+        found += [(f"{name}: {app}: the same result with the shim and without it", bind(programs.runs_as_without, place, app))
+                  for app in harness.PORTABLE_ONLY]
     found += [(f"{name}: keeper: no pointer of the driver reaches it, and those from before a move work after it",
                lambda s: native.keeper(place, True, s)),
               (f"{name}: lasting: moved while it runs, it uses all of the runtime afterwards",
@@ -62,5 +65,7 @@ def tests():
               (f"{name}: contexts: moved while it runs, each thread has its contexts and each context what is its",
                lambda s: native.goes_on(place, "contexts", "running", s)),
               (f"{name}: stranger: a call without a row is seen, reported, and refused by name",
-               lambda s: native.stranger(place, s))]
+               lambda s: native.stranger(place, s)),
+              (f"{name}: stranger: an array of the driver is seen, reported, and refused by name",
+               lambda s: native.stranger(place, s, "cuArrayCreate_v2", "--image", "array"))]
     return found

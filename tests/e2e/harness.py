@@ -41,9 +41,12 @@ def apps():
     return [n for n in names if os.access(os.path.join(BUILD, "apps", n), os.X_OK)]
 
 
+# Programs with what only the portable driver's snapshots hold: arrays and textures, memory of the device's own malloc.
+PORTABLE_ONLY = ("shapes", "texture")
+
+
 def apps_that_leave():
-    """Those that a snapshot in front of NVIDIA's driver takes: not what the device's own malloc gave."""
-    return [a for a in apps() if a != "shapes"]
+    return [n for n in apps() if n not in PORTABLE_ONLY]
 
 
 def make_scratch():

@@ -187,13 +187,12 @@ def coverage(log):
     return json.loads(result.out)
 
 
-def stranger(place, scratch):
+def stranger(place, scratch, call="cuMemAllocManaged", *options):
     """A call that hgshim has no row for works, is seen, and is named when something would have to be built on it."""
-    call = "cuMemAllocManaged"
     log, hold = (os.path.join(scratch, n) for n in ("log", "hold"))
-    with Program("stranger", os.path.join(scratch, "other"), path=program("stranger"), place=place.bare) as p:
+    with Program("stranger", os.path.join(scratch, "other"), *options, path=program("stranger"), place=place.bare) as p:
         checksum = p.passed()
-    with Program("stranger", log, "--hold", hold, path=program("stranger"), place=place) as p:
+    with Program("stranger", log, "--hold", hold, *options, path=program("stranger"), place=place) as p:
         p.wait_file(hold)
         for what in ([], ["--migrate", "cpu"], ["--migrate", "cpu", "--allow-partial"]):
             result = tool("hgshim-ckpt", *what, p.pid)
@@ -231,4 +230,6 @@ def tests():
          lambda s: goes_on(CUDA.with_env(" arena", HGSHIM_ARENA="1"), "contexts", "running", s)),
         ("ending on cuda: hgshim-ckpt and a program that is about to end do not wait for each other", ends_meanwhile),
         ("stranger on cuda: a call without a row is seen, reported, and refused by name", lambda s: stranger(CUDA, s)),
+        ("stranger on cuda: an array of the driver is seen, reported, and refused by name",
+         lambda s: stranger(CUDA, s, "cuArrayCreate_v2", "--image", "array")),
     ]

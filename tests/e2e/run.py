@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py - end-to-end tests: real programs under the shim, checkpointed, killed, replayed.
 
-    tests/e2e/run.py [--only REGEX] [--jobs N] [--gpu]
+    tests/e2e/run.py [--only REGEX] [--jobs N] [--gpu] [--python]
 
 HG_SEED repeats a run's random moments; HG_LONG=1 takes the large samples. See README.md here.
 """
@@ -20,8 +20,10 @@ import errors
 import gpu
 import harness
 import leaving
+import libraries
 import native
 import programs
+import python_programs
 from harness import Failed, Skipped
 
 lock = threading.Lock()
@@ -54,11 +56,17 @@ def main():
     parser.add_argument("--only", default="", help="run the tests whose name this regular expression finds")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--gpu", action="store_true", help="on a real NVIDIA driver instead of the CPU target")
+    parser.add_argument("--python", action="store_true", help="the programs of tests/python, which make deps-python is for")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
 
-    tests = gpu.tests() if args.gpu else (programs.tests() + leaving.tests() + native.tests() + errors.tests() +
-                                             bad_input.tests())
+    if args.gpu:
+        tests = gpu.tests()
+    elif args.python:
+        tests = python_programs.tests()
+    else:
+        tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() +
+                 bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

@@ -84,8 +84,38 @@ static const void *const tools_table[7] = {
 	(void *)not_supported, (void *)tool_flags_b,
 };
 
+static CUresult current_context(CUcontext *out)
+{
+	return fake_cuCtxGetCurrent(out);
+}
+
 static const void *const tools_local_table[4] = {
-	SIZE(4), (void *)not_supported, (void *)not_supported, (void *)not_supported,
+	SIZE(4), (void *)not_supported, (void *)current_context, (void *)not_supported,
+};
+
+static CUresult context_id(CUcontext ctx, unsigned long long *id)
+{
+	return fake_cuCtxGetId(ctx, id);
+}
+
+static CUresult stream_id(CUcontext ctx, CUstream stream, unsigned long long *id)
+{
+	(void)ctx;
+	return fake_cuStreamGetId(stream, id);
+}
+
+static CUresult stream_object(CUcontext ctx, CUstream stream, CUstream *out, int is_per_thread)
+{
+	(void)ctx;
+	*out = stream ? stream : is_per_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
+	return CUDA_SUCCESS;
+}
+
+/* What cuBLAS uses of it. */
+static const void *const contexts_table[94] = {
+	SIZE(94), [1 ... 3] = (void *)not_supported, [4] = (void *)context_id, [5 ... 38] = (void *)not_supported,
+	[39] = (void *)stream_id, [40 ... 50] = (void *)not_supported, [51] = (void *)stream_object,
+	[52 ... 93] = (void *)not_supported,
 };
 
 /* No size in front. */
@@ -159,6 +189,8 @@ CUresult fake_table(const char uuid[16], const void **out)
 		  tools_table },
 		{ { 0x42, 0xd8, 0x5a, 0x81, 0x23, 0xf6, 0xcb, 0x47, 0x82, 0x98, 0xf6, 0xe7, 0x8a, 0x3a, 0xec, 0xdc },
 		  tools_local_table },
+		{ { 0x21, 0x31, 0x8c, 0x60, 0x97, 0x14, 0x32, 0x48, 0x8c, 0xa6, 0x41, 0xff, 0x73, 0x24, 0xc8, 0xf2 },
+		  contexts_table },
 		{ { 0xc6, 0x93, 0x33, 0x6e, 0x11, 0x21, 0xdf, 0x11, 0xa8, 0xc3, 0x68, 0xf3, 0x55, 0xd8, 0x95, 0x93 },
 		  local_table },
 		{ { 0x26, 0x3e, 0x88, 0x60, 0x7c, 0xd2, 0x61, 0x43, 0x92, 0xf6, 0xbb, 0xd5, 0x00, 0x6d, 0xfa, 0x7e },

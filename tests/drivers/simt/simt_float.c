@@ -407,7 +407,7 @@ static float sine(float x, bool cosine)
 
 float simt_sin(float x)
 {
-	return sine(x, false);
+	return x == 0 ? x : sine(x, false);
 }
 
 float simt_cos(float x)

@@ -447,6 +447,11 @@ static void float_op(struct em *e)
 	if (op == IR_rcp) {
 		b = a;
 		a = fk(e, bits, 1);
+	} else if (op == IR_div && e->in->flags & IR_APPROX) {	/* by more than 2^126: by an infinity */
+		V sign = bin(e, LLVMAnd, as_int(e, b), k(e, 32, 0x80000000));
+
+		b = sel(e, fcmp(e, LLVMRealOGT, intrinsic(e, "llvm.fabs", 1, b, NULL, NULL), fk(e, 32, 0x1p126)),
+			as_float(e, bin(e, LLVMOr, sign, k(e, 32, 0x7f800000))), b);
 	}
 	if (is_directed(e->in->rnd) && op != IR_rsqrt) {
 		enum simt_float_op how = op == IR_add ? SIMT_ADD : op == IR_sub ? SIMT_SUB : op == IR_mul ? SIMT_MUL :
@@ -1258,6 +1263,26 @@ static void mma(struct em *e)
 		set(e, i, resize(e, load(e, int_t(e, 64), to, i * 8), bits, false));
 }
 
+/* By the same code as everywhere; what is another's here is how it is called. */
+static void tex(struct em *e)
+{
+	const struct ir_insn *in = e->in;
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b), entry = LLVMGetEntryBasicBlock(e->f);
+	V from, to, texture = src(e, 0, 64), sampler;
+
+	LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(entry));
+	from = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 32), in->nr_src), "");
+	to = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 32), 4), "");
+	LLVMPositionBuilderAtEnd(e->b, here);
+	sampler = in->src[1].kind == IR_OPD_IMM && !in->src[1].imm ? texture : src(e, 1, 64);
+	for (unsigned int i = 2; i < in->nr_src; i++)
+		LLVMBuildStore(e->b, src(e, i, 32), at(e, from, (i - 2) * 4));
+	call(e, "simt_tex", NULL, 6, e->self, texture, sampler, i32k(e, ir_tex_what(in)), from, to);
+	for (unsigned int i = 0; i < 4; i++)
+		if (in->dst[i] != IR_NO_REG)
+			set(e, i, load(e, int_t(e, 32), to, i * 4));
+}
+
 static void move_matrix(struct em *e)
 {
 	bool store = e->in->op == IR_stmatrix;
@@ -1339,6 +1364,7 @@ static bool other_op(struct em *e)
 	case IR_match: match(e); return true;
 	case IR_redux: redux(e); return true;
 	case IR_mma: mma(e); return true;
+	case IR_tex: tex(e); return true;
 	case IR_ldmatrix: case IR_stmatrix: move_matrix(e); return true;
 	case IR_movmatrix: set(e, 0, call(e, "simt_movmatrix", int_t(e, 32), 2, e->self, src(e, 0, 32))); return true;
 	case IR_warpsync: call(e, "simt_warpsync", NULL, 2, e->self, src(e, 0, 32)); return true;

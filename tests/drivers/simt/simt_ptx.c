@@ -5,6 +5,7 @@
 
 #include "tests/drivers/simt/simt_float.h"
 #include "translate/ir.h"
+#include "translate/texture.h"
 
 /* ---- bits ---- */
 
@@ -304,6 +305,15 @@ void simt_warpsync(struct simt_item *self, uint32_t mask)
 	simt_meet(self, MEET_SYNC, mask, 0, &values);
 }
 
+void simt_tex(struct simt_item *self, uint64_t texture, uint64_t sampler, uint32_t what, const uint32_t *arg, uint32_t *out)
+{
+	const struct hg_texture *t = (const struct hg_texture *)(uintptr_t)texture, *s = (const struct hg_texture *)(uintptr_t)sampler;
+
+	if (t->magic != HG_TEXTURE_MAGIC || s->magic != HG_TEXTURE_MAGIC)
+		simt_trap(self, "a handle of no texture");
+	hg_tex_sample(t, s, what, arg, 1, out);
+}
+
 #define SYMBOL(name) { #name, (void *)name }
 const struct simt_symbol simt_ptx_symbols[] = {
 	SYMBOL(simt_lop3), SYMBOL(simt_funnel), SYMBOL(simt_prmt), SYMBOL(simt_bfe), SYMBOL(simt_bfi), SYMBOL(simt_bfind),
@@ -311,5 +321,6 @@ const struct simt_symbol simt_ptx_symbols[] = {
 	SYMBOL(simt_warpsync), SYMBOL(simt_float_op), SYMBOL(simt_float_cvt), SYMBOL(simt_float_from_int),
 	SYMBOL(simt_float_min_max), SYMBOL(simt_sin), SYMBOL(simt_cos), SYMBOL(simt_ex2), SYMBOL(simt_lg2), SYMBOL(simt_tanh),
 	SYMBOL(simt_mma), SYMBOL(simt_ldmatrix), SYMBOL(simt_stmatrix), SYMBOL(simt_movmatrix),
+	SYMBOL(simt_tex),
 };
 const size_t simt_nr_ptx_symbols = sizeof(simt_ptx_symbols) / sizeof(simt_ptx_symbols[0]);

@@ -35,6 +35,7 @@ void simt_mma(struct simt_item *self, uint32_t code, const uint64_t *in, uint64_
 uint32_t simt_ldmatrix(struct simt_item *self, uint64_t addr, uint32_t matrix);
 void simt_stmatrix(struct simt_item *self, uint64_t addr, uint32_t matrix, uint32_t value);
 uint32_t simt_movmatrix(struct simt_item *self, uint32_t value);
+void simt_tex(struct simt_item *self, uint64_t texture, uint64_t sampler, uint32_t what, const uint32_t *arg, uint32_t *out);
 
 extern const struct simt_symbol simt_ptx_symbols[];
 extern const size_t simt_nr_ptx_symbols;

@@ -1,4 +1,4 @@
-/* stranger.c - a program with unified memory, besides ordinary work. */
+/* stranger.c - a program with unified memory, or (--image array) with a CUDA array, besides ordinary work. */
 #include <cuda.h>
 #include "tests/apps/app.h"
 
@@ -38,7 +38,9 @@ static void check(CUresult r, const char *what)
 
 int main(int argc, char **argv)
 {
-	uint32_t *shared, got[N], want = 0;
+	const CUDA_ARRAY_DESCRIPTOR desc = { .Width = 16, .Height = 16, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 1 };
+	uint32_t *shared, got[N], more[N], want = 0;
+	CUarray array = NULL;
 	CUdeviceptr managed, x;
 	CUcontext context;
 	CUmodule module;
@@ -54,9 +56,16 @@ int main(int argc, char **argv)
 	DRV(cuModuleGetFunction(&add, module, "add"));
 	DRV(cuMemAlloc(&x, sizeof(got)));
 	DRV(cuMemsetD32(x, 0, N));
-	DRV(cuMemAllocManaged(&managed, sizeof(got), CU_MEM_ATTACH_GLOBAL));
-	shared = (uint32_t *)(uintptr_t)managed;
-	memset(shared, 0, sizeof(got));
+	if (app.image && !strcmp(app.image, "array")) {
+		DRV(cuArrayCreate(&array, &desc));
+		DRV(cuMemAlloc(&managed, sizeof(got)));
+		DRV(cuMemsetD32(managed, 0, N));
+		shared = more;
+	} else {
+		DRV(cuMemAllocManaged(&managed, sizeof(got), CU_MEM_ATTACH_GLOBAL));
+		shared = (uint32_t *)(uintptr_t)managed;
+		memset(shared, 0, sizeof(got));
+	}
 	app_buffer("x", (void *)(uintptr_t)x, sizeof(got));
 	for (int r = 0; r < app.rounds; r++) {
 		uint32_t v = (uint32_t)r;
@@ -72,6 +81,10 @@ int main(int argc, char **argv)
 	}
 	DRV(cuCtxSynchronize());
 	DRV(cuMemcpyDtoH(got, x, sizeof(got)));
+	if (array) {
+		DRV(cuMemcpyDtoH(more, managed, sizeof(more)));
+		DRV(cuArrayDestroy(array));
+	}
 	for (int i = 0; i < N; i++) {
 		APP_EQUAL(got[i], want, i);
 		APP_EQUAL(shared[i], want, i);

@@ -102,7 +102,9 @@ static uint64_t sum(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, 
 static void *runtime[13] = { (void *)sizeof(runtime), NULL, (void *)real_primary, (void *)sum };
 static void *strange[4] = { (void *)sizeof(strange), (void *)sum, (void *)0x42, (void *)sum };
 static void *odd[2] = { (void *)sum, (void *)sum };
+static void *contexts[40] = { (void *)sizeof(contexts), [1 ... 39] = (void *)sum };
 static const char strange_id[16] = "strange table", odd_id[16] = "odd table";
+static const char contexts_id[16] = "\x21\x31\x8c\x60\x97\x14\x32\x48\x8c\xa6\x41\xff\x73\x24\xc8\xf2";
 
 static CUresult export_table(const void **out, const CUuuid *id)
 {
@@ -112,6 +114,8 @@ static CUresult export_table(const void **out, const CUuuid *id)
 		*out = strange;
 	else if (!memcmp(id->bytes, odd_id, 16))
 		*out = odd;
+	else if (!memcmp(id->bytes, contexts_id, 16))
+		*out = contexts;
 	else
 		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;
@@ -151,6 +155,32 @@ Test(native_tables, an_undescribed_one_notes_what_is_called_and_changes_nothing)
 	hg_msg_sink_set(sink, NULL);
 	hg_native_tables_switch();
 	cr_expect_eq((CUresult)fn(1, 2, 3, 4, 5, 6, 7, 0.5), CUDA_ERROR_NOT_SUPPORTED, "the driver is left");
+	hg_msg_sink_set(NULL, NULL);
+}
+
+Test(native_tables, what_is_described_of_one_may_be_called)
+{
+	uint64_t (*known)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, double);
+	__typeof__(known) unknown;
+	void *const *t;
+	const void *table;
+
+	hg_nv.cuGetExportTable = export_table;
+	cr_assert_eq(hg_native_table(contexts_id, &table), CUDA_SUCCESS);
+	t = table;
+	known = (__typeof__(known))t[4];
+	unknown = (__typeof__(known))t[5];
+	cr_expect_eq(known(1, 0, 0, 0, 0, 0, 0, 0), 1, "the driver's own");
+	hg_native_tables_uncovered(count, NULL);
+	cr_expect_eq(nr_uncovered, 0);
+	cr_expect_eq(unknown(1, 0, 0, 0, 0, 0, 0, 0), 1);
+	hg_native_tables_uncovered(count, NULL);
+	cr_expect_eq(nr_uncovered, 1);
+	cr_expect(strstr(said, "function 5"));
+	hg_msg_sink_set(sink, NULL);
+	hg_native_tables_switch();
+	cr_expect_eq((CUresult)unknown(1, 0, 0, 0, 0, 0, 0, 0), CUDA_ERROR_NOT_SUPPORTED);
+	cr_expect_eq((CUresult)known(1, 0, 0, 0, 0, 0, 0, 0), CUDA_ERROR_NOT_INITIALIZED, "hgshim's own, with nothing behind it here");
 	hg_msg_sink_set(NULL, NULL);
 }
 

@@ -97,6 +97,21 @@ Test(tables, an_unknown_one_has_functions_that_refuse)
 	cr_expect_eq(again, table);
 }
 
+Test(tables, the_cache_of_compilers_is_known_and_refuses)
+{
+	static const unsigned char id[16] = { 0xda, 0x91, 0x51, 0xd3, 0x3a, 0xe6, 0xcc, 0x41,
+					      0xa5, 0xc0, 0x4f, 0x26, 0xd5, 0x33, 0xe3, 0x28 };
+	CUresult (*const *fn)(void);
+	const void *table = NULL;
+
+	cr_expect(hg_table_is_known(id), "a snapshot must not be refused because a program compiled something");
+	cr_assert_eq(hg_table_get((const char *)id, &table), CUDA_SUCCESS);
+	fn = table;
+	cr_assert_eq(*(const uintptr_t *)table, 7 * sizeof(void *), "with less NVRTC 13.0 asks for another table");
+	for (size_t i = 1; i < 7; i++)
+		cr_expect_eq(fn[i](), CUDA_ERROR_NOT_SUPPORTED);
+}
+
 Test(tables, the_one_asked_for_first_is_not_found)
 {
 	static const unsigned char id[16] = { 0xf8, 0xcf, 0xf9, 0x51, 0x21, 0x46, 0x8b, 0x4e,
@@ -151,4 +166,33 @@ Test(coverage, phrases_become_well_formed_json)
 			 "{\"kind\":\"memory\",\"what\":\"second\"}");
 	cr_expect_eq(c.nr_uncovered, 2);
 	hg_coverage_release(&c);
+}
+
+Test(tables, of_contexts_and_streams_what_cublas_asks_is_answered)
+{
+	static const unsigned char id[16] = { 0x21, 0x31, 0x8c, 0x60, 0x97, 0x14, 0x32, 0x48,
+					      0x8c, 0xa6, 0x41, 0xff, 0x73, 0x24, 0xc8, 0xf2 };
+	CUresult (*stream_object)(CUcontext, CUstream, CUstream *, int);
+	const void *table;
+	void *const *slot;
+	CUstream s = NULL;
+
+	cr_assert_eq(hg_table_get((const char *)id, &table), CUDA_SUCCESS);
+	slot = table;
+	cr_expect_geq((uintptr_t)slot[0], 94 * sizeof(void *));
+	for (size_t i = 1; i < (uintptr_t)slot[0] / sizeof(void *); i++) {
+		bool is_described = i == 4 || i == 39 || i == 51;
+
+		cr_expect_eq(hg_table_function(id, i), is_described ? slot[i] : NULL, "slot %zu", i);
+		if (!is_described)
+			cr_assert_eq(((CUresult (*)(void))slot[i])(), CUDA_ERROR_NOT_SUPPORTED);
+	}
+	stream_object = (__typeof__(stream_object))slot[51];
+	cr_expect_eq(stream_object(CTX(1), NULL, &s, 0), CUDA_SUCCESS);
+	cr_expect_eq(s, CU_STREAM_LEGACY);
+	cr_expect_eq(stream_object(CTX(1), NULL, &s, 1), CUDA_SUCCESS);
+	cr_expect_eq(s, CU_STREAM_PER_THREAD);
+	cr_expect_eq(stream_object(CTX(1), (CUstream)0x1234, &s, 0), CUDA_SUCCESS);
+	cr_expect_eq(s, (CUstream)0x1234);
+	cr_expect_eq(stream_object(CTX(1), NULL, NULL, 0), CUDA_ERROR_INVALID_VALUE);
 }

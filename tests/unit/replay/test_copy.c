@@ -106,7 +106,7 @@ Test(copy, two_dimensions_touch_the_rectangle_and_nothing_else)
 	c.srcY = 0;
 	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuMemcpy2D_v2)(&c));
 	c.srcMemoryType = CU_MEMORYTYPE_ARRAY;
-	GIVES(CUDA_ERROR_NOT_SUPPORTED, CU(cuMemcpy2D_v2)(&c));
+	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuMemcpy2D_v2)(&c));
 	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuMemcpy2D_v2)(NULL));
 	hg_driver_close();
 }

@@ -52,6 +52,104 @@ Test(edges, incomplete_warps_count_as_whole_ones_at_barriers)
 	}
 }
 
+/* A block runs as one call while its warps agree; here they do not: one ends first, two meet apart, the last takes a longer way. */
+Test(edges, warps_of_a_block_go_different_ways)
+{
+	memset(word, 0, sizeof(word));
+	run_words(KERNEL(".shared .align 4 .b32 s[192];\n" HEAD
+			 "shr.u32 %r8, %r5, 5; setp.eq.u32 %p1, %r8, 3; @%p1 bra DONE;\n"
+			 "mov.u32 %r2, s; shl.b32 %r1, %r5, 2; add.u32 %r1, %r1, %r2; st.shared.u32 [%r1], %r7; bar.sync 0;\n"
+			 "and.b32 %r3, %r8, 1; setp.eq.u32 %p2, %r3, 0; @%p2 bra EVEN; bar.sync 1, 64;\n"
+			 "EVEN: setp.ne.u32 %p3, %r8, 4; @%p3 bra JOIN; mov.u32 %r3, 0; L: add.u32 %r3, %r3, 1; setp.lt.u32 %p3, %r3, %r5; @%p3 bra L;\n"
+			 "JOIN: bar.sync 0; add.u32 %r4, %r5, 32; setp.lt.u32 %p1, %r4, 192; @%p1 bra IN; sub.u32 %r4, %r4, 192;\n"
+			 "IN: shl.b32 %r4, %r4, 2; add.u32 %r4, %r4, %r2; ld.shared.u32 %r1, [%r4]; add.u32 %r1, %r1, 1; st.global.u32 [%rd7], %r1;\n"
+			 "DONE: ret;"), 3, 192, 0);
+	for (uint32_t b = 0; b < 3; b++)
+		for (uint32_t t = 0; t < 192; t++) {
+			uint32_t from = (t + 32) % 192;
+
+			cr_assert_eq(word[b * 192 + t], t / 32 == 3 ? 0 : from / 32 == 3 ? 1 : b * 192 + from + 1, "thread %u", t);
+		}
+}
+
+/* Addresses that follow the thread's index: by rows, upwards and downwards, past the ends of 32 bits where lanes are off, in blocks of many shapes. */
+Test(edges, addresses_follow_the_index_of_the_thread, .timeout = 60)
+{
+	static const uint32_t shape[][3] = { { 32, 4, 1 }, { 16, 8, 1 }, { 16, 3, 1 }, { 16, 3, 2 }, { 16, 1, 5 }, { 8, 8, 2 }, { 24, 3, 1 },
+					     { 33, 2, 2 }, { 96, 1, 1 }, { 50, 1, 1 }, { 1, 40, 1 }, { 64, 2, 2 } };
+
+	for (size_t s = 0; s < sizeof(shape) / sizeof(shape[0]); s++) {
+		struct params params = { word, 3 };
+		struct kernel_run r = { .grid = { 2 }, .block = { shape[s][0], shape[s][1], shape[s][2] }, .params = &params, .data = word,
+					.size = sizeof(word) };
+		uint32_t w = shape[s][0], h = shape[s][1], d = shape[s][2], n = w * h * d;
+
+		for (uint32_t i = 0; i < 1 << 14; i++)
+			word[i] = i * 2654435761u;
+		run_all_ways(KERNEL(".shared .align 4 .b32 s[1024]; .reg .b32 %q<10>;\n" HEAD
+			"mov.u32 %r1, %tid.y; mov.u32 %r2, %tid.z; mov.u32 %r3, %ntid.y; mad.lo.u32 %r2, %r2, %r3, %r1; mad.lo.u32 %r2, %r2, %r6, %r5;\n"
+			/* word[8192 + thread] = word[x * 4 + y * n] + word[y] + word[x], n a parameter */
+			"ld.param.u64 %rd1, [p]; mov.u32 %q9, %ctaid.x; shl.b32 %q9, %q9, 10; add.s32 %q9, %q9, %r2; mul.wide.s32 %rd2, %q9, 4; add.s64 %rd2, %rd1, %rd2;\n"
+			"mul.lo.s32 %r3, %r1, %r8; shl.b32 %r4, %r5, 2; add.s32 %r3, %r3, %r4; mul.wide.s32 %rd3, %r3, 4; add.s64 %rd3, %rd1, %rd3; ld.global.u32 %r4, [%rd3];\n"
+			"mul.wide.u32 %rd3, %r1, 4; add.s64 %rd3, %rd1, %rd3; ld.global.u32 %r3, [%rd3]; add.u32 %r4, %r4, %r3;\n"
+			"mul.wide.u32 %rd3, %r5, 4; add.s64 %rd3, %rd3, %rd1; ld.global.u32 %r3, [%rd3]; add.u32 %r4, %r4, %r3; st.global.u32 [%rd2+32768], %r4;\n"
+			/* downwards, and at x - 3 as an unsigned number, for x >= 3 */
+			"mov.u32 %r3, 200; sub.u32 %r3, %r3, %r5; mul.wide.s32 %rd3, %r3, 4; add.s64 %rd3, %rd1, %rd3; ld.global.u32 %r4, [%rd3]; st.global.u32 [%rd2+40960], %r4;\n"
+			"sub.u32 %r3, %r5, 3; cvt.u64.u32 %rd3, %r3; shl.b64 %rd3, %rd3, 2; add.s64 %rd3, %rd1, %rd3; setp.ge.u32 %p1, %r5, 3; mov.u32 %r4, 7;\n"
+			"@%p1 ld.global.u32 %r4, [%rd3]; st.global.u32 [%rd2+49152], %r4;\n"
+			/* the left neighbour in shared memory, where there is one; across a barrier */
+			"mov.u32 %r3, s; shl.b32 %r4, %r2, 2; add.u32 %r3, %r3, %r4; st.shared.u32 [%r3], %q9; bar.sync 0; mov.u32 %r4, 9; setp.ne.u32 %p2, %r2, 0;\n"
+			"@%p2 ld.shared.u32 %r4, [%r3+-4]; st.global.u32 [%rd2+57344], %r4; ret;"), &r);
+		for (uint32_t b = 0; b < 2; b++)
+			for (uint32_t t = 0; t < n; t++) {
+				uint32_t x = t % w, y = t / w % h, *out = word + 8192 + b * 1024 + t;
+
+				cr_assert_eq(out[0], (y * 3 + x * 4 + y + x) * 2654435761u, "thread %u of %u x %u x %u", t, w, h, d);
+				cr_assert_eq(out[2048], (200 - x) * 2654435761u, "thread %u of %u x %u x %u, downwards", t, w, h, d);
+				cr_assert_eq(out[4096], x < 3 ? 7 : (x - 3) * 2654435761u, "thread %u of %u x %u x %u, unsigned", t, w, h, d);
+				cr_assert_eq(out[6144], t ? b * 1024 + t - 1 : 9, "thread %u of %u x %u x %u, shared", t, w, h, d);
+			}
+	}
+}
+
+/* Loads by one register that lanes have loaded or that is apart in each: four together, pairs, some alone, with a store between them. */
+Test(edges, loads_side_by_side_in_each_lane, .timeout = 60)
+{
+	for (uint32_t i = 0; i < 1 << 14; i++)
+		word[i] = i * 2654435761u >> 8;
+	for (uint32_t i = 0; i < 4096; i++)
+		word[16384 + i] = i * 40503 % 4096;
+	run_words(KERNEL(".reg .b32 %q<20>;\n" HEAD
+			 "setp.ge.u32 %p1, %r7, %r8; @%p1 bra DONE;\n"
+			 "ld.global.u32 %r1, [%rd7+65536]; mul.wide.u32 %rd1, %r1, 4; add.s64 %rd1, %rd8, %rd1;\n"
+			 "ld.global.u32 %q0, [%rd1+8]; ld.global.u32 %q1, [%rd1]; ld.global.u32 %q2, [%rd1+12]; ld.global.u32 %q3, [%rd1+4]; ld.global.u32 %q4, [%rd1+4];\n"
+			 "ld.global.u32 %q5, [%rd1+20]; ld.global.u32 %q6, [%rd1+16]; ld.global.v2.u32 {%q7, %q8}, [%rd8]; ld.global.u32 %q9, [%rd1+40];\n"
+			 "mad.lo.u32 %q0, %q0, 3, %q1; mad.lo.u32 %q0, %q0, 3, %q2; mad.lo.u32 %q0, %q0, 3, %q3; mad.lo.u32 %q0, %q0, 3, %q4; mad.lo.u32 %q0, %q0, 3, %q5;\n"
+			 "mad.lo.u32 %q0, %q0, 3, %q6; mad.lo.u32 %q0, %q0, 3, %q9; add.u32 %q0, %q0, %q8;\n"
+			 /* four apart in each thread by its own index; the third is changed between the loads */
+			 "mul.wide.u32 %rd2, %r7, 16; add.s64 %rd2, %rd8, %rd2; ld.global.u32 %q1, [%rd2+98304]; ld.global.u32 %q2, [%rd2+98308]; st.global.u32 [%rd2+98312], %q0;\n"
+			 "ld.global.u32 %q3, [%rd2+98312]; ld.global.u32 %q4, [%rd2+98316]; add.u32 %q3, %q3, %q1; add.u32 %q3, %q3, %q2; add.u32 %q3, %q3, %q4; st.global.u32 [%rd2+98316], %q3;\n"
+			 /* vectors of four, two and two, apart */
+			 "and.b32 %r2, %r1, 0xffc; mul.wide.u32 %rd3, %r2, 4; add.s64 %rd3, %rd8, %rd3; ld.global.v4.u32 {%q5, %q6, %q7, %q8}, [%rd3];\n"
+			 "ld.global.v2.u32 {%q9, %q10}, [%rd3+8]; ld.global.v2.u64 {%rd4, %rd5}, [%rd3]; cvt.u32.u64 %q11, %rd5; mad.lo.u32 %q5, %q5, 5, %q6; mad.lo.u32 %q5, %q5, 5, %q7;\n"
+			 "mad.lo.u32 %q5, %q5, 5, %q8; mad.lo.u32 %q5, %q5, 5, %q9; mad.lo.u32 %q5, %q5, 5, %q10; add.u32 %q5, %q5, %q11; st.global.u32 [%rd7+81920], %q5; DONE: ret;"),
+		  8, 128, 1001);
+	for (uint32_t t = 0; t < 1001; t++) {
+		static const uint32_t at[] = { 2, 0, 3, 1, 1, 5, 4, 10 };
+		const uint32_t *p = word + word[16384 + t], *v = word + (word[16384 + t] & 0xffc);
+		uint32_t want = 0;
+
+		for (int i = 0; i < 8; i++)
+			want = want * 3 + p[at[i]];
+		want += word[1];
+		cr_assert_eq(word[24576 + 4 * t + 2], want, "thread %u", t);
+		cr_assert_eq(word[24576 + 4 * t + 3], want, "thread %u after its store", t);
+		want = ((((v[0] * 5 + v[1]) * 5 + v[2]) * 5 + v[3]) * 5 + v[2]) * 5 + v[3] + v[2];
+		cr_assert_eq(word[20480 + t], want, "thread %u's vectors", t);
+	}
+	cr_assert_eq(word[24576 + 4 * 1001 + 2], 0);
+}
+
 Test(edges, a_table_of_branches_parts_the_lanes)
 {
 	memset(word, 0, sizeof(word));

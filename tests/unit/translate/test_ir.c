@@ -3,7 +3,7 @@
 
 static const char *const inputs[] = {
 	"tests/ptx/arith.ptx", "tests/ptx/memory.ptx", "tests/ptx/control.ptx", "tests/ptx/matrix.ptx", "tests/ptx/grammar.ptx",
-	"tests/ptx/functions.ptx", "tests/ptx/nvcc13_gemm.ptx",
+	"tests/ptx/functions.ptx", "tests/ptx/texture.ptx", "tests/ptx/nvcc13_gemm.ptx",
 	"tests/ptx/nvcc13_cg.ptx", "tests/ptx/nvcc13_debug_vector_add.ptx", "tests/ptx/nvcc13_histogram.ptx",
 	"tests/ptx/nvcc13_linked_list.ptx", "tests/ptx/nvcc13_mandelbrot.ptx", "tests/ptx/nvcc13_matmul.ptx",
 	"tests/ptx/nvcc13_nbody.ptx", "tests/ptx/nvcc13_reduction.ptx", "tests/ptx/nvcc13_saxpy_streams.ptx",
@@ -122,6 +122,9 @@ static const struct { const char *text, *says; } wrongs[] = {
 	{ FUNC("b0:\n\t%p0 = vote.ballot.pred %p1, 0xff\n\texit\n"), "a vote gives a predicate, a ballot 32 bits" },
 	{ FUNC("b0:\n\t%d6 = mul.hi.wide.u32 %r4, %r5\n\texit\n"), "both the high half and the whole" },
 	{ FUNC("b0:\n\tbrx %r4\n"), "no target block" },
+	{ FUNC("b0:\n\t%r4, %r5, _, _ = tex.3d.b32.f32 %d6, 0x0, %r4, %r5\n\texit\n"), "2 coordinates" },
+	{ FUNC("b0:\n\t%r4, %r5, _, _ = tex.2d.b32.u32 %d6, 0x0, %r4, %r5\n\texit\n"), "at coordinates of f32 or s32" },
+	{ FUNC("b0:\n\t%r4, %r5, _, _ = tex.2d.b32.f32 %r4, 0x0, %r4, %r5\n\texit\n"), "an address of 32 bits" },
 };
 
 Test(ir, errors_say_where_and_what)

@@ -1,5 +1,6 @@
 /* test_lower.c - what PTX becomes. */
 #include "tests/unit/translate/code_util.h"
+#include "translate/texture.h"
 
 /* The hgIR of a kernel around `body`, without the lines' numbers. */
 static char *lowered(const char *body)
@@ -207,6 +208,45 @@ Test(lower, variables_keep_their_bytes_and_addresses)
 	cr_assert_eq(v->nr_relocs, 1);
 	cr_expect(v->relocs[0].offset == 8 && *(const unsigned char *)v->init == 1);
 	cr_expect_eq(hg_module_find_var(m, "nothing"), -1);
+	hg_module_free(m);
+	free(text);
+}
+
+Test(lower, textures_are_sampled_by_one_operation_and_surfaces_are_memory)
+{
+	expect_lines("tex.2d.v4.f32.f32 {%f1, _, %f2, _}, [%rd1, {%f3, 0f3f800000}]; st.global.v2.f32 [%rd1], {%f1, %f2};",
+		     "%r0, _, %r1, _ = tex.2d.b32.f32 %d3, 0x0, %r2, 0x3f800000\n");
+	expect_lines("tex.level.a2d.v4.u32.f32 {%r1, _, _, _}, [%rd1, {%r2, %f1, %f2, %f2}], %f3, {1, 2}; st.global.u32 [%rd1], %r1;",
+		     "%r0, _, _, _ = tex.level_a2d.b32.f32 %d5, 0x0, %r1, %r2, %r3, %r4, 0x1, 0x2\n");
+	expect_lines("@%p1 tld4.b.2d.v4.f32.f32 {%f1, _, _, _}, [%rd1, %rd2, {%f3, %f4}]; st.global.f32 [%rd1], %f1;",
+		     "@%p0 %r1, _, _, _ = tex.gather_b_2d.b32.f32 %d4, %d5, %r2, %r3\n");
+	expect_lines("txq.width.b32 %r1, [%rd1]; st.global.u32 [%rd1], %r1;", "ld.global.u32 %d");
+	expect_lines("suld.b.2d.b32.zero {%r1}, [%rd1, {%r1, %r2}]; st.global.u32 [%rd1], %r1;", " = mov.b32 0x0\n\t@%p");
+	expect_lines("sust.b.1d.b32.trap [%rd1, {%r1}], {%r2};", "trap");
+}
+
+Test(lower, references_are_descriptors_in_the_modules_memory)
+{
+	size_t size;
+	char *text = read_test_file("tests/ptx/texture.ptx", &size), *ir;
+	struct hg_module *m = load_text(text);
+	const struct hg_var_info *v;
+	struct hg_texture t;
+
+	ir = ir_text(hg_module_ir(m));
+	cr_expect(strstr(ir, " = tex.2d.b32.s32 &picture+0x0, &smooth+0x0, "), "%s", ir);
+	cr_expect(strstr(ir, " = mov.u64 &picture+0x0 ;"), "%s", ir);
+	v = hg_module_var(m, (size_t)hg_module_find_var(m, "picture"));
+	cr_expect(v->size == sizeof(t) && !v->init, "bound to nothing");
+	v = hg_module_var(m, (size_t)hg_module_find_var(m, "smooth"));
+	cr_assert(v->size == sizeof(t) && v->init);
+	memcpy(&t, v->init, sizeof(t));
+	cr_expect(t.magic == HG_TEXTURE_MAGIC && t.flags == HG_TEXTURE_LINEAR && t.address[0] == HG_TEXTURE_BORDER &&
+		  t.address[1] == HG_TEXTURE_MIRROR && t.address[2] == HG_TEXTURE_CLAMP && t.address_mode[0] == 4 && !t.is_normalised);
+	v = hg_module_var(m, (size_t)hg_module_find_var(m, "plain"));
+	memcpy(&t, v->init, sizeof(t));
+	cr_expect(t.magic == HG_TEXTURE_MAGIC && t.flags == HG_TEXTURE_NORMALISED);
+	free(ir);
 	hg_module_free(m);
 	free(text);
 }

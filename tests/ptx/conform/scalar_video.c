@@ -1,17 +1,14 @@
-/* test_scalar_video.c - the video instructions, in every form of types, second operation and parts. */
+/* scalar_video.c - the video instructions, in every form of types, second operation and parts. */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <criterion/criterion.h>
-
-#include "tests/unit/replay/scalar_test.h"
+#include "tests/ptx/conform/scalar.h"
 
 #pragma GCC diagnostic ignored "-Wpedantic"
 
-#define NR(a) (sizeof(a) / sizeof((a)[0]))
 
 struct form {
 	char op;		/* + - d(ifference) < > { } (shifts) * ? v (average) */
@@ -141,7 +138,8 @@ static void add(const struct form *f, uint64_t (*ref)(const struct scalar_row *,
 	struct form *keep = malloc(sizeof(*keep));
 
 	*keep = *f;
-	cr_assert(nr_rows < NR(rows));
+	if (nr_rows >= CF_NR(rows))
+		cf_die("no room for another row");
 	rows[nr_rows++] = (struct scalar_row){ .insn = insn, .in = "rrr", .out = 'r', .ref = ref, .p = keep };
 }
 
@@ -150,7 +148,7 @@ static const char *type(bool is_signed)
 	return is_signed ? ".s32" : ".u32";
 }
 
-Test(scalar, video_of_one, .timeout = 900)
+static void video_of_one(void)
 {
 	static const struct { const char *word; char op; } list[] = {
 		{ "vadd", '+' }, { "vsub", '-' }, { "vabsdiff", 'd' }, { "vmin", '<' }, { "vmax", '>' }, { "vshl", '{' }, { "vshr", '}' },
@@ -158,7 +156,7 @@ Test(scalar, video_of_one, .timeout = 900)
 	};
 	static const char *const second_word[] = { "", ".add", ".min", ".max" };
 
-	for (size_t i = 0; i < NR(list); i++)
+	for (size_t i = 0; i < CF_NR(list); i++)
 		for (int types = 0; types < 8; types++)
 			for (int sat = 0; sat < 2; sat++)
 				for (int form = 0; form < 10; form++) {	/* plain, three second operations, six parts */
@@ -171,10 +169,10 @@ Test(scalar, video_of_one, .timeout = 900)
 					if ((shift && f.b_signed) || (set && (f.d_signed || sat)) || chance(4))	/* one in four will do */
 						continue;
 					refused = list[i].op == '{' && (sat || f.second == '<' || f.second == '>');
-					cr_assert(asprintf(&text, "%s%s%s%s%s%s%s%s %%r4%s, %%r1%s, %%r2%s%s;", list[i].word, set ? "" : type(f.d_signed),
+					text = cf_text("%s%s%s%s%s%s%s%s %%r4%s, %%r1%s, %%r2%s%s;", list[i].word, set ? "" : type(f.d_signed),
 							   type(f.a_signed), type(f.b_signed), set ? "." : sat ? ".sat" : "", set ? cmp_word[f.cmp] : "",
 							   shift ? f.wrap ? ".wrap" : ".clamp" : "", second_word[form < 4 ? form : 0], part[f.dsel],
-							   part[f.asel], part[f.bsel], third ? ", %r3" : "") > 0);
+							   part[f.asel], part[f.bsel], third ? ", %r3" : "");
 					if (!third) {	/* nothing to merge with: the whole is written anyway */
 						add(&f, scalar, text);
 						continue;
@@ -199,12 +197,11 @@ Test(scalar, video_of_one, .timeout = 900)
 				       ((f.sat && (f.minus_a != f.minus_b || f.minus_c)) || (f.minus_c && f.shift));
 			char *text;
 
-			cr_assert(asprintf(&text, "vmad%s%s%s%s%s%s %%r4, %s%%r1%s, %s%%r2%s, %s%%r3;", type(f.d_signed), type(f.a_signed), type(f.b_signed),
+			text = cf_text("vmad%s%s%s%s%s%s %%r4, %s%%r1%s, %s%%r2%s, %s%%r3;", type(f.d_signed), type(f.a_signed), type(f.b_signed),
 					   f.po ? ".po" : "", f.sat ? ".sat" : "", scale == 1 ? ".shr7" : scale == 2 ? ".shr15" : "",
-					   f.minus_a ? "-" : "", part[f.asel], f.minus_b ? "-" : "", part[f.bsel], f.minus_c ? "-" : "") > 0);
+					   f.minus_a ? "-" : "", part[f.asel], f.minus_b ? "-" : "", part[f.bsel], f.minus_c ? "-" : "");
 			add(&f, refused ? NULL : mad, text);
 		}
-	scalar_check(rows, nr_rows);
 }
 
 /* Parts from the highest to the lowest, as the manual writes them. */
@@ -236,13 +233,13 @@ static const char *mask_text(unsigned int mask, int nr)
 	return text;
 }
 
-Test(scalar, video_side_by_side, .timeout = 900)
+static void video_side_by_side(void)
 {
 	static const struct { const char *word; char op; } list[] = {
 		{ "vadd", '+' }, { "vsub", '-' }, { "vavrg", 'v' }, { "vabsdiff", 'd' }, { "vmin", '<' }, { "vmax", '>' }, { "vset", '?' },
 	};
 
-	for (size_t i = 0; i < NR(list); i++)
+	for (size_t i = 0; i < CF_NR(list); i++)
 		for (int nr = 2; nr <= 4; nr += 2)
 			for (int types = 0; types < 8; types++)
 				for (int how = 0; how < 3; how++)	/* plain, .sat, .add */
@@ -258,11 +255,17 @@ Test(scalar, video_side_by_side, .timeout = 900)
 						for (int s = 0; s < 2; s++)
 							for (int e = 0; e < nr; e++)
 								f.pick[s][e] = standard ? s * nr + e : (int)chance(2 * (unsigned int)nr);
-						cr_assert(asprintf(&text, "%s%d%s%s%s%s%s%s %%r4%s, %%r1%s, %%r2%s, %%r3;", list[i].word, nr,
+						text = cf_text("%s%d%s%s%s%s%s%s %%r4%s, %%r1%s, %%r2%s, %%r3;", list[i].word, nr,
 								   set ? "" : type(f.d_signed), type(f.a_signed), type(f.b_signed), set ? "." : f.sat ? ".sat" : "",
 								   set ? cmp_word[cmp] : "", f.second ? ".add" : "", standard ? "" : mask_text(f.mask, nr),
-								   standard ? "" : picks(f.pick[0], nr), standard ? "" : picks(f.pick[1], nr)) > 0);
+								   standard ? "" : picks(f.pick[0], nr), standard ? "" : picks(f.pick[1], nr));
 						add(&f, simd, text);
 					}
-	scalar_check(rows, nr_rows);
+}
+
+void cf_scalar_video(void)
+{
+	video_of_one();
+	video_side_by_side();
+	scalar_add(rows, nr_rows);
 }

@@ -1,14 +1,11 @@
-/* test_scalar.c - scalar instructions, form by form: integers, floats of 16 to 64 bits, comparisons. */
+/* scalar_int.c - scalar instructions, form by form: integers, floats of 16 to 64 bits, comparisons. */
 #include <fenv.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include <criterion/criterion.h>
+#include "tests/ptx/conform/scalar.h"
 
-#include "tests/unit/replay/scalar_test.h"
-
-#define NR(a) (sizeof(a) / sizeof((a)[0]))
 #define REF(name, expr) \
 	static uint64_t name(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t c) \
 	{ (void)r; (void)a; (void)b; (void)c; return (uint64_t)(expr); }
@@ -201,7 +198,7 @@ static uint64_t (*const p_max_relu)(const struct scalar_row *, uint64_t, uint64_
 #pragma GCC diagnostic ignored "-Wpedantic"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
-Test(scalar, integers, .timeout = 600)
+static void integers(void)
 {
 	static const struct scalar_row rows[] = {
 		T2_ALL("add", add), T2_ALL("sub", sub), T2_ALL("mul.lo", mul_lo), T2_ALL("mul.hi", mul_hi), T3_ALL("mad.lo", mad_lo),
@@ -230,10 +227,10 @@ Test(scalar, integers, .timeout = 600)
 		{ "+mad.lo.cc.u64 %rd5, %rd1, %rd2, %rd3; madc.hi.u64 %rd4, %rd1, %rd2, %rd3;", "ddd", 'd', mad_chain, 64, 0, 0, 0, 0 },
 	};
 
-	scalar_check(rows, NR(rows));
+	scalar_add(rows, CF_NR(rows));
 }
 
-Test(scalar, bits, .timeout = 600)
+static void bits(void)
 {
 	static const struct scalar_row rows[] = {
 		T2_BITS("and", and_), T2_BITS("or", or_), T2_BITS("xor", xor_), T1_BITS("not", not_), T1_BITS("cnot", cnot_),
@@ -256,13 +253,92 @@ Test(scalar, bits, .timeout = 600)
 		R3("shf.r.clamp.b32", shf_r, 0, 0, 0, 0, 0), R3("prmt.b32", prmt_, 0, 0, 0, 0, 0), R3("prmt.b32.f4e", prmt_, 1, 0, 0, 0, 0),
 		R3("prmt.b32.b4e", prmt_, 2, 0, 0, 0, 0), R3("prmt.b32.rc8", prmt_, 3, 0, 0, 0, 0), R3("prmt.b32.ecl", prmt_, 4, 0, 0, 0, 0),
 		R3("prmt.b32.ecr", prmt_, 5, 0, 0, 0, 0), R3("prmt.b32.rc16", prmt_, 6, 0, 0, 0, 0),
-		{ "lop3.b32 %r4, %r1, %r2, %r3, 0x00;", "rrr", 'r', lop, 0, 0, 0, 0, 0 }, { "lop3.b32 %r4, %r1, %r2, %r3, 0x1a;", "rrr", 'r', lop, 0x1a, 0, 0, 0, 0 },
-		{ "lop3.b32 %r4, %r1, %r2, %r3, 0x96;", "rrr", 'r', lop, 0x96, 0, 0, 0, 0 }, { "lop3.b32 %r4, %r1, %r2, %r3, 0xe8;", "rrr", 'r', lop, 0xe8, 0, 0, 0, 0 },
-		{ "lop3.b32 %r4, %r1, %r2, %r3, 0xff;", "rrr", 'r', lop, 0xff, 0, 0, 0, 0 },
 		{ "+setp.eq.u32 %p1, %r3, 7; lop3.or.b32 %r5|%p2, %r1, %r2, %r3, 0x6a, %p1; selp.u32 %r4, 1, 0, %p2;", "rrr", 'r', lop_pred, 1, 0, 0, 0, 0 },
 		{ "+setp.eq.u32 %p1, %r3, 7; lop3.and.b32 _|%p2, %r1, %r2, %r3, 0x6a, %p1; selp.u32 %r4, 1, 0, %p2;", "rrr", 'r', lop_pred, 0, 0, 0, 0, 0 },
 		DP("s32", "s32", 1, 1), DP("s32", "u32", 1, 0), DP("u32", "s32", 0, 1), DP("u32", "u32", 0, 0),
 	};
 
-	scalar_check(rows, NR(rows));
+	scalar_add(rows, CF_NR(rows));
+}
+
+/* lop3, all tables */
+static void tables(void)
+{
+	static struct scalar_row rows[256];
+
+	for (int i = 0; i < 256; i++)
+		rows[i] = (struct scalar_row){ cf_text("lop3.b32 %%r4, %%r1, %%r2, %%r3, 0x%02x;", i), "rrr", 'r', lop, i, 0, 0, 0, 0, NULL };
+	scalar_add(rows, 256);
+}
+
+REF(pred_, ({ bool p_ = U(a) > 100, q_ = U(b) > 100; r->x == 'a' ? p_ && q_ : r->x == 'o' ? p_ || q_ : r->x == 'x' ? p_ != q_ : !p_; }))
+
+/*
+ * Carries in and out. x: bits, y: signed, z: '+' '-' 'l' 'h', w: 1 a carry comes in, 2 one goes out. A carry in is that of a + b, or the
+ * borrow of a - b; one that goes out turns the result's highest bit.
+ */
+static uint64_t chain(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t c)
+{
+	U128 one = (U128)1 << r->x, ua = (uint64_t)a & (one - 1), ub = (uint64_t)b & (one - 1), uc = (uint64_t)c & (one - 1), v, in = 0;
+
+	if (r->w & 1)
+		in = r->z == '-' ? ua < ub : (ua + ub) >> r->x & 1;
+	switch (r->z) {
+	case '+': v = uc + ua + in; break;
+	case '-': v = uc - ua - in; break;
+	case 'l': v = ((U128)(W(a) * W(b)) & (one - 1)) + uc + in; break;
+	default: v = ((U128)(r->y ? (S128)(W(a) * W(b)) >> r->x : (S128)((U128)W(a) * (U128)W(b) >> r->x)) & (one - 1)) + uc + in; break;
+	}
+	return (uint64_t)(v & (one - 1)) ^ (r->w & 2 && v >> r->x & 1 ? (uint64_t)(one >> 1) : 0);
+}
+
+static struct scalar_row chain_rows[64];
+static size_t nr_chains;
+
+static void one_chain(const char *form, void *arg)
+{
+	const char *t = cf_type(form, 0), *op = arg;
+	bool wide = cf_bits(t) == 64, cc = cf_has(form, "cc"), mad = *op == 'm', in = strchr(op, 'c');
+	const char *R = wide ? "%rd" : "%r", *before = op[0] == 's' ? "sub" : "add", *after = op[0] == 's' ? "subc" : "addc";
+	char *text = cf_text("+");
+
+	if ((!cc && !in) || (!mad && !in))
+		return;		/* no carry; or add.cc and sub.cc, which stand before addc and subc */
+	if (in)
+		text = cf_text("%s%s.cc.%s %s5, %s1, %s2; ", text, before, t, R, R, R);
+	if (mad)
+		text = cf_text("%s%s %s4, %s1, %s2, %s3;", text, form, R, R, R, R);
+	else
+		text = cf_text("%s%s %s4, %s3, %s1;", text, form, R, R, R);
+	if (cc)
+		text = cf_text("%s %s.%s %s6, 0, 0; shl.b%u %s6, %s6, %u; xor.b%u %s4, %s4, %s6;", text, after, t, R, cf_bits(t), R, R,
+			       cf_bits(t) - 1, cf_bits(t), R, R, R);
+	if (nr_chains == CF_NR(chain_rows))
+		cf_die("no room for another chain");
+	chain_rows[nr_chains++] = (struct scalar_row){ text, wide ? "ddd" : "rrr", wide ? 'd' : 'r', chain, (int)cf_bits(t), *t == 's',
+		!mad ? (op[0] == 's' ? '-' : '+') : cf_has(form, "lo") ? 'l' : 'h', in | cc << 1, NULL, NULL };
+}
+
+static void chains(void)
+{
+	static char op[][5] = { "addc", "subc", "mad", "madc" };
+	static const struct scalar_row preds[] = {
+		{ "+setp.gt.u32 %p1, %r1, 100; setp.gt.u32 %p2, %r2, 100; and.pred %p3, %p1, %p2; selp.u32 %r4, 1, 0, %p3;", "rr", 'r', pred_, 'a', 0, 0, 0, 0, NULL },
+		{ "+setp.gt.u32 %p1, %r1, 100; setp.gt.u32 %p2, %r2, 100; or.pred %p3, %p1, %p2; selp.u32 %r4, 1, 0, %p3;", "rr", 'r', pred_, 'o', 0, 0, 0, 0, NULL },
+		{ "+setp.gt.u32 %p1, %r1, 100; setp.gt.u32 %p2, %r2, 100; xor.pred %p3, %p1, %p2; selp.u32 %r4, 1, 0, %p3;", "rr", 'r', pred_, 'x', 0, 0, 0, 0, NULL },
+		{ "+setp.gt.u32 %p1, %r1, 100; not.pred %p3, %p1; selp.u32 %r4, 1, 0, %p3;", "rr", 'r', pred_, 'n', 0, 0, 0, 0, NULL },
+	};
+
+	for (size_t i = 0; i < CF_NR(op); i++)
+		cf_forms(op[i], one_chain, op[i]);
+	scalar_add(chain_rows, nr_chains);
+	scalar_add(preds, CF_NR(preds));
+}
+
+void cf_scalar_int(void)
+{
+	integers();
+	bits();
+	tables();
+	chains();
 }

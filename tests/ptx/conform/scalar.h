@@ -1,16 +1,14 @@
-/* scalar_test.h - tables of scalar PTX instructions, run on the CPU target and compared with C. */
-#ifndef HG_TESTS_SCALAR_TEST_H
-#define HG_TESTS_SCALAR_TEST_H
+/* scalar.h - tables of scalar PTX instructions, run and compared with C. */
+#ifndef HG_TESTS_SCALAR_H
+#define HG_TESTS_SCALAR_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/ptx/conform/conform.h"
 
 /*
  * A row. Operands are registers 1 to 3 of the kinds `in`, the result is register 4 of kind `out`:
  *   h %h 16 bits   r %r 32 bits   d %rd 64 bits   f %f f32   g %fd f64
  * The instruction is run where %p7 holds (about three lanes of four), unless it begins with '+': then as it stands. A row with
- * neither reference nor `near` must be refused.
+ * neither reference nor `near` must be refused. Registers 1 to 3, %rd8 to %rd10 and %p7 must stay.
  */
 struct scalar_row {
 	const char *insn, *in;
@@ -18,11 +16,15 @@ struct scalar_row {
 	uint64_t (*ref)(const struct scalar_row *row, uint64_t a, uint64_t b, uint64_t c);
 	int x, y, z, w;		/* what the reference wants to know */
 	const void *p;
-	bool (*near)(const struct scalar_row *row, uint64_t a, uint64_t got);	/* in place of ref: good enough */
+	bool (*near)(const struct scalar_row *row, uint64_t a, uint64_t b, uint64_t got);	/* in place of ref: good enough */
+	void (*report)(const struct scalar_row *row);	/* what all its values have shown; may be NULL */
 };
 
-/* How values are chosen: any bits, corners of numbers, and all of an only operand of 16 bits. */
-void scalar_check(const struct scalar_row *row, size_t nr);
+/*
+ * Adds the rows, which must stay. Values are any bits, corners of numbers, and all of an only operand of 16 bits; with HG_LONG=1
+ * 10^6 of them, and all of the first operand where that has 16 bits. Rows of one f32 with `near` get every so-manieth of all f32.
+ */
+void scalar_add(const struct scalar_row *row, size_t nr);
 
 /* Rounded by search among the format's numbers. */
 struct scalar_format { int fraction, bias; uint32_t most, inf, nan, sign; };

@@ -1,12 +1,9 @@
 /* scalar_table.c - runs tables of scalar instructions; rounding to any format by search. */
-#include "tests/unit/replay/scalar_test.h"
+#include "tests/ptx/conform/scalar.h"
 
 #include <math.h>
 
-#include "tests/unit/replay/kernel_test.h"
-
-#define NR(a) (sizeof(a) / sizeof((a)[0]))
-enum { RANDOM = 100000, PER_KERNEL = 24 };
+enum { RANDOM = 3000, RANDOM_LONG = 1000000, PER_KERNEL = 64 };
 
 static const uint64_t corner16[] = {
 	0, 1, 2, 7, 31, 32, 33, 0x7f, 0x80, 0xff, 0x3ff, 0x400, 0x401, 0x3c00, 0x3c01, 0x3f80, 0x3f81, 0x7bff, 0x7c00, 0x7c01, 0x7e00, 0x7f7f,
@@ -107,39 +104,31 @@ uint32_t scalar_round(const struct scalar_format *f, char mode, __float128 s, in
 	return sign | first;
 }
 
-static uint64_t random64(void)
+static uint64_t choose(uint64_t *s, char kind)
 {
-	static uint64_t s = 88172645463325252u;
-
-	s ^= s << 13;
-	s ^= s >> 7;
-	s ^= s << 17;
-	return s * 2685821657736338717u;
-}
-
-static uint64_t choose(char kind)
-{
-	uint64_t v = random64() ^ random64() >> 32, how = random64() >> 60;
+	uint64_t v = cf_random(s), how;
 	float f;
 	double d;
 
+	v ^= v >> 32;
+	how = cf_random(s) >> 60;
 	switch (kind) {
-	case 'h': return how < 3 ? corner16[v % NR(corner16)] : v & 0xffff;
-	case 'd': return how < 3 ? corner64[v % NR(corner64)] : how < 6 ? v >> (v & 63) : v;
+	case 'h': return how < 3 ? corner16[v % CF_NR(corner16)] : v & 0xffff;
+	case 'd': return how < 3 ? corner64[v % CF_NR(corner64)] : how < 6 ? v >> (v & 63) : v;
 	case 'g':
 		if (how < 3)
-			return corner64[v % NR(corner64)];
-		d = ldexp((double)(int64_t)v, (int)(random64() % 48) - 84);
+			return corner64[v % CF_NR(corner64)];
+		d = ldexp((double)(int64_t)v, (int)(cf_random(s) % 48) - 84);
 		if (how < 11)
 			memcpy(&v, &d, sizeof(v));
 		return v;
 	case 'f':
-		f = ldexpf((float)(int32_t)v, (int)(random64() % 64) - 56);
+		f = ldexpf((float)(int32_t)v, (int)(cf_random(s) % 64) - 56);
 		if (how >= 3 && how < 11)
 			memcpy(&v, &f, sizeof(f));
 		/* fall through */
 	default:
-		return (how < 3 ? corner32[v % NR(corner32)] : how < 5 && kind == 'r' ? (uint32_t)v >> (v >> 32 & 31) : v) & 0xffffffff;
+		return (how < 3 ? corner32[v % CF_NR(corner32)] : how < 5 && kind == 'r' ? (uint32_t)v >> (v >> 32 & 31) : v) & 0xffffffff;
 	}
 }
 
@@ -150,7 +139,7 @@ static const char *reg(char kind)
 
 static const char *type(char kind)
 {
-	return kind == 'h' ? "b16" : kind == 'r' ? "b32" : kind == 'f' ? "f32" : kind == 'g' ? "f64" : "b64";
+	return kind == 'h' ? "b16" : kind == 'r' || kind == 'f' ? "b32" : "b64";
 }
 
 static uint64_t cut(char kind, uint64_t v)
@@ -160,132 +149,75 @@ static uint64_t cut(char kind, uint64_t v)
 
 #define OLD UINT64_C(0x3a5b6c7d3a5b6c7d)	/* what a lane that is off keeps; no NaN as any kind */
 
-static char *text_of(const struct scalar_row *const *row, size_t nr, bool uniform)
+/* Parameters: the inputs, the results, how many inputs. */
+static char *text_of(const struct cf_batch *b, bool uniform)
 {
-	char *ptx = malloc(64 << 10), *at = ptx;
+	const struct scalar_row *first = b->item[0].arg;
+	char *ptx = malloc(1024 * (b->nr + 4)), *at = ptx;
 
-	at += sprintf(at, ".version 9.0\n.target sm_120a\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n, .param .u64 out) {\n"
+	at += sprintf(at, CF_HEAD ".visible .entry k(.param .u64 p, .param .u64 out, .param .u32 n) {\n"
 		      ".reg .pred %%p<9>; .reg .b16 %%h<9>; .reg .b32 %%r<12>; .reg .f32 %%f<9>; .reg .b64 %%rd<12>; .reg .f64 %%fd<9>;\n"
 		      "ld.param.u64 %%rd8, [p]; ld.param.u32 %%r8, [n]; ld.param.u64 %%rd9, [out]; mov.u32 %%r7, %%ctaid.x;\n");
 	if (!uniform)
 		at += sprintf(at, "mov.u32 %%r6, %%ntid.x; mov.u32 %%r5, %%tid.x; mad.lo.u32 %%r7, %%r7, %%r6, %%r5;\n");
 	at += sprintf(at, "setp.ge.u32 %%p8, %%r7, %%r8; @%%p8 bra DONE;\n"
 		      "mul.wide.u32 %%rd7, %%r7, 32; add.u64 %%rd8, %%rd8, %%rd7; mul.wide.u32 %%rd7, %%r7, %zu; add.u64 %%rd9, %%rd9, %%rd7;\n"
-		      "ld.global.u32 %%r10, [%%rd8+24]; setp.ne.u32 %%p7, %%r10, 0;\n", nr * 8);
-	for (size_t i = 0; i < nr; i++) {
-		char out = row[i]->out;
-		const char *insn = row[i]->insn;
+		      "ld.global.u32 %%r10, [%%rd8+24]; setp.ne.u32 %%p7, %%r10, 0;\n", b->nr * 8);
+	for (size_t o = 0; first->in[o]; o++)
+		at += sprintf(at, "ld.global.%s %s%zu, [%%rd8+%zu];\n", type(first->in[o]), reg(first->in[o]), o + 1, o * 8);
+	for (size_t i = 0; i < b->nr; i++) {
+		const struct scalar_row *row = b->item[i].arg;
+		const char *insn = row->insn;
 
-		for (size_t o = 0; row[i]->in[o]; o++)
-			at += sprintf(at, "ld.global.%s %s%zu, [%%rd8+%zu];\n", type(row[i]->in[o]), reg(row[i]->in[o]), o + 1, o * 8);
-		at += sprintf(at, "mov.u64 %%rd10, 0x%llx; st.global.u64 [%%rd9+%zu], %%rd10; ld.global.%s %s4, [%%rd9+%zu];\n",
-			      (unsigned long long)OLD, i * 8, type(out), reg(out), i * 8);
-		at += sprintf(at, "%s %s\nst.global.%s [%%rd9+%zu], %s4;\n", *insn == '+' ? "" : "@%p7", *insn == '+' ? insn + 1 : insn,
-			      type(out), i * 8, reg(out));
+		if (*insn != '+')
+			at += sprintf(at, "mov.%s %s4, 0x%llx; @%%p7 ", type(row->out), reg(row->out), (unsigned long long)cut(row->out, OLD));
+		at += sprintf(at, "%s\nst.global.%s [%%rd9+%zu], %s4;\n", *insn == '+' ? insn + 1 : insn, type(row->out), i * 8, reg(row->out));
 	}
 	strcpy(at, "DONE: ret;\n}\n");
 	return ptx;
 }
 
-static void compare(const struct scalar_row *const *row, size_t nr, const uint64_t *data, const uint64_t *out, size_t n, const char *way)
+static void compare(const struct cf_batch *b, const uint64_t *data, const uint64_t *out, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < nr; k++) {
+	for (size_t k = 0; k < b->nr; k++) {
+		const struct scalar_row *row = b->item[k].arg;
+		unsigned int wrong = 0;
+
+		for (size_t i = 0; i < n && wrong < 2; i++) {
 			const uint64_t *d = data + 4 * i;
-			bool on = *row[k]->insn == '+' || d[3];
-			uint64_t got = cut(row[k]->out, out[i * nr + k]), want;
+			bool on = *row->insn == '+' || d[3];
+			uint64_t got = cut(row->out, out[i * b->nr + k]), want;
 
-			want = cut(row[k]->out, !on ? OLD : row[k]->ref ? row[k]->ref(row[k], d[0], d[1], d[2]) : 0);
-			if (on && !row[k]->ref ? row[k]->near(row[k], d[0], got) : want == got)
+			want = cut(row->out, !on ? OLD : row->ref ? row->ref(row, d[0], d[1], d[2]) : 0);
+			if (on && !row->ref ? row->near(row, d[0], d[1], got) : want == got)
 				continue;
-			cr_assert_fail("%s of %llx %llx %llx, %s, lane %s: gave %llx, not %llx", row[k]->insn, (unsigned long long)d[0],
-				       (unsigned long long)d[1], (unsigned long long)d[2], way, on ? "on" : "off", (unsigned long long)got,
-				       (unsigned long long)want);
+			wrong++;
+			cf_fail("%s of %llx %llx %llx, lane %s: gave %llx, not %llx", row->insn, (unsigned long long)d[0],
+				(unsigned long long)d[1], (unsigned long long)d[2], on ? "on" : "off", (unsigned long long)got,
+				(unsigned long long)want);
 		}
-}
-
-/* Rows of the same operands, in one kernel; all_ways: not by the fast tier alone. */
-static void run(const struct scalar_row *const *row, size_t nr, const uint64_t *data, size_t n, bool all_ways)
-{
-	static const char *const way[] = { "tier 1", "tier 2", "any order", "all lanes alike" };
-	struct { const uint64_t *p; uint64_t n, *out; } params = { data, n, calloc(n * nr, 8) };
-	uint64_t *first = calloc(n * nr, 8);
-
-	for (int i = 0; i < (all_ways ? 4 : 1); i++) {
-		static struct hg_module *m;
-		static struct hg_cpu_module *cm;
-		static struct hg_cpu_kernel *k;
-		struct hg_fault fault = { .what = "" };
-		struct hg_grid g = { .block = { 128, 1, 1 }, .grid = { (uint32_t)(n + 127) / 128, 1, 1 }, .params = &params, .id = 1,
-				     .any_order = i == 2 };
-
-		if (i == 0 || i == 3) {
-			char *ptx = text_of(row, nr, i == 3);
-
-			k = kernel_of(ptx, &m, &cm);
-			free(ptx);
-		}
-		if (i == 1)
-			hg_cpu_kernel_wait(k);
-		if (i == 3) {
-			params.n = n < 1500 ? n : 1500;
-			g.grid[0] = (uint32_t)params.n;
-			g.block[0] = 1;
-		}
-		cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s: %s", way[i], fault.what);
-		if (i == 0 || i == 3)
-			compare(row, nr, data, params.out, params.n, way[i]);
-		if (i == 0)
-			memcpy(first, params.out, n * nr * 8);
-		else if (memcmp(first, params.out, params.n * nr * 8))
-			compare(row, nr, data, params.out, params.n, way[i]);
-		if (i >= 2 || !all_ways) {
-			hg_cpu_module_destroy(cm);
-			hg_module_free(m);
-		}
+		if (row->report)
+			row->report(row);
 	}
-	free(params.out);
-	free(first);
 }
 
-static bool is_refused(const struct scalar_row *row)
+static size_t inputs(const struct scalar_row *row, uint64_t seed, uint64_t **out)
 {
-	char *ptx = text_of(&row, 1, false), log[2048] = "";
-	struct hg_module *m = NULL;
-	struct hg_cpu_module *cm = NULL;
-	struct hg_cpu_kernel *k = NULL;
-	enum hg_status st;
-
-	catch_messages();
-	st = hg_module_load(ptx, 0, 120, log, sizeof(log), &m);
-	if (!st) {
-		st = hg_cpu_module_create(m, &cm);
-		if (!st)
-			st = hg_cpu_kernel_get(cm, 0, &k);
-		hg_cpu_module_destroy(cm);
-		hg_module_free(m);
-	}
-	free(ptx);
-	hg_msg_sink_set(NULL, NULL);
-	return st != HG_OK;
-}
-
-static size_t inputs(const char *kinds, uint64_t **out)
-{
-	size_t n = 0, max = RANDOM + 65536 + 4096;
+	const char *kinds = row->in;
+	size_t n = 0, random = cf_long ? RANDOM_LONG : RANDOM, stride = cf_long ? 1021 : 65521, max = random + 65536 + 4096 + 0x100000000 / stride;
 	uint64_t *d = calloc(max * 4, 8);
 	const uint64_t *list[3];
 	size_t len[3] = { 1, 1, 1 }, operands = strlen(kinds);
 
 	for (size_t o = 0; o < operands; o++) {
 		list[o] = kinds[o] == 'h' ? corner16 : kinds[o] == 'd' || kinds[o] == 'g' ? corner64 : corner32;
-		len[o] = kinds[o] == 'h' ? NR(corner16) : kinds[o] == 'd' || kinds[o] == 'g' ? NR(corner64) : NR(corner32);
+		len[o] = kinds[o] == 'h' ? CF_NR(corner16) : kinds[o] == 'd' || kinds[o] == 'g' ? CF_NR(corner64) : CF_NR(corner32);
 	}
-	if (kinds[0] == 'h')	/* all of the first operand */
+	if (kinds[0] == 'h' && (operands == 1 || cf_long))	/* all of the first operand */
 		for (; n < 65536; n++) {
 			d[4 * n] = n;
 			for (size_t o = 1; o < operands; o++)
-				d[4 * n + o] = choose(kinds[o]);
+				d[4 * n + o] = choose(&seed, kinds[o]);
 		}
 	if (operands < 3)	/* corners with corners; of three by chance */
 		for (size_t i = 0; i < len[0]; i++)
@@ -294,44 +226,73 @@ static size_t inputs(const char *kinds, uint64_t **out)
 				if (operands > 1)
 					d[4 * n + 1] = list[1][j];
 			}
-	for (int i = 0; i < RANDOM; i++, n++)
+	if (row->near && !strcmp(kinds, "f"))
+		for (uint64_t v = 0; v < 0x100000000; v += stride)
+			d[4 * n++] = v;
+	for (size_t i = 0; i < random; i++, n++)
 		for (size_t o = 0; o < operands; o++)
-			d[4 * n + o] = choose(kinds[o]);
-	cr_assert(n <= max);
+			d[4 * n + o] = choose(&seed, kinds[o]);
 	for (size_t i = 0; i < n; i++)
-		d[4 * i + 3] = (random64() >> 40 & 3) != 0;
+		d[4 * i + 3] = (cf_random(&seed) >> 40 & 3) != 0;
 	*out = d;
 	return n;
 }
 
-void scalar_check(const struct scalar_row *row, size_t nr)
+/* Rows of the same operands, in one kernel. */
+static void run_rows(const struct cf_batch *b)
+{
+	const struct scalar_row *first = b->item[0].arg;
+	uint64_t *data, seed = b->seed;
+	size_t n = inputs(first, seed, &data), few = n < 1500 ? n : 1500;
+	uint64_t *out = calloc(n * b->nr, 8);
+	bool all_ways = cf_long || cf_random(&seed) >> 62 == 0;
+	struct cf_buffer buf[] = { { data, n * 32 }, { out, n * b->nr * 8 } };
+	uint32_t nr = (uint32_t)n;
+	char *ptx = text_of(b, false);
+
+	if (cf_run(ptx, (nr + 127) / 128, 128, buf, 2, &nr, sizeof(nr), all_ways))
+		compare(b, data, out, n);
+	free(ptx);
+	if (all_ways) {		/* blocks of one thread: all is uniform */
+		memset(out, 0, n * b->nr * 8);
+		ptx = text_of(b, true);
+		nr = (uint32_t)few;
+		if (cf_run(ptx, nr, 1, buf, 2, &nr, sizeof(nr), false))
+			compare(b, data, out, few);
+		free(ptx);
+	}
+	free(out);
+	free(data);
+}
+
+static void run_refused(const struct cf_batch *b)
+{
+	for (size_t i = 0; i < b->nr; i++) {
+		struct cf_batch one = { .item = &b->item[i], .nr = 1 };
+		char *ptx = text_of(&one, false);
+
+		cf_check(cf_is_refused(ptx) != 0, "%s is not refused", ((const struct scalar_row *)b->item[i].arg)->insn);
+		free(ptx);
+	}
+}
+
+void scalar_add(const struct scalar_row *row, size_t nr)
 {
 	bool *done = calloc(nr, sizeof(bool));
-	size_t covered = 0, group = 0;
+	struct cf_case item[PER_KERNEL];
 
-	setenv("HGSHIM_CACHE", "0", 1);
 	for (size_t i = 0; i < nr; i++) {
-		const struct scalar_row *same[PER_KERNEL];
-		uint64_t *data;
-		size_t n = 0, size;
+		bool refused = !row[i].ref && !row[i].near;
+		size_t n = 0;
 
-		if (done[i])
-			continue;
-		if (!row[i].ref && !row[i].near) {
-			cr_assert(is_refused(&row[i]), "%s is not refused", row[i].insn);
-			done[i] = true;
-			continue;
-		}
 		for (size_t k = i; k < nr && n < PER_KERNEL; k++)
-			if (!done[k] && (row[k].ref || row[k].near) && !strcmp(row[k].in, row[i].in)) {
-				same[n++] = &row[k];
+			if (!done[k] && refused == (!row[k].ref && !row[k].near) && !row[k].near == !row[i].near && !strcmp(row[k].in, row[i].in)) {
+				/* a refused form covers nothing */
+				item[n++] = (struct cf_case){ refused ? "" : row[k].insn + (*row[k].insn == '+'), &row[k] };
 				done[k] = true;
 			}
-		size = inputs(row[i].in, &data);
-		run(same, n, data, size, group++ % 4 == 0);
-		free(data);
-		covered += n;
+		if (n)
+			cf_add(refused ? run_refused : run_rows, item, n, NULL);
 	}
 	free(done);
-	fprintf(stderr, "scalar instructions: %zu of %zu rows covered\n", covered, nr);
 }

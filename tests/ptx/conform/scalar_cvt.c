@@ -1,4 +1,4 @@
-/* test_scalar_cvt.c - conversions and comparisons, form by form. */
+/* scalar_cvt.c - conversions and comparisons, form by form. */
 #define _GNU_SOURCE
 #include <fenv.h>
 #include <math.h>
@@ -7,13 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <criterion/criterion.h>
-
-#include "tests/unit/replay/scalar_test.h"
+#include "tests/ptx/conform/scalar.h"
 
 #pragma GCC diagnostic ignored "-Wpedantic"
 
-#define NR(a) (sizeof(a) / sizeof((a)[0]))
 enum { FTZ = 1, SAT = 2, RELU = 4, FINITE = 8 };
 
 static const char *const mode_word[] = { "rn", "rz", "rm", "rp" };
@@ -22,7 +19,7 @@ static const char *const mod_word[] = {
 	"", ".ftz", ".sat", ".ftz.sat", ".relu", "", "", "", ".satfinite", "", "", "", ".satfinite.relu", "", "", "",
 };
 
-static struct scalar_row rows[2048];
+static struct scalar_row rows[8192];
 static size_t nr_rows;
 
 /* A type: its word, the kind of its register, bits; an integer's sign, or a float's format (f32, f64: none). */
@@ -50,7 +47,8 @@ static const char *reg(char kind)
 
 static struct scalar_row *row(const char *in, char out, uint64_t (*ref)(const struct scalar_row *, uint64_t, uint64_t, uint64_t), char *insn)
 {
-	cr_assert(nr_rows < NR(rows));
+	if (nr_rows >= CF_NR(rows))
+		cf_die("no room for another row");
 	rows[nr_rows] = (struct scalar_row){ .insn = insn, .in = in, .out = out, .ref = ref };
 	return &rows[nr_rows++];
 }
@@ -170,10 +168,10 @@ static uint64_t cvt(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t
 }
 
 /* 8 bits live in 16, extended; so do the rest of a wider register */
-Test(scalar, conversions, .timeout = 900)
+static void conversions(void)
 {
-	for (size_t t = 0; t < NR(types); t++)
-		for (size_t s = 0; s < NR(types); s++)
+	for (size_t t = 0; t < CF_NR(types); t++)
+		for (size_t s = 0; s < CF_NR(types); s++)
 			for (int w = 0; w < 14; w++)
 				for (int z = 0; z < 4; z++) {
 					const struct type *to = &types[t], *from = &types[s];
@@ -195,15 +193,14 @@ Test(scalar, conversions, .timeout = 900)
 						continue;
 					if (both && (to == from ? w != 8 && w < 10 : shrinks ? w > 3 : w != 8))
 						continue;
-					cr_assert(asprintf(&text, "cvt%s%s%s%s.%s.%s %s4, %s1;", w == 8 ? "" : ".", w == 8 ? "" : mode_word[w % 10], w >= 10 ? "i" : "",
-							   mod_word[z], to->word, from->word, reg(to->kind), reg(from->kind)) > 0);
+					text = cf_text("cvt%s%s%s%s.%s.%s %s4, %s1;", w == 8 ? "" : ".", w == 8 ? "" : mode_word[w % 10], w >= 10 ? "i" : "",
+							   mod_word[z], to->word, from->word, reg(to->kind), reg(from->kind));
 					r = row(kinds(from->kind, 0), to->kind, cvt, text);
 					r->x = (int)t;
 					r->y = (int)s;
 					r->z = z;
 					r->w = w;
 				}
-	scalar_check(rows, nr_rows);
 }
 
 /* ---- narrow formats: r->p the format, x: of the sources, y: mode, w: bits of one ---- */
@@ -290,7 +287,7 @@ static uint64_t pack(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_
 	return ((uint64_t)x & mask) << r->x | ((uint64_t)y & mask) | c << (2 * r->x);
 }
 
-Test(scalar, packed_conversions, .timeout = 900)
+static void packed_conversions(void)
 {
 	static const struct { const char *word; const struct scalar_format *f; int bits; } list[] = {
 		{ "e4m3x2", &scalar_e4m3, 8 }, { "e5m2x2", &scalar_e5m2, 8 }, { "e2m3x2", &scalar_e2m3, 8 }, { "e3m2x2", &scalar_e3m2, 8 },
@@ -306,14 +303,14 @@ Test(scalar, packed_conversions, .timeout = 900)
 	struct scalar_row *r;
 	char *text;
 
-	for (size_t i = 0; i < NR(list); i++) {
+	for (size_t i = 0; i < CF_NR(list); i++) {
 		for (int s = 0; s < 3; s++)
 			for (int m = 0; m < 4; m++)
 				for (int z = 0; z < 16; z += 4) {
 					if (list[i].f ? m != 0 || !(z & FINITE) : (m != 1 && m != 3) || z & RELU || s == 1)
 						continue;
-					cr_assert(asprintf(&text, "cvt.%s%s.%s.%s %%h4, %s;", mode_word[m], mod_word[z], list[i].word, source[s],
-							   s ? "%r1" : "%f1, %f2") > 0);
+					text = cf_text("cvt.%s%s.%s.%s %%h4, %s;", mode_word[m], mod_word[z], list[i].word, source[s],
+							   s ? "%r1" : "%f1, %f2");
 					r = row(s ? "r" : "ff", 'h', narrow, text);
 					r->p = list[i].f;
 					r->x = s;
@@ -324,7 +321,7 @@ Test(scalar, packed_conversions, .timeout = 900)
 		for (int z = 0; z < 8; z += 4) {
 			if (z && !list[i].f)
 				continue;
-			cr_assert(asprintf(&text, "cvt.rn%s.%s.%s %%r4, %%h1;", mod_word[z], list[i].f ? "f16x2" : "bf16x2", list[i].word) > 0);
+			text = cf_text("cvt.rn%s.%s.%s %%r4, %%h1;", mod_word[z], list[i].f ? "f16x2" : "bf16x2", list[i].word);
 			r = row("h", 'r', widen, text);
 			r->p = list[i].f;
 			r->z = z;
@@ -335,18 +332,18 @@ Test(scalar, packed_conversions, .timeout = 900)
 		for (int z = 0; z < 16; z += 4) {
 			if (m == 2 || m == 3 || (m == 4 && z & RELU))
 				continue;
-			cr_assert(asprintf(&text, "cvt.%s%s.tf32.f32 %%r4, %%f1;", m == 4 ? "rna" : mode_word[m], mod_word[z]) > 0);
+			text = cf_text("cvt.%s%s.tf32.f32 %%r4, %%f1;", m == 4 ? "rna" : mode_word[m], mod_word[z]);
 			r = row("f", 'r', tf32, text);
 			r->p = &scalar_tf32;
 			r->y = m;
 			r->z = z;
 			for (int bf = 0; bf < 2 && m < 2; bf++) {
-				cr_assert(asprintf(&text, "cvt.%s%s.%s.f32 %%r4, %%f1, %%f2;", mode_word[m], mod_word[z], bf ? "bf16x2" : "f16x2") > 0);
+				text = cf_text("cvt.%s%s.%s.f32 %%r4, %%f1, %%f2;", mode_word[m], mod_word[z], bf ? "bf16x2" : "f16x2");
 				r = row("ff", 'r', pair_of_f32, text);
 				r->p = bf ? &scalar_bf16 : &scalar_f16;
 				r->y = m;
 				r->z = z;
-				cr_assert(asprintf(&text, "cvt.%s%s.%s.f32 %%h4, %%f1;", mode_word[m], mod_word[z], bf ? "bf16" : "f16") > 0);
+				text = cf_text("cvt.%s%s.%s.f32 %%h4, %%f1;", mode_word[m], mod_word[z], bf ? "bf16" : "f16");
 				r = row("f", 'h', one_of_f32, text);
 				r->p = bf ? &scalar_bf16 : &scalar_f16;
 				r->y = m;
@@ -355,17 +352,16 @@ Test(scalar, packed_conversions, .timeout = 900)
 		}
 	for (int bits = 2; bits <= 16; bits *= 2)
 		for (int s = 0; s < 2; s++) {
-			cr_assert(asprintf(&text, "cvt.pack.sat.%c%d.s32%s %%r4, %%r1, %%r2%s;", s ? 's' : 'u', bits, bits < 16 ? ".b32" : "",
-					   bits < 16 ? ", %r3" : "") > 0);
+			text = cf_text("cvt.pack.sat.%c%d.s32%s %%r4, %%r1, %%r2%s;", s ? 's' : 'u', bits, bits < 16 ? ".b32" : "",
+					   bits < 16 ? ", %r3" : "");
 			r = row(bits < 16 ? "rrr" : "rr", 'r', pack, text);
 			r->x = bits;
 			r->y = s;
 		}
-	for (size_t i = 0; i < NR(refused); i++) {
-		cr_assert(asprintf(&text, "cvt.rs.%s;", refused[i]) > 0);
+	for (size_t i = 0; i < CF_NR(refused); i++) {
+		text = cf_text("cvt.rs.%s;", refused[i]);
 		row("ff", refused[i][0] == 's' && strstr(refused[i], "e2m1") ? 'h' : 'r', NULL, text);
 	}
-	scalar_check(rows, nr_rows);
 }
 
 /* ---- comparisons: x type, y comparison, z FTZ, w boolean operation; p: pair or not, or the result's type ---- */
@@ -432,6 +428,12 @@ static uint64_t set_(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_
 	return with(r, holds(r, a, b), c) ? yes : 0;
 }
 
+static uint64_t selp_(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t c)
+{
+	(void)r;
+	return (c & UINT32_MAX) > 100 ? a : b;
+}
+
 static uint64_t slct_(const struct scalar_row *r, uint64_t a, uint64_t b, uint64_t c)
 {
 	if (!r->x)
@@ -439,61 +441,91 @@ static uint64_t slct_(const struct scalar_row *r, uint64_t a, uint64_t b, uint64
 	return (r->z & FTZ ? flush(to_f(c)) : to_f(c)) >= 0 ? a : b;
 }
 
-Test(scalar, comparisons, .timeout = 900)
+static const struct type *type_of(const char *word)
 {
-	/* the character before tells pairs, whose result has two halves */
-	static const char *const results[] = { "1u32" + 1, "1s32" + 1, "1f32" + 1, "1u16" + 1, "1s16" + 1, "1f16" + 1, "1bf16" + 1 };
-	static const char *const pair_results[] = { "2u32" + 1, "2s32" + 1, "2f16x2" + 1, "2bf16x2" + 1 };
+	for (size_t i = 0; i < CF_NR(types); i++)
+		if (!strcmp(types[i].word + (*word == 'b' && word[1] != 'f'), word + (*word == 'b' && word[1] != 'f')))
+			return &types[i];	/* bits are compared as unsigned numbers */
+	cf_die("no type '%s'", word);
+}
+
+static int index_of(const char *form, const char *const *word, int nr)
+{
+	for (int i = 0; i < nr; i++)
+		if (*word[i] ? cf_has(form, *word[i] == '.' ? word[i] + 1 : word[i]) : 0)
+			return i;
+	return 0;
+}
+
+/* setp and set, from the table: one row for each form. */
+static void one_comparison(const char *form, void *arg)
+{
+	bool is_set = arg != NULL;
+	const char *to = cf_type(form, 0), *from = cf_type(form, is_set);
+	bool pair = strstr(from, "x2");
+	char base[8] = "", *in = calloc(4, 1), kind, out = 'r', *text;
+	int w = index_of(form, bool_word, 4);
+	const struct type *t;
+	struct scalar_row *r;
+
+	memcpy(base, from, strcspn(from, "x"));
+	t = type_of(base);
+	kind = pair ? 'r' : t->kind;
+	in[0] = in[1] = kind;
+	in[2] = 'r';
+	if (is_set) {
+		out = !strcmp(to, "f32") ? 'f' : cf_bits(to) == 16 ? 'h' : 'r';
+		text = cf_text("+setp.gt.u32 %%p3, %%r3, 100; %s %s4, %s1, %s2%s;", form, reg(out), reg(kind), reg(kind), w ? ", %p3" : "");
+	} else {
+		text = cf_text("+setp.gt.u32 %%p3, %%r3, 100; %s %%p1|%%p2, %s1, %s2%s; selp.u32 %%r4, 1, 0, %%p1; selp.u32 %%r6, 2, 0, %%p2; or.b32 %%r4, %%r4, %%r6;",
+			       form, reg(kind), reg(kind), w ? ", %p3" : "");
+	}
+	r = row(in, out, is_set ? set_ : setp_, text);
+	r->x = (int)(t - types);
+	r->y = index_of(form, cmp_word, CF_NR(cmp_word));
+	r->z = cf_has(form, "ftz") ? FTZ : 0;
+	r->w = w;
+	if (is_set)	/* the character before tells pairs, whose result has two halves */
+		r->p = cf_text("%c%s", pair && (strstr(to, "x2") || strstr(to, "32")) ? '2' : '1', to) + 1;
+	else
+		r->p = pair ? "" : NULL;
+}
+
+static char types_of_set[1];	/* anything but NULL */
+
+static void comparisons(void)
+{
 	static const char *const widths[] = { "b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f32", "f64" };
 	struct scalar_row *r;
 	char *text;
-	int turn = 0;
 
-	for (size_t t = 2; t < NR(types); t++)
-		for (int y = 0; y < 18; y++)
-			for (int pair = 0; pair < (types[t].f ? 2 : 1); pair++) {
-				const struct type *ty = &types[t];
-				char kind = pair ? 'r' : ty->kind, *in = calloc(4, 1);
-				const char *to = pair ? pair_results[turn % 3] : results[turn % 7];
-				int w = turn++ % 4, z = (ty->f == &scalar_f16 || (ty->is_float && !ty->f && ty->bits == 32)) && turn % 3 == 0 ? FTZ : 0;
-
-				if (ty->is_float ? y >= 14 : (y >= 6 && y < 14) || (y >= 14 && ty->is_signed))
-					continue;
-				in[0] = in[1] = kind;
-				in[2] = 'r';
-				cr_assert(asprintf(&text, "+setp.gt.u32 %%p3, %%r3, 100; setp.%s%s%s.%s%s %%p1|%%p2, %s1, %s2%s; selp.u32 %%r4, 1, 0, %%p1; selp.u32 %%r6, 2, 0, %%p2; or.b32 %%r4, %%r4, %%r6;",
-						   cmp_word[y], bool_word[w], z ? ".ftz" : "", ty->word, pair ? "x2" : "", reg(kind), reg(kind), w ? ", %p3" : "") > 0);
-				r = row(in, 'r', setp_, text);
-				r->x = (int)t;
-				r->y = y;
-				r->z = z;
-				r->w = w;
-				r->p = pair ? "" : NULL;
-				if (pair && turn % 3 == 0)
-					to = pair_results[ty->f == &scalar_bf16 ? 3 : 2];
-				else if (pair && to == pair_results[2])
-					to = pair_results[0];
-				cr_assert(asprintf(&text, "+setp.gt.u32 %%p3, %%r3, 100; set.%s%s%s.%s.%s%s %s4, %s1, %s2%s;", cmp_word[y], bool_word[w],
-						   z ? ".ftz" : "", to, ty->word, pair ? "x2" : "", strstr(to, "16") && !pair ? "%h" : !strcmp(to, "f32") ? "%f" : "%r",
-						   reg(kind), reg(kind), w ? ", %p3" : "") > 0);
-				r = row(in, strstr(to, "16") && !pair ? 'h' : !strcmp(to, "f32") ? 'f' : 'r', set_, text);
-				r->x = (int)t;
-				r->y = y;
-				r->z = z;
-				r->w = w;
-				r->p = to;
-			}
-	for (size_t i = 0; i < NR(widths); i++)
+	cf_forms("setp", one_comparison, NULL);
+	cf_forms("set", one_comparison, types_of_set);
+	for (size_t i = 0; i < CF_NR(widths); i++)
 		for (int k = 0; k < 3; k++) {
 			char kind = widths[i][0] == 'f' ? (widths[i][1] == '3' ? 'f' : 'g') : widths[i][1] == '1' ? 'h' : widths[i][1] == '3' ? 'r' : 'd', *in = calloc(4, 1);
 
 			in[0] = in[1] = kind;
 			in[2] = k ? 'f' : 'r';
-			cr_assert(asprintf(&text, "slct%s.%s.%s %s4, %s1, %s2, %s3;", k == 2 ? ".ftz" : "", widths[i], k ? "f32" : "s32", reg(kind), reg(kind),
-					   reg(kind), k ? "%f" : "%r") > 0);
+			text = cf_text("slct%s.%s.%s %s4, %s1, %s2, %s3;", k == 2 ? ".ftz" : "", widths[i], k ? "f32" : "s32", reg(kind), reg(kind),
+				       reg(kind), k ? "%f" : "%r");
 			r = row(in, kind, slct_, text);
 			r->x = k;
 			r->z = k == 2 ? FTZ : 0;
+			if (k)
+				continue;
+			in = calloc(4, 1);
+			in[0] = in[1] = kind;
+			in[2] = 'r';
+			row(in, kind, selp_, cf_text("+setp.gt.u32 %%p3, %%r3, 100; selp.%s %s4, %s1, %s2, %%p3;", widths[i], reg(kind), reg(kind), reg(kind)));
 		}
-	scalar_check(rows, nr_rows);
+	scalar_add(rows, nr_rows);
+}
+
+void cf_scalar_cvt(void)
+{
+	conversions();
+	packed_conversions();
+	comparisons();
+	scalar_add(rows, nr_rows);
 }

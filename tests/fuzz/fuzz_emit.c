@@ -1,0 +1,87 @@
+/* fuzz_emit.c - what parser and verifier accept becomes valid LLVM IR, in every variant, or is refused with a reason. */
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Core.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/msg.h"
+#include "tests/fuzz/mutate.h"
+#include "translate/emit.h"
+#include "translate/ir.h"
+#include "translate/module.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static unsigned int nr_messages;
+
+static void count(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)line;
+	(void)arg;
+	nr_messages++;
+}
+
+static void emit_one(const struct ir_func *fn, const struct emit_options *opt)
+{
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("fuzz", c);
+	enum hg_status st;
+	char *why = NULL;
+
+	nr_messages = 0;
+	st = emit_llvm(fn, opt, c, m, "kernel");
+	if (st == HG_ERR_UNSUPPORTED && !nr_messages)
+		abort();
+	if (!st && LLVMVerifyModule(m, LLVMReturnStatusAction, &why)) {
+		fprintf(stderr, "invalid LLVM IR: %s\n", why);
+		abort();
+	}
+	LLVMDisposeMessage(why);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+}
+
+static void emit_all(const struct ir_module *ir)
+{
+	static const struct emit_options options[] = {
+		{ .masked_wide = true, .masked_narrow = true, .gathers = true },
+		{ .free_order = true, .masked_wide = true },
+		{ .check = true },
+	};
+
+	for (uint32_t i = 0; i < ir->nr_funcs; i++) {
+		const struct ir_func *fn = &ir->func[i];
+
+		/* LLVM's own verifier is not linear in what a long input can hold */
+		if (fn->refused || fn->nr_blocks > 200)
+			continue;
+		for (size_t k = 0; k < sizeof(options) / sizeof(options[0]); k++)
+			emit_one(fn, &options[k]);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct hg_module *m;
+	struct ir_module *ir;
+	char log[256];
+
+	hg_msg_sink_set(count, NULL);
+	if (size > 5 && !memcmp(data, "hgir ", 5)) {
+		if (ir_parse((const char *)data, size, &ir))
+			return 0;
+		if (!ir_verify(ir))
+			emit_all(ir);
+		ir_module_free(ir);
+		return 0;
+	}
+	if (!size || (data[0] != '.' && data[0] != '/' && data[0] != '\n'))
+		return 0;
+	if (hg_module_load(data, size, 120, log, sizeof(log), &m))
+		return 0;
+	emit_all(hg_module_ir(m));
+	hg_module_free(m);
+	return 0;
+}
