@@ -65,9 +65,9 @@ struct job {
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
 	size_t spill_bytes, shared_bytes, block_bytes;
+	uint32_t lane_bytes;		/* of local memory, with the stack */
 	uint32_t shape;			/* enum hg_cpu_shape */
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
-	uint32_t lane_bytes;		/* of local memory, with the stack */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
 	_Atomic uint64_t next;		/* block to start */
@@ -621,11 +621,18 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
 {
+	const struct hg_cpu_frame *f = running(b);
 	unsigned long long addr = run->addr;
-	uint32_t line = run->pc ? hg_cpu_kernel_line(job->kernel, run->pc) : run->line;
+	uint32_t line = run->line, lanes = run->lanes;
 	char who[80];
 
-	thread_text(running(b), run->lanes, line, who, sizeof(who));
+	if (run->pc) {
+		line = hg_cpu_kernel_line(job->kernel, run->pc);
+	} else if (!line && f) {	/* the code itself found it */
+		line = f->fault_line;
+		lanes = f->fault_lanes;
+	}
+	thread_text(f, lanes, line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {
