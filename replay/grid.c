@@ -618,6 +618,8 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 
 	if (run->state.pc) {
 		hg_cpu_kernel_where(job->kernel, &run->state, &line, &lanes);
+		if (!lanes && popcount(f->alive) == 1)
+			lanes = f->alive;
 	} else if (!line && f) {	/* the code itself found it */
 		line = f->fault_line;
 		lanes = f->fault_lanes;
