@@ -52,6 +52,23 @@ static uint64_t place_of(const struct hg_place *place, size_t nr, const char *na
 	return 0;
 }
 
+/* The size recorded for a variable, or 0. */
+static uint64_t size_at(const struct hg_place *place, size_t nr, const char *name)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (place[i].name && !strcmp(place[i].name, name))
+			return place[i].size;
+	return 0;
+}
+
+/* Bytes of a variable. The heap of malloc has what the limit said when the module was loaded. */
+static uint64_t var_size(const struct drv_code *code, size_t i)
+{
+	const struct hg_var_info *v = hg_module_var(code->module, i);
+
+	return v->size + (v->is_heap ? code->heap_bytes : 0);
+}
+
 /* A variable's bytes before any kernel ran, addresses of other variables filled in. */
 static CUresult var_init(const struct drv_code *code, size_t i)
 {
@@ -66,6 +83,8 @@ static CUresult var_init(const struct drv_code *code, size_t i)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	if (v->init)
 		memcpy(bytes, v->init, v->size);
+	if (v->is_heap)
+		memcpy(bytes, &code->heap_bytes, sizeof(code->heap_bytes));
 	for (size_t k = 0; k < v->nr_relocs; k++) {
 		const struct hg_var_reloc *reloc = &v->relocs[k];
 		uint64_t addr;
@@ -95,7 +114,7 @@ static CUresult var_alloc(struct drv_code *code, size_t i, struct drv_ctx *ctx, 
 	struct drv_alloc *a;
 	CUresult r;
 
-	r = drv_mem_alloc(ctx, v->size ? v->size : 1, v->align, wanted, HG_REGION_GLOBAL, &a);
+	r = drv_mem_alloc(ctx, v->size ? var_size(code, i) : 1, v->align, wanted, HG_REGION_GLOBAL, &a);
 	if (r)
 		return r;
 	code->vars[i] = a;
@@ -140,7 +159,7 @@ static CUresult vars_choose(struct drv_code *code, const struct hg_place *place,
 
 		code->var_addr[i] = place_of(place, nr_places, v->name);
 		if (!code->var_addr[i])
-			r = drv_mem_hold(v->size ? v->size : 1, v->align, &code->var_addr[i]);
+			r = drv_mem_hold(v->size ? var_size(code, i) : 1, v->align, &code->var_addr[i]);
 	}
 	return r;
 }
@@ -313,6 +332,22 @@ static void functions_end(struct drv_code *code)
 	}
 }
 
+/* Bytes for malloc: what the recorded place says, else the context's limit. */
+static uint64_t heap_bytes(const struct drv_code *code, struct drv_ctx *ctx, const struct hg_place *place, size_t nr_places)
+{
+	for (size_t i = 0; i < hg_module_nr_vars(code->module); i++) {
+		const struct hg_var_info *v = hg_module_var(code->module, i);
+		uint64_t size = v->is_heap ? size_at(place, nr_places, v->name) : 0;
+
+		if (size > v->size)
+			return size - v->size;
+	}
+	/* a library has no context: the current one counts */
+	if (!ctx && drv_current(&ctx))
+		return DRV_HEAP_BYTES;
+	return ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] & ~UINT64_C(255);
+}
+
 static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, struct drv_module *m,
 			  const struct jit_log *jit, struct drv_code **out)
 {
@@ -339,6 +374,7 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 		goto err_free;
 	}
 	code->nr_kernels = hg_module_nr_kernels(code->module);
+	code->heap_bytes = heap_bytes(code, ctx, place, nr_places);
 	r = drv.vars_later ? vars_choose(code, place, nr_places) : vars_alloc(code, ctx, place, nr_places);
 	if (r)
 		goto err_code;
@@ -922,7 +958,8 @@ size_t hg_driver_module_vars(const void *handle, struct hg_place *out, size_t ma
 	for (size_t i = 0; out && i < nr && i < max; i++) {
 		const struct hg_var_info *v = hg_module_var(m->code->module, i);
 
-		out[i] = (struct hg_place){ .name = v->name, .addr = m->code->var_addr[i], .size = v->size };
+		out[i] = (struct hg_place){ .name = v->name, .addr = m->code->var_addr[i],
+					    .size = var_size(m->code, i) };
 	}
 	drv_obj_put(&m->obj);
 	return nr;

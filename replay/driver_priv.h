@@ -89,6 +89,7 @@ struct drv_stream {
 };
 
 #define DRV_NR_LIMITS 10
+#define DRV_HEAP_BYTES (8u << 20)	/* CU_LIMIT_MALLOC_HEAP_SIZE */
 
 struct drv_ctx {
 	struct drv_obj obj;
@@ -122,6 +123,7 @@ struct drv_code {
 	struct hg_module *module;
 	struct hg_target_module *target;
 	size_t nr_vars, nr_kernels;
+	uint64_t heap_bytes;			/* for malloc in its kernels */
 	hg_dptr *var_addr;
 	struct drv_alloc **vars;
 	struct drv_function **function;		/* one for each kernel, published; each holds a reference to this */

@@ -45,11 +45,14 @@ struct hg_kernel_info {
 
 struct hg_var_reloc { uint32_t offset; uint32_t var; int64_t addend; };	/* 8-byte address of a variable */
 
+#define HG_HEAP_NAME "__hgshim_heap"
+
 struct hg_var_info {
 	const char *name;
 	uint64_t size;
 	uint32_t align;
 	bool is_const, is_visible;
+	bool is_heap;			/* of the device's malloc: as many bytes follow as its first 8 are made to say */
 	const void *init;		/* `size` bytes, or NULL for zeros */
 	size_t nr_relocs;
 	const struct hg_var_reloc *relocs;

@@ -211,6 +211,13 @@ static bool is_signed(const struct em *e)
 	return ir_type_is_signed(e->in->type);
 }
 
+#define STACK_BYTES 8192	/* of an item, for kernels that use one */
+
+static uint32_t local_bytes(const struct ir_func *fn)
+{
+	return fn->local_bytes + (fn->uses_stack ? STACK_BYTES : 0);
+}
+
 static V special(struct em *e, enum ir_sreg s)
 {
 	V lane, one = i32k(e, 1), v;
@@ -249,6 +256,7 @@ static V special(struct em *e, enum ir_sreg s)
 		v = env_field(e, 64, offsetof(struct simt_env, grid_barrier));
 		return resize(e, LLVMBuildLShr(e->b, v, k(e, 64, 32), ""), 32, false);
 	case IR_SREG_ENVREG2: return resize(e, env_field(e, 64, offsetof(struct simt_env, grid_barrier)), 32, false);
+	case IR_SREG_LOCAL_SIZE: return i32k(e, local_bytes(e->fn));
 	case IR_SREG_COUNT: break;
 	}
 	refuse(e, "special register %u", s);
@@ -1244,7 +1252,7 @@ static void isspacep(struct em *e)
 
 	a = resize(e, a, 64, false);
 	shared = inside(e, a, IR_SHARED, env_field(e, 32, offsetof(struct simt_env, shared_bytes)));
-	local = inside(e, a, IR_LOCAL, i32k(e, e->fn->local_bytes));
+	local = inside(e, a, IR_LOCAL, i32k(e, local_bytes(e->fn)));
 	param = inside(e, a, IR_PARAM, i32k(e, e->fn->param_bytes));
 	switch (e->in->space) {
 	case IR_SHARED: set(e, 0, shared); break;
@@ -1427,7 +1435,7 @@ static bool other_op(struct em *e)
 		return true;
 	case IR_nanosleep: call(e, "simt_sleep", NULL, 2, e->self, src(e, 0, 32)); return true;
 	case IR_trap:
-		trap(e, "trap");
+		trap(e, e->in->sub == IR_TRAP_STACK ? "the stack is too small" : "trap");
 		LLVMPositionBuilderAtEnd(e->b, new_bb(e));	/* never reached */
 		return true;
 	case IR_assertfail:
@@ -1669,7 +1677,7 @@ static enum hg_status kernel(struct em *e)
 
 static enum hg_status add(struct simt_module *to, const struct ir_func *fn)
 {
-	struct simt_kernel desc = { .name = fn->name, .shared_bytes = fn->shared_bytes, .local_bytes = fn->local_bytes, .lanes = WARP };
+	struct simt_kernel desc = { .name = fn->name, .shared_bytes = fn->shared_bytes, .local_bytes = local_bytes(fn), .lanes = WARP };
 	struct em e = { .fn = fn };
 	enum hg_status st;
 
