@@ -26,6 +26,7 @@
 
 #include "common/msg.h"
 #include "translate/cache.h"
+#include "translate/code_lane.h"
 #include "translate/code_lines.h"
 #include "translate/emit.h"
 
@@ -174,6 +175,7 @@ static void host_init(void)
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
+	LLVMInitializeX86Disassembler();
 	/* takes time in the square of the number of masks that live in general registers: all of them, in the fast tier */
 	LLVMParseCommandLineOptions(2, (const char *const[]){ "hgshim", "-disable-x86-domain-reassignment" }, NULL);
 	host.triple = LLVMGetDefaultTargetTriple();
@@ -693,17 +695,26 @@ hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k)
 	return atomic_load_explicit(&k->entry[FREE_ORDER], memory_order_acquire);
 }
 
-uint32_t hg_cpu_kernel_line(const struct hg_cpu_kernel *k, uint64_t pc)
+void hg_cpu_kernel_where(const struct hg_cpu_kernel *k, const struct hg_cpu_state *s, uint32_t *line, uint32_t *lanes)
 {
 	struct hg_cpu_module *m = k->module;
-	struct code_row row = { 0 };
 
+	*line = *lanes = 0;
 	pthread_mutex_lock(&m->lock);
-	for (const struct code *c = m->code; c; c = c->next)
-		if (c->at && pc - c->at < c->lines.text_size && code_lines_find(&c->lines, pc - c->at, &row))
+	for (const struct code *c = m->code; c; c = c->next) {
+		struct code_row row;
+
+		if (!c->at || s->pc - c->at >= c->lines.text_size)
+			continue;
+		if (!code_lines_find(&c->lines, s->pc - c->at, &row))
 			break;
+		*line = row.line;
+		if (row.column && EMIT_MARK_KIND(row.column) < EMIT_MARK_APART)
+			*lanes = code_lane_find(&c->lines, c->at, &row, 1u << EMIT_MARK_KIND(row.column), s, host.triple, host.cpu,
+						host.features);
+		break;
+	}
 	pthread_mutex_unlock(&m->lock);
-	return row.line;
 }
 
 int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k)
