@@ -30,6 +30,7 @@
 #define NR_BARRIERS 16
 #define WARP_ALIGN 64
 #define MAX_THREADS 1024
+#define DEFAULT_STACK 2048
 
 struct warp {
 	struct hg_cpu_frame *frame;
@@ -64,6 +65,7 @@ struct job {
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
 	size_t spill_bytes, shared_bytes, block_bytes;
+	uint32_t lane_bytes;		/* of local memory, with the stack */
 	uint32_t shape;			/* enum hg_cpu_shape */
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
@@ -280,7 +282,7 @@ static bool may_access(const struct block *b, const struct hg_cpu_frame *f, uint
 	if ((any || space == IR_SHARED) && is_inside(addr, size, b->env.shared, b->env.shared_bytes))
 		return true;
 	if ((any || space == IR_LOCAL) &&
-	    is_inside(addr, size, f->local + (size_t)lane * info->local_bytes, info->local_bytes))
+	    is_inside(addr, size, f->local + (size_t)lane * b->env.local_bytes, b->env.local_bytes))
 		return true;
 	if ((any || space == IR_PARAM) && is_inside(addr, size, b->env.params, info->param_bytes))
 		return true;
@@ -307,7 +309,7 @@ static void check_access(const struct hg_cpu_frame *f, const struct hg_cpu_env *
 
 /* ---- one block ---- */
 
-enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_DEADLOCK };
+enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_STACK, BLOCK_DEADLOCK };
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -396,6 +398,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		.nsmid = hg_grid_nr_threads(),
 		.shape = job->shape,
 		.warp_bytes = job->warp_bytes,
+		.local_bytes = job->lane_bytes,
 	};
 	/* a kernel that reads what it did not write gets the same bytes every time */
 	memset(at, 0, job->info->shared_bytes + g->shared_bytes);
@@ -504,6 +507,7 @@ static enum block_end block_run(struct job *job, struct block *b)
 		switch (whole_run(job, b)) {
 		case HG_CPU_BLOCK_DONE: return BLOCK_DONE;
 		case HG_CPU_TRAP: return BLOCK_TRAP;
+		case HG_CPU_STACK: return BLOCK_STACK;
 		case HG_CPU_DEADLOCK: return BLOCK_DEADLOCK;
 		default: break;
 		}
@@ -530,6 +534,8 @@ static enum block_end block_run(struct job *job, struct block *b)
 				break;
 			case HG_CPU_TRAP:
 				return BLOCK_TRAP;
+			case HG_CPU_STACK:
+				return BLOCK_STACK;
 			case HG_CPU_DEADLOCK:
 			default:
 				return BLOCK_DEADLOCK;
@@ -605,17 +611,28 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 	if (end == BLOCK_TRAP)
 		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE "%s", WHERE_ARGS(job, b),
 			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
+	else if (end == BLOCK_STACK)
+		job_fail(job, LAUNCH_FAILED, 0, "a stack of %u bytes (CU_LIMIT_STACK_SIZE) is too small for " WHERE "%s",
+			 job->lane_bytes - job->info->local_bytes, WHERE_ARGS(job, b),
+			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
 	else
 		job_fail(job, LAUNCH_FAILED, 0, "threads wait for each other for ever in " WHERE, WHERE_ARGS(job, b));
 }
 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
 {
+	const struct hg_cpu_frame *f = running(b);
 	unsigned long long addr = run->addr;
-	uint32_t line = run->pc ? hg_cpu_kernel_line(job->kernel, run->pc) : run->line;
+	uint32_t line = run->line, lanes = run->lanes;
 	char who[80];
 
-	thread_text(running(b), run->lanes, line, who, sizeof(who));
+	if (run->pc) {
+		line = hg_cpu_kernel_line(job->kernel, run->pc);
+	} else if (!line && f) {	/* the code itself found it */
+		line = f->fault_line;
+		lanes = f->fault_lanes;
+	}
+	thread_text(f, lanes, line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {
@@ -938,7 +955,10 @@ static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const s
 	job->nr_warps = (job->nr_threads + HG_WARP - 1) / HG_WARP;
 	job->shape = shape_of(g->block);
 	job->spill_bytes = round_up(info->spill_bytes, WARP_ALIGN);
-	warp_bytes = HG_CPU_FRAME_BYTES + job->spill_bytes + round_up((size_t)info->local_bytes * HG_WARP, WARP_ALIGN);
+	job->lane_bytes = info->local_bytes;
+	if (info->uses_stack)
+		job->lane_bytes += (uint32_t)round_up(g->stack_bytes ? g->stack_bytes : DEFAULT_STACK, 64);
+	warp_bytes = HG_CPU_FRAME_BYTES + job->spill_bytes + round_up((size_t)job->lane_bytes * HG_WARP, WARP_ALIGN);
 	if (warp_bytes > UINT32_MAX) {
 		pr_err("kernel '%s' needs %zu bytes for each warp", info->name, warp_bytes);
 		return HG_ERR_NOMEM;

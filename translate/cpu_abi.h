@@ -45,7 +45,7 @@ struct hg_cpu_frame {
 	uint32_t warp;		/* in its block */
 	uint32_t fault_line, fault_lanes;	/* of a trap or a bad address that the code itself found; line 0: none */
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
-	unsigned char *local;	/* lane * local_bytes */
+	unsigned char *local;	/* lane * hg_cpu_env.local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */
 	/*
 	 * Of a block's first frame, when the whole block runs in one call: the warp that ran last, where the warps after it
@@ -73,7 +73,8 @@ struct hg_cpu_frame {
  * where it goes on. Those before it have ended (before_resume is HG_CPU_ENDED) or wait at barrier 0, to go on at
  * before_resume; those after it go on at others_resume. Of their frames only `alive` and the spill area are right.
  */
-enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT, HG_CPU_BLOCK_DONE };
+enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT, HG_CPU_BLOCK_DONE,
+		    HG_CPU_STACK	/* a trap: local memory does not suffice for the stack */ };
 
 /* How the threads of a warp lie in their block: tid.x counts from lane to lane, or so in each half and tid.y from the first to the second. */
 enum hg_cpu_shape { HG_CPU_SHAPE_NONE, HG_CPU_SHAPE_ROW, HG_CPU_SHAPE_TWO_ROWS };
@@ -93,6 +94,7 @@ struct hg_cpu_env {
 	uint32_t whole_block;		/* not 0: run all of its warps */
 	uint32_t shape;			/* enum hg_cpu_shape, of every warp */
 	uint32_t warp_bytes;		/* from one warp's frame to the next one's */
+	uint32_t local_bytes;		/* of a lane: the kernel's, and the stack */
 };
 
 typedef enum hg_cpu_yield (*hg_cpu_entry)(struct hg_cpu_frame *frame, const struct hg_cpu_env *env);

@@ -22,6 +22,7 @@ struct emit_options {
 	bool brief;		/* little code, compiled fast: helpers access memory, registers stay in the spill area */
 	bool masked_wide;	/* the CPU has masked vector loads and stores of 4 and 8 bytes… */
 	bool masked_narrow;	/* …and of 1 and 2 bytes */
+	bool mask_registers;	/* a mask of lanes is 32 bits there */
 	bool gathers;		/* and its gathers and scatters are worth using */
 	bool check;		/* every access asks hg_cpu_rt.check first */
 };
@@ -73,6 +74,7 @@ struct emit {
 
 	struct { const struct ir_insn *insn; LLVMValueRef val; } ahead[EMIT_AHEAD];	/* loads of this block that another one did */
 	unsigned int nr_ahead;
+	unsigned int nr_spelt_out;	/* accesses that are code for each lane */
 
 	uint32_t block;			/* being emitted */
 	LLVMValueRef exec_now;		/* i32 */

@@ -158,6 +158,15 @@ LLVMValueRef emit_lane_bits(struct emit *e, LLVMValueRef pred)
 
 LLVMValueRef emit_bits_lane(struct emit *e, LLVMValueRef i32)
 {
+	LLVMValueRef bit[HG_WARP];
+
+	if (!e->opt.mask_registers && !LLVMIsConstant(i32)) {
+		/* LLVM would take the bits out one by one */
+		for (unsigned int i = 0; i < HG_WARP; i++)
+			bit[i] = emit_i32(e, UINT32_C(1) << i);
+		i32 = LLVMBuildAnd(e->b, emit_splat(e, i32), LLVMConstVector(bit, HG_WARP), "");
+		return LLVMBuildICmp(e->b, LLVMIntNE, i32, LLVMConstNull(LLVMTypeOf(i32)), "");
+	}
 	return LLVMBuildBitCast(e->b, i32, LLVMVectorType(emit_scalar_int(e, 1), HG_WARP), "");
 }
 
@@ -243,8 +252,9 @@ LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValu
 {
 	LLVMValueRef rt = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, rt));
 	LLVMValueRef fn = emit_load(e, ptr_type(e), emit_at(e, rt, offset), 8);
-	LLVMTypeRef types[8];
+	LLVMTypeRef types[12];
 
+	assert(nr <= sizeof(types) / sizeof(types[0]));
 	for (unsigned int i = 0; i < nr; i++)
 		types[i] = LLVMTypeOf(args[i]);
 	return LLVMBuildCall2(e->b, LLVMFunctionType(result ? result : LLVMVoidTypeInContext(e->c), types, nr, 0), fn,
@@ -416,6 +426,8 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 			g = LLVMBuildLShr(e->b, g, emit_i64(e, 32), "");
 		return emit_resize(e, g, 32, false);
 	}
+	case IR_SREG_LOCAL_SIZE:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, local_bytes));
 	case IR_SREG_COUNT:
 		break;
 	}
@@ -1407,7 +1419,7 @@ static void emit_trap(struct emit *e)
 	LLVMBuildCondBr(e->b, is_zero(e, emit_active(e)), on, trap);
 	LLVMPositionBuilderAtEnd(e->b, trap);
 	emit_fault_lanes(e, emit_active(e));
-	yield(e, HG_CPU_TRAP);
+	yield(e, e->insn->sub == IR_TRAP_STACK ? HG_CPU_STACK : HG_CPU_TRAP);
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
 
@@ -1669,7 +1681,8 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	e.pend = calloc(fn->nr_blocks + 1, sizeof(*e.pend));
 	e.line_base = calloc(fn->nr_regs + 1, sizeof(*e.line_base));
 	e.line_step = calloc(fn->nr_regs + 1, sizeof(*e.line_step));
-	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.after_sync || !e.pend) {
+	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.after_sync ||
+	    !e.pend) {
 		st = HG_ERR_NOMEM;
 		goto out;
 	}

@@ -16,6 +16,7 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -173,6 +174,8 @@ static void host_init(void)
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
+	/* takes time in the square of the number of masks that live in general registers: all of them, in the fast tier */
+	LLVMParseCommandLineOptions(2, (const char *const[]){ "hgshim", "-disable-x86-domain-reassignment" }, NULL);
 	host.triple = LLVMGetDefaultTargetTriple();
 	if (!choose_isa())
 		return;
@@ -184,6 +187,7 @@ static void host_init(void)
 	host.opt = (struct emit_options){
 		.masked_wide = has_feature("avx2"),
 		.masked_narrow = has_feature("avx512bw"),
+		.mask_registers = has_feature("avx512bw"),
 		.gathers = has_feature("avx512f"),
 		.check = checks_memory(),
 	};
@@ -219,7 +223,7 @@ static LLVMTargetMachineRef machine_get(int tier)
 	pthread_mutex_unlock(&machines.lock);
 	return tm ? tm : LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
 						 tier == 1 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault, LLVMRelocPIC,
-						 LLVMCodeModelJITDefault);
+						 LLVMCodeModelSmall);
 }
 
 static void machine_put(LLVMTargetMachineRef tm, int tier)
@@ -235,6 +239,13 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 }
 
 /* ---- compiling ---- */
+
+/*
+ * What of LLVM's -O2 makes kernels faster: there is one function, nothing to inline, nothing left to vectorise, and unrolling
+ * a loop of whole warps only costs. The rest of -O2 would take a quarter of the time to compile.
+ */
+#define PASSES "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(loop-rotate,licm)," \
+	"loop(indvars),gvn,dse,simplifycfg)"
 
 /* A kernel as an optimised LLVM module. All results are the caller's. */
 static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
@@ -272,10 +283,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	if (tier == 1)
 		return HG_OK;
 	passes = LLVMCreatePassBuilderOptions();
-	/* there is nothing left to vectorise, and unrolling a loop of whole warps only costs */
-	LLVMPassBuilderOptionsSetLoopVectorization(passes, 0);
-	LLVMPassBuilderOptionsSetSLPVectorization(passes, 0);
-	err = LLVMRunPasses(m, "default<O2>", *tm, passes);
+	err = LLVMRunPasses(m, PASSES, *tm, passes);
 	LLVMDisposePassBuilderOptions(passes);
 	if (said(err, "optimise a kernel")) {
 		st = HG_ERR_UNSUPPORTED;
@@ -404,6 +412,7 @@ static void set_info(struct hg_cpu_kernel *k, uint32_t spill_bytes)
 		.param_bytes = fn->param_bytes,
 		.shared_bytes = fn->shared_bytes,
 		.local_bytes = fn->local_bytes,
+		.uses_stack = fn->uses_stack,
 		.spill_bytes = spill_bytes,
 	};
 	k->ready = true;
@@ -502,6 +511,7 @@ static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
 			return HG_OK;
 		}
 	}
+	pr_debug("optimising kernel '%s'", k->fn->name);
 	st = compile_tier(k, variant, 2);
 	hg_cache_unlock(lock);
 	return st;

@@ -39,6 +39,7 @@ struct hg_cpu_kernel_info {
 	const char *name;
 	uint32_t nr_blocks;		/* of hgIR */
 	uint32_t param_bytes, shared_bytes, local_bytes;
+	bool uses_stack;		/* behind local_bytes */
 	uint32_t spill_bytes;		/* of a warp, across a yield */
 };
 const struct hg_cpu_kernel_info *hg_cpu_kernel_info(const struct hg_cpu_kernel *k);
