@@ -184,7 +184,7 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 $(O)/e2e-apps/contexts $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # Programs of the toolkit's libraries, of those that are installed.
-libraries := $(foreach l,cublas:cublas_v2 curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
+libraries := $(foreach l,cublas:cublas_v2 cufft:cufft curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
 	$(and $(wildcard $(CUDA_HOME)/include/$(lastword $(subst :, ,$l)).h),$(wildcard $(CUDA_HOME)/lib64/lib$(firstword $(subst :, ,$l)).so)),\
 	$(O)/libraries/$(firstword $(subst :, ,$l))))
 $(O)/libraries/%: tests/libraries/%.cu tests/apps/app.h
