@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 #include "translate/ir.h"
 
 #define MAX_JOBS 64
-#define MAX_SECONDS 300		/* of one image */
+#define MAX_SECONDS 300		/* of processor time, of one image */
 
 /* An image that is looked at by a process of its own: what breaks there is counted, and the others go on. */
 struct job {
@@ -134,8 +135,8 @@ static void collect(struct coverage *c)
 		root = json_loadf(j->result, 0, NULL);
 	}
 	if (!root) {
-		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-			snprintf(what, sizeof(what), "not done after %d seconds", MAX_SECONDS);
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+			snprintf(what, sizeof(what), "not done after %d seconds of processor time", MAX_SECONDS);
 		else if (WIFSIGNALED(status))
 			snprintf(what, sizeof(what), "ended by signal %d", WTERMSIG(status));
 		else
@@ -173,7 +174,7 @@ static enum hg_status start(const void *image, size_t size, void *arg)
 		/* What it has to say is in the result. */
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(2);
-		alarm(MAX_SECONDS);
+		setrlimit(RLIMIT_CPU, &(struct rlimit){ MAX_SECONDS, MAX_SECONDS + 1 });
 		_exit(look_at(image, size, c->compile, j.result));
 	}
 	json_array_append_new(c->images, json_null());
