@@ -47,7 +47,7 @@ def cache(name):
 def settings(app, driver):
     """What hgshim does not have, its users switch off: docs/python.md."""
     if app == "train.py":
-        return {"DEV": "CUDA", "JIT": "2", "CUDA_PATH": driver, "NVRTC_PATH": nvrtc(), "CACHEDB": cache("tinygrad.db")}
+        return {"DEV": "CUDA", "JIT": "2", "CUDA_PATH": driver, "LD_LIBRARY_PATH": os.path.dirname(nvrtc()), "CACHEDB": cache("tinygrad.db")}
     # the libraries of a toolkit may be where the loader does not look
     return {"CUDA_PATH": CUDA_HOME, "LD_LIBRARY_PATH": os.path.join(CUDA_HOME, "lib64"), "CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": cache("cupy")}
 
