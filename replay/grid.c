@@ -65,9 +65,9 @@ struct job {
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
 	size_t spill_bytes, shared_bytes, block_bytes;
+	uint32_t lane_bytes;		/* of local memory, with the stack */
 	uint32_t shape;			/* enum hg_cpu_shape */
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
-	uint32_t lane_bytes;		/* of local memory, with the stack */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
 	_Atomic uint64_t next;		/* block to start */
