@@ -436,6 +436,38 @@ static bool mov_operand(struct lower *l, ir_reg dst, const struct ir_operand *sr
 	return true;
 }
 
+/* A kernel's parameter that is handed on as it is: into the storage that the callee gets. */
+static bool copy_param(struct lower *l, const struct ptx_var *v, uint32_t storage)
+{
+	for (uint64_t at = 0, n; at < v->size && !lower_stopped(l); at += n) {
+		struct ir_operand to = { .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = LOWER_STORAGE | storage, .imm = at };
+		struct ir_operand zero = { .kind = IR_OPD_IMM, .reg = IR_NO_REG }, from = zero, value = { .kind = IR_OPD_REG };
+		struct ir_insn *in;
+		enum ir_type type;
+
+		for (n = 8; n > v->size - at || at % n || n > (v->align ? v->align : 1); n /= 2)
+			;
+		type = n == 8 ? IR_B64 : n == 4 ? IR_B32 : n == 2 ? IR_B16 : IR_B8;
+		value.reg = lower_reg(l, type == IR_B8 ? IR_B16 : type);
+		from.imm = v->offset + at;
+		in = lower_emit(l, IR_ld, type, 1, 2);
+		if (!in)
+			return false;
+		in->space = IR_PARAM;
+		in->dst[0] = value.reg;
+		in->src[0] = from;
+		in->src[1] = zero;
+		in = lower_emit(l, IR_st, type, 0, 3);
+		if (!in)
+			return false;
+		in->space = IR_LOCAL;
+		in->src[0] = to;
+		in->src[1] = zero;
+		in->src[2] = value;
+	}
+	return !lower_stopped(l);
+}
+
 bool lower_actual(struct lower *l, const struct ptx_sym *formal, const struct ptx_opd *actual, bool is_result,
 		  struct lower_actual *out)
 {
@@ -465,11 +497,13 @@ bool lower_actual(struct lower *l, const struct ptx_sym *formal, const struct pt
 		lower_refuse(l, "this way of passing an argument is not supported");
 		return false;
 	}
+	out->storage = lower_storage(l, &sym->var);
 	if (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) {
-		lower_refuse(l, "a kernel's parameter handed on as it is, is not supported");
+		if (!is_result)
+			return copy_param(l, &sym->var, out->storage);
+		lower_bad(l, actual, "'%s' is a parameter of the kernel, which cannot be changed", sym->name);
 		return false;
 	}
-	out->storage = lower_storage(l, &sym->var);
 	return !l->tmp->failed;
 }
 
