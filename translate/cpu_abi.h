@@ -23,21 +23,24 @@ enum { HG_CPU_START = 0, HG_CPU_LANES = 1, HG_CPU_POINT = 2, HG_CPU_ENDED = UINT
 struct hg_cpu_frame {
 	/*
 	 * The hgIR block each lane runs next. Only lanes that are not running just now have a valid one; and all
-	 * lanes do after a yield. A lane that waits in the bar.red of block b has nr_blocks + b.
+	 * lanes do after a yield. A lane that waits in the bar.red of block b has nr_blocks + b; one whose warp operation, at
+	 * the beginning of block b, was done with lanes that are at others (hg_cpu_rt.meet) has 2 * nr_blocks + b.
 	 */
 	uint32_t pc[HG_WARP];
 	uint32_t barrier[HG_WARP], count[HG_WARP];	/* of lanes that wait: which, and for how many threads (0: all) */
 	uint32_t pred[HG_WARP];	/* bar.red: the lane's operand, replaced by the result when it is released */
 	uint32_t red_op[HG_WARP];	/* …and its sub */
+	/* of lanes that wait for others of the warp: which operation (HG_CPU_SYNC_NAN in cpu_rt.h), for whom, and its operands */
+	uint32_t sync_key[HG_WARP], sync_members[HG_WARP];
+	uint64_t sync_value[HG_WARP];	/* replaced by the result */
+	uint32_t sync_b[HG_WARP], sync_c[HG_WARP];	/* of shfl; c is replaced by the second result */
 	uint32_t alive;		/* lanes that have not exited */
 	uint32_t waiting;	/* lanes that wait at a barrier */
 	uint32_t blocked;	/* lanes that wait for others of the warp */
 	uint32_t red;		/* lanes of `waiting` that wait in a bar.red */
 	uint32_t resume;	/* HG_CPU_START, HG_CPU_LANES, or HG_CPU_POINT + n: all lanes go on together at yield point n */
-	uint32_t turn;		/* lane that last got its turn by force */
-	uint32_t spun;		/* the last yield was HG_CPU_SPIN: others take their turn first */
 	uint32_t stuck;		/* …of some lanes of the warp, while others of it wait for them; HG_CPU_LANES is possible then */
-	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else look at each lane */
+	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else, with HG_CPU_LANES, look at each lane */
 	uint32_t same_barrier, same_count;
 	uint32_t warp;		/* in its block */
 	uint32_t fault_line, fault_lanes;	/* of a trap or a bad address that the code itself found; line 0: none */
@@ -88,10 +91,10 @@ struct hg_cpu_env {
 	uint32_t nr_warps;
 	uint32_t shared_bytes, dynamic_shared_bytes;	/* total; dynamic alone */
 	uint32_t smid, nsmid;
-	uint32_t local_bytes;		/* of a lane: the kernel's, and the stack */
 	uint32_t whole_block;		/* not 0: run all of its warps */
 	uint32_t shape;			/* enum hg_cpu_shape, of every warp */
 	uint32_t warp_bytes;		/* from one warp's frame to the next one's */
+	uint32_t local_bytes;		/* of a lane: the kernel's, and the stack */
 };
 
 typedef enum hg_cpu_yield (*hg_cpu_entry)(struct hg_cpu_frame *frame, const struct hg_cpu_env *env);

@@ -47,6 +47,7 @@ enum ir_type {
 	IR_TYPE_COUNT
 };
 unsigned int ir_type_bits(enum ir_type t);	/* 1 for a predicate */
+#define IR_MAX_VECTOR 8			/* parts of a vector in memory, which has 32 bytes at most */
 const char *ir_type_name(enum ir_type t);	/* "u32" */
 enum ir_type ir_type_class(enum ir_type t);	/* of the register that holds one: IR_PRED, IR_B16…IR_B128 */
 bool ir_type_is_signed(enum ir_type t);		/* s8…s64 */
@@ -103,9 +104,9 @@ enum ir_prmt { IR_PRMT_INDEX, IR_PRMT_F4E, IR_PRMT_B4E, IR_PRMT_RC8, IR_PRMT_ECL
 /* Formats that are no types of registers: their bits are the low ones of an integer; tf32 is an f32 with 13 zeros below. */
 enum ir_fmt { IR_FMT_E4M3, IR_FMT_E5M2, IR_FMT_E2M3, IR_FMT_E3M2, IR_FMT_E2M1, IR_FMT_UE8M0, IR_FMT_TF32,
 	      IR_FMT_COUNT, IR_FMT_F16 = IR_FMT_COUNT, IR_FMT_BF16 };	/* the last two: inside of emitters only */
-enum ir_trap { IR_TRAP, IR_TRAP_STACK };	/* the second: local memory does not suffice for the stack */
 /* sub of tex: a shape (enum hg_tex_shape), sampled in one of the ways of enum hg_tex_lod, way after way; then tld4 of one channel. */
 enum { IR_TEX_GATHER = 21, IR_TEX_COUNT = IR_TEX_GATHER + 16 };	/* + 4 * (0 2d, 1 a2d, 2 cube, 3 acube) + channel */
+enum ir_trap { IR_TRAP, IR_TRAP_STACK };	/* the second: local memory does not suffice for the stack */
 enum ir_barred { IR_BARRED_POPC, IR_BARRED_AND, IR_BARRED_OR };
 enum ir_shfl { IR_SHFL_UP, IR_SHFL_DOWN, IR_SHFL_BFLY, IR_SHFL_IDX };
 enum ir_vote { IR_VOTE_ALL, IR_VOTE_ANY, IR_VOTE_UNI, IR_VOTE_BALLOT };

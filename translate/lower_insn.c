@@ -1373,6 +1373,10 @@ static void op_isspacep(struct lower *l)
 		lower_bad(l, NULL, "expected a state space such as .global");
 	if (!operands(l, 2, 2))
 		return;
+	if (sp == IR_CONST) {
+		lower_refuse(l, "whether an address is constant memory cannot be told: it is one of global memory here");
+		return;
+	}
 	a = opd(l, 1);
 	v = get(l, a, IR_U64);
 	build(&b, IR_isspacep, v.kind == IR_OPD_REG ? ir_type_bits(l->fn->reg_type[v.reg]) == 32 ? IR_U32 : IR_U64 : IR_U64);
@@ -2070,7 +2074,7 @@ static void op_activemask(struct lower *l)
 	build_end(l, &b);
 }
 
-/* elect.sync d|p, mask: the lowest lane of the mask */
+/* elect.sync d|p, mask: the lowest lane of the mask that is still there */
 static void op_elect(struct lower *l)
 {
 	struct ir_operand mask;
@@ -2090,11 +2094,14 @@ static void op_elect(struct lower *l)
 	put_pair(l, opd(l, 0), IR_B32, &d, &p);
 	t = lower_reg(l, IR_B32);
 	lane = lower_reg(l, IR_B32);
-	build(&b, IR_warpsync, IR_NONE);
+	build(&b, IR_vote, IR_B32);
+	b.in.sub = IR_VOTE_BALLOT;
+	build_dst(&b, t);
+	build_src(&b, imm(1));
 	build_src(&b, mask);
 	lower_split(l);
 	build_end(l, &b);
-	emit1(l, IR_brev, IR_B32, t, mask);
+	emit1(l, IR_brev, IR_B32, t, reg(t));
 	emit1(l, IR_clz, IR_B32, d, reg(t));
 	emit1(l, IR_mov, IR_U32, lane, (struct ir_operand){ .kind = IR_OPD_SREG, .reg = IR_NO_REG, .index = IR_SREG_LANEID });
 	compare(l, IR_EQ, IR_B32, p, reg(lane), reg(d));

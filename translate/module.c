@@ -329,12 +329,15 @@ static bool sort_names(struct named *n, uint32_t nr, uint32_t *out)
 /* Registers as a compiler of NVIDIA's might need: only for attributes and occupancy. */
 static uint32_t estimate_regs(const struct ir_func *fn)
 {
-	uint32_t units = 0;
+	uint32_t units = 0, most = 255;
 
+	/* the bound that .maxntid sets: so many threads must fit */
+	if (fn->max_threads > 256)
+		most = 65536 / fn->max_threads & ~7u;
 	for (uint32_t r = 0; r < fn->nr_regs; r++)
 		units += fn->reg_type[r] == IR_PRED ? 0 : fn->reg_type[r] == IR_B64 ? 2 : fn->reg_type[r] == IR_B128 ? 4 : 1;
 	units = 16 + units / 6;
-	return units < 255 ? (units + 7) & ~7u : 255;
+	return units < most ? (units + 7) & ~7u : most;
 }
 
 static enum hg_status describe(struct hg_module *m)

@@ -41,7 +41,7 @@ def apps():
     return [n for n in names if os.access(os.path.join(BUILD, "apps", n), os.X_OK)]
 
 
-# Programs with what only the portable driver's snapshots hold: arrays and textures, memory of the device's own malloc.
+# Programs with objects that only the portable driver's snapshots hold: arrays and textures, and what the device's own malloc gave.
 PORTABLE_ONLY = ("shapes", "texture")
 
 
