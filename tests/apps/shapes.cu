@@ -212,7 +212,7 @@ int main(int argc, char **argv)
 	uint32_t *sum;
 	tree **root;
 
-	app_args(argc, argv, 100);
+	app_args(argc, argv, 400);
 	CU(cudaDeviceSetLimit(cudaLimitMallocHeapSize, 1 << 20));
 	CU(cudaDeviceSetLimit(cudaLimitStackSize, 16384));
 	CU(cudaMalloc(&root, sizeof(*root) * TREES));
