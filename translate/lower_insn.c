@@ -2238,9 +2238,10 @@ static void op_stack(struct lower *l)
 	if (l->in->op == PTX_W_stacksave) {
 		r = lower_sp(l);
 	} else {
-		uint64_t align = l->in->nr_opds == 3 ? opd(l, 2)->imm : 8;
+		/* LLVM writes 0 where it has no wish; 8 would do */
+		uint64_t align = l->in->nr_opds == 3 && opd(l, 2)->imm ? opd(l, 2)->imm : 16;
 
-		if (l->in->nr_opds == 3 && (opd(l, 2)->kind != PTX_OPD_INT || !align || align & (align - 1) || align > 4096)) {
+		if ((l->in->nr_opds == 3 && opd(l, 2)->kind != PTX_OPD_INT) || align & (align - 1) || align > 4096) {
 			lower_bad(l, opd(l, 2), "expected an alignment, a power of two");
 			return;
 		}

@@ -152,7 +152,7 @@ Test(coverage, a_call_of_which_nothing_is_known_is_not_harmless)
 	cr_expect(hg_coverage_is_harmless("cuOccupancyMaxPotentialBlockSize"));
 	cr_expect(hg_coverage_is_harmless("cuMemGetInfo_v2"));
 	cr_expect(hg_coverage_is_harmless("cuProfilerStart"));
-	cr_expect(hg_coverage_is_harmless("cuLinkComplete"), "an image is state of the GPU when it is loaded");
+	cr_expect(hg_coverage_is_harmless("cuLinkComplete"), "the image that it makes is recorded when it is loaded");
 }
 
 Test(coverage, phrases_become_well_formed_json)
