@@ -778,8 +778,7 @@ static void isspacep(struct emit *e)
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
 	case IR_GLOBAL:
-		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes)), "");
-		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes)), "");
+		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
 	default:

@@ -329,7 +329,8 @@ static void spaces(void)
 			if (k != 2 && k != 3 && k != 7)
 				ask = cf_text("%sisspacep.%s %%p1, %%rd11; selp.u32 %%r10, %d, 0, %%p1; or.b32 %%r20, %%r20, %%r10;", ask,
 					      list[k].bit == list[i].bit ? s : list[k].space, 1 << list[k].bit);
-		probe((struct probe){ .x = 's', .y = 1 << list[i].bit, .want = words, .before = ".global .align 16 .b8 g[16]; .const .align 16 .b8 c[16];",
+		/* parameters are in global memory as well */
+		probe((struct probe){ .x = 's', .y = 1 << list[i].bit | (list[i].bit == 4), .want = words, .before = ".global .align 16 .b8 g[16]; .const .align 16 .b8 c[16];",
 			.body = cf_text("%s cvta.%s.u64 %%rd11, %%rd10; cvta.to.%s.u64 %%rd12, %%rd11; setp.eq.u64 %%p1, %%rd12, %%rd10; selp.u32 %%r21, 1, 0, %%p1;"
 					"ld%s.u32 %%r10, [%%rd12]; ld.u32 %%r11, [%%rd11]; setp.eq.u32 %%p1, %%r10, %%r11; selp.u32 %%r22, 1, 0, %%p1; %s",
 					list[i].bit == 1 ? "mov.u64 %rd10, s; st.shared.u32 [s], 5; bar.sync 0;" : list[i].bit == 4 ? "mov.b64 %rd10, in;" :

@@ -23,6 +23,9 @@ static const struct { const char *op, *where; } elsewhere[] = {
 	{ "mma", "tests/unit/matrix_cases.h" }, { "wmma", "tests/unit/matrix_cases.h" }, { "ldmatrix", "tests/unit/matrix_cases.h" },
 	{ "stmatrix", "tests/unit/matrix_cases.h" }, { "movmatrix", "tests/unit/matrix_cases.h" },
 	{ "mbarrier", "tests/unit/replay/test_memory.c" }, { "cp", "tests/unit/replay/test_memory.c" },
+	{ "tex", "tests/unit/replay/test_texture.c" }, { "tld4", "tests/unit/replay/test_texture.c" }, { "txq", "tests/unit/replay/test_texture.c" },
+	{ "suld", "tests/unit/replay/test_texture.c" }, { "sust", "tests/unit/replay/test_texture.c" }, { "sured", "tests/unit/replay/test_texture.c" },
+	{ "suq", "tests/unit/replay/test_texture.c" }, { "istypep", "tests/unit/replay/test_texture.c" },
 	{ "bar", "tests/unit/grid_cases.h" }, { "barrier", "tests/unit/grid_cases.h" },
 };
 
@@ -324,9 +327,15 @@ static bool is_complete(void)
 /* --- running ---- */
 void cf_ran(const struct cf_buffer *buf, size_t nr_bufs)
 {
+	static const struct cf_batch *ran;
+	static unsigned int nr_ran;
+
 	if (!dump)
 		return;
-	fprintf(dump, "%.60s", current->item[0].insn);
+	/* which batch, and which of its kernels */
+	nr_ran = current == ran ? nr_ran + 1 : 0;
+	ran = current;
+	fprintf(dump, "%zu.%u\t%.60s\t", (size_t)(current - batch), nr_ran, current->item[0].insn);
 	for (size_t b = 0; b < nr_bufs; b++) {
 		uint64_t h = 0xcbf29ce484222325u;
 
