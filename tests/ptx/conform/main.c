@@ -20,8 +20,6 @@ static uint64_t seed;
 
 /* Opcodes whose cases are elsewhere, and where: their results are more than registers and memory of one launch. */
 static const struct { const char *op, *where; } elsewhere[] = {
-	{ "mma", "tests/unit/matrix_cases.h" }, { "wmma", "tests/unit/matrix_cases.h" }, { "ldmatrix", "tests/unit/matrix_cases.h" },
-	{ "stmatrix", "tests/unit/matrix_cases.h" }, { "movmatrix", "tests/unit/matrix_cases.h" },
 	{ "mbarrier", "tests/unit/replay/test_memory.c" }, { "cp", "tests/unit/replay/test_memory.c" },
 	{ "tex", "tests/unit/replay/test_texture.c" }, { "tld4", "tests/unit/replay/test_texture.c" }, { "txq", "tests/unit/replay/test_texture.c" },
 	{ "suld", "tests/unit/replay/test_texture.c" }, { "sust", "tests/unit/replay/test_texture.c" }, { "sured", "tests/unit/replay/test_texture.c" },
@@ -396,6 +394,7 @@ int main(int argc, char **argv)
 	cf_memory();
 	cf_atomics();
 	cf_lanes();
+	cf_matrix();
 	good = is_complete();
 	if (list)
 		return !good;
