@@ -3,13 +3,17 @@
 #define TESTS_UNIT_MATRIX_CASES_H
 
 /*
- * Included by one file of each suite, after its own kernel_run, with MATRIX_SUITE, the name of the suite, and MATRIX_RUN, the
- * function that runs a kernel in all of the suite's ways.
+ * Included by one file of each suite, after its own kernel_run, with MATRIX_RUN, the function that runs a kernel in all of the suite's
+ * ways, and MATRIX_SUITE, the name of the suite; without that name the tests are functions.
  */
 #include <math.h>
 
+#ifdef MATRIX_SUITE
 #define MATRIX_TEST_(suite, name) Test(suite, name)
 #define MATRIX_TEST(name) MATRIX_TEST_(MATRIX_SUITE, name)
+#else
+#define MATRIX_TEST(name) static inline __attribute__((unused)) void name(void)
+#endif
 
 /* ---- elements ---- */
 

@@ -18,13 +18,11 @@ static const struct cf_batch *current;
 static FILE *dump;
 static uint64_t seed;
 
-/* Opcodes whose cases are elsewhere, and where: their results are more than registers and memory of one launch. */
+/* Opcodes whose cases are elsewhere, and where: they need more than a kernel and buffers. */
 static const struct { const char *op, *where; } elsewhere[] = {
-	{ "mbarrier", "tests/unit/replay/test_memory.c" }, { "cp", "tests/unit/replay/test_memory.c" },
 	{ "tex", "tests/unit/replay/test_texture.c" }, { "tld4", "tests/unit/replay/test_texture.c" }, { "txq", "tests/unit/replay/test_texture.c" },
 	{ "suld", "tests/unit/replay/test_texture.c" }, { "sust", "tests/unit/replay/test_texture.c" }, { "sured", "tests/unit/replay/test_texture.c" },
 	{ "suq", "tests/unit/replay/test_texture.c" }, { "istypep", "tests/unit/replay/test_texture.c" },
-	{ "bar", "tests/unit/grid_cases.h" }, { "barrier", "tests/unit/grid_cases.h" },
 };
 
 static const struct ptx_form *form;

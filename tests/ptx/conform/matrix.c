@@ -15,7 +15,6 @@ static void run_kernel(const char *ptx, const struct kernel_run *r)
 	cf_run(ptx, r->grid[0] ? r->grid[0] : 1, r->block[0], &buf, 1, &n, sizeof(n), cf_long || cf_random(&seed) >> 62 == 0);
 }
 
-#define Test(suite, name) static inline __attribute__((unused)) void suite##_##name(void)
 #define cr_assert(cond, ...) cf_check(cond, "" __VA_ARGS__)
 #define cr_assert_eq(a, b, ...) do { if ((a) != (b)) { cf_fail("a matrix: " __VA_ARGS__); return; } } while (0)
 #define cr_assert_arr_eq(a, b, size, ...) cf_check(!memcmp(a, b, size), "a matrix: " __VA_ARGS__)
@@ -29,7 +28,6 @@ static char *kernel_around(const char *before, const char *body, const char *aft
 	return buf;
 }
 
-#define MATRIX_SUITE matrix
 #define MATRIX_RUN run_kernel
 #include "tests/unit/matrix_cases.h"
 
@@ -142,9 +140,9 @@ static void run_rows_of(const struct cf_batch *b)
 {
 	now = b;
 	if (b->arg)
-		matrix_movmatrix_transposes();
+		movmatrix_transposes();
 	else
-		matrix_ldmatrix_and_stmatrix();
+		ldmatrix_and_stmatrix();
 }
 
 static struct cf_case row_case[64];
