@@ -75,6 +75,15 @@ $(O)/%.o: %.c Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) $(cflags) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# Device functions of hgshim's own: C, to PTX, into translate/support.o.
+support_ptx := $(patsubst translate/support/%.c,$(O)/support/%.ptx,$(sort $(wildcard translate/support/*.c)))
+$(O)/support/%.ptx: translate/support/%.c translate/support/support.h Makefile
+	@mkdir -p $(@D)
+	$(call say,PTX,$<)
+	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -I. -S -o $@ $<
+$(O)/translate/support.o: $(support_ptx)
+$(O)/translate/support.o: cflags += -DHG_SUPPORT_DIR='"$(O)/support"'
+
 # What enters the application: intercept + logdb + common, linked to libc alone.
 $(O)/libhgshim.so: $(intercept_obj) $(logdb_obj) $(common_obj) $(wildcard intercept/*.map)
 	$(call say,LD,$@)
@@ -99,7 +108,7 @@ $(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tool
 # Test drivers: tests/drivers. Doubles of vendors' drivers, for machines without the hardware; they say what they are. They
 # take images in with the product's front end, and run kernels with an executor of their own (simt).
 front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fatbin.c cubin.c index.c module.c ptx_*.c \
-	lower*.c ir.c ir_*.c texture.c))))
+	lower*.c support.c ir.c ir_*.c texture.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
 fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
@@ -158,16 +167,21 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting stranger switch)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) -O2 -I. -o $@ $(filter %.cu,$^)
+# Some of the instructions of warps are new with this architecture.
+$(O)/e2e-apps/warps: tests/e2e/apps/warps.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) -O2 -arch=sm_90 -o $@ $<
 $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
-$(O)/e2e-apps/contexts $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
+$(O)/e2e-apps/contexts $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # Programs of the toolkit's libraries, of those that are installed.
 libraries := $(foreach l,cublas:cublas_v2 curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \

@@ -1,4 +1,5 @@
 /* cpu_fault.c - turns signals raised by kernel code into a result, and leaves all others to the application. */
+#define _GNU_SOURCE
 #include "replay/cpu_fault.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 #include <xmmintrin.h>
 
@@ -112,10 +114,7 @@ static void unblock(sigset_t *old)
 	pthread_sigmask(SIG_UNBLOCK, &set, old);
 }
 
-/*
- * Whose access it was: a helper says what it does; the code itself says so where it finds the fault. Plain accesses of
- * the code are not told apart: HGSHIM_CHECK=memory looks at each of them.
- */
+/* Whose access it was, if a helper was at work: it says what it does. */
 static void find_lanes(struct hg_cpu_run *run)
 {
 	const volatile struct hg_cpu_access *a = hg_cpu_rt_access();
@@ -131,9 +130,6 @@ static void find_lanes(struct hg_cpu_run *run)
 				break;
 			}
 		}
-	} else if (run->frame && run->frame->fault_line) {
-		run->line = run->frame->fault_line;
-		run->lanes = run->frame->fault_lanes;
 	}
 }
 
@@ -145,6 +141,7 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	if (run && info->si_code > 0) {
 		run->signo = signo;
 		run->addr = (uintptr_t)info->si_addr;
+		run->pc = hg_cpu_rt_access()->addr ? 0 : (uint64_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
 		find_lanes(run);
 		unblock(NULL);
 		siglongjmp(run->back, 1);
@@ -160,6 +157,7 @@ void hg_cpu_fault_raise(uint32_t kind, uint64_t addr)
 	run->signo = 0;
 	run->kind = kind;
 	run->addr = addr;
+	run->pc = 0;
 	find_lanes(run);
 	siglongjmp(run->back, 1);
 }
@@ -171,6 +169,7 @@ void hg_cpu_fault_raise_at(uint32_t kind, uint64_t addr, uint32_t lanes, uint32_
 	run->signo = 0;
 	run->kind = kind;
 	run->addr = addr;
+	run->pc = 0;
 	run->lanes = lanes;
 	run->line = line;
 	siglongjmp(run->back, 1);

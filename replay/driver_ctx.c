@@ -25,7 +25,7 @@ static void limits_reset(struct drv_ctx *ctx)
 		ctx->limit[i] = 0;
 	ctx->limit[CU_LIMIT_STACK_SIZE] = 1024;
 	ctx->limit[CU_LIMIT_PRINTF_FIFO_SIZE] = 1u << 20;
-	ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = 8u << 20;
+	ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] = DRV_HEAP_BYTES;
 	ctx->limit[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
 	ctx->cache_config = CU_FUNC_CACHE_PREFER_NONE;
 	ctx->shared_config = CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE;

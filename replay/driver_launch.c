@@ -166,6 +166,8 @@ static CUresult launch(CUfunction handle, struct hg_launch *l, CUstream stream, 
 	f = drv_obj_get(handle, DRV_FUNCTION);
 	if (!f)
 		return CUDA_ERROR_INVALID_HANDLE;
+	/* frames here are larger than those of a compiler that keeps registers across calls */
+	l->stack_bytes = 2 * (uint32_t)ctx->limit[CU_LIMIT_STACK_SIZE];
 	r = launch_with(f, l, stream, params, extra, wishes);
 	drv_obj_put(&f->obj);
 	return r;

@@ -52,6 +52,23 @@ static uint64_t place_of(const struct hg_place *place, size_t nr, const char *na
 	return 0;
 }
 
+/* The size recorded for a variable, or 0. */
+static uint64_t size_at(const struct hg_place *place, size_t nr, const char *name)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (place[i].name && !strcmp(place[i].name, name))
+			return place[i].size;
+	return 0;
+}
+
+/* Bytes of a variable. The heap of malloc has what the limit said when the module was loaded. */
+static uint64_t var_size(const struct drv_code *code, size_t i)
+{
+	const struct hg_var_info *v = hg_module_var(code->module, i);
+
+	return v->size + (v->is_heap ? code->heap_bytes : 0);
+}
+
 /* A variable's bytes before any kernel ran, addresses of other variables filled in. */
 static CUresult var_init(const struct drv_code *code, size_t i)
 {
@@ -66,6 +83,8 @@ static CUresult var_init(const struct drv_code *code, size_t i)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	if (v->init)
 		memcpy(bytes, v->init, v->size);
+	if (v->is_heap)
+		memcpy(bytes, &code->heap_bytes, sizeof(code->heap_bytes));
 	for (size_t k = 0; k < v->nr_relocs; k++) {
 		const struct hg_var_reloc *reloc = &v->relocs[k];
 		uint64_t addr;
@@ -95,7 +114,7 @@ static CUresult var_alloc(struct drv_code *code, size_t i, struct drv_ctx *ctx, 
 	struct drv_alloc *a;
 	CUresult r;
 
-	r = drv_mem_alloc(ctx, v->size ? v->size : 1, v->align, wanted, HG_REGION_GLOBAL, &a);
+	r = drv_mem_alloc(ctx, v->size ? var_size(code, i) : 1, v->align, wanted, HG_REGION_GLOBAL, &a);
 	if (r)
 		return r;
 	code->vars[i] = a;
@@ -140,7 +159,7 @@ static CUresult vars_choose(struct drv_code *code, const struct hg_place *place,
 
 		code->var_addr[i] = place_of(place, nr_places, v->name);
 		if (!code->var_addr[i])
-			r = drv_mem_hold(v->size ? v->size : 1, v->align, &code->var_addr[i]);
+			r = drv_mem_hold(v->size ? var_size(code, i) : 1, v->align, &code->var_addr[i]);
 	}
 	return r;
 }
@@ -196,17 +215,9 @@ CUresult drv_libraries_reset(void)
 
 /* loading */
 
-/* Where the caller wants to read what went wrong. */
-struct jit_log {
-	char *error, *info;
-	size_t error_size, info_size;
-	float *wall_time;
-	size_t *error_filled, *info_filled;
-};
-
-static CUresult jit_options(unsigned int nr, const CUjit_option *options, void **values, struct jit_log *out)
+CUresult drv_jit_options(unsigned int nr, const CUjit_option *options, void **values, struct drv_jit_log *out)
 {
-	*out = (struct jit_log){ 0 };
+	*out = (struct drv_jit_log){ 0 };
 	if (nr && (!options || !values))
 		return CUDA_ERROR_INVALID_VALUE;
 	for (unsigned int i = 0; i < nr; i++) {
@@ -237,8 +248,7 @@ static CUresult jit_options(unsigned int nr, const CUjit_option *options, void *
 	return CUDA_SUCCESS;
 }
 
-/* The size option gives back how much of the buffer was filled. */
-static void jit_log_fill(const struct jit_log *log, const char *text, float ms)
+void drv_jit_log_fill(const struct drv_jit_log *log, const char *text, float ms)
 {
 	size_t n = 0;
 
@@ -257,7 +267,7 @@ static void jit_log_fill(const struct jit_log *log, const char *text, float ms)
 		*log->wall_time = ms;
 }
 
-static CUresult load_error(const void *image, enum hg_status st)
+CUresult drv_load_error(const void *image, enum hg_status st)
 {
 	switch (st) {
 	case HG_ERR_NOMEM:
@@ -313,8 +323,24 @@ static void functions_end(struct drv_code *code)
 	}
 }
 
+/* Bytes for malloc: what the recorded place says, else the context's limit. */
+static uint64_t heap_bytes(const struct drv_code *code, struct drv_ctx *ctx, const struct hg_place *place, size_t nr_places)
+{
+	for (size_t i = 0; i < hg_module_nr_vars(code->module); i++) {
+		const struct hg_var_info *v = hg_module_var(code->module, i);
+		uint64_t size = v->is_heap ? size_at(place, nr_places, v->name) : 0;
+
+		if (size > v->size)
+			return size - v->size;
+	}
+	/* a library has no context: the current one counts */
+	if (!ctx && drv_current(&ctx))
+		return DRV_HEAP_BYTES;
+	return ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] & ~UINT64_C(255);
+}
+
 static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, struct drv_module *m,
-			  const struct jit_log *jit, struct drv_code **out)
+			  const struct drv_jit_log *jit, struct drv_code **out)
 {
 	struct drv_code *code = calloc(1, sizeof(*code));
 	char *text = calloc(1, LOG_BYTES);
@@ -332,13 +358,14 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	st = hg_module_load(image, size, drv.cc_major * 10 + drv.cc_minor, text, LOG_BYTES, &code->module);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	jit_log_fill(jit, text, (float)((double)(end.tv_sec - start.tv_sec) * 1e3 +
+	drv_jit_log_fill(jit, text, (float)((double)(end.tv_sec - start.tv_sec) * 1e3 +
 					(double)(end.tv_nsec - start.tv_nsec) / 1e6));
 	if (st) {
-		r = load_error(image, st);
+		r = drv_load_error(image, st);
 		goto err_free;
 	}
 	code->nr_kernels = hg_module_nr_kernels(code->module);
+	code->heap_bytes = heap_bytes(code, ctx, place, nr_places);
 	r = drv.vars_later ? vars_choose(code, place, nr_places) : vars_alloc(code, ctx, place, nr_places);
 	if (r)
 		goto err_code;
@@ -429,7 +456,7 @@ static void module_free(struct drv_obj *obj)
 
 /* kind: DRV_MODULE in ctx, or DRV_LIBRARY, which belongs to none. */
 static CUresult load(enum drv_kind kind, const void *image, size_t size, struct drv_ctx *ctx,
-		     const struct jit_log *jit, struct drv_module **out)
+		     const struct drv_jit_log *jit, struct drv_module **out)
 {
 	struct drv_module *m = calloc(1, sizeof(*m));
 	CUresult r;
@@ -448,8 +475,7 @@ static CUresult load(enum drv_kind kind, const void *image, size_t size, struct 
 	return CUDA_SUCCESS;
 }
 
-/* The file, with a NUL behind it: PTX text has no other end. *out is malloc'ed. */
-static CUresult file_read(const char *path, void **out, size_t *out_size)
+CUresult drv_file_read(const char *path, void **out, size_t *out_size)
 {
 	unsigned char *bytes = NULL;
 	size_t size = 0, got = 0;
@@ -494,7 +520,7 @@ out_close:
 CUresult drv_cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int nr, CUjit_option *options, void **values)
 {
 	struct drv_module *m;
-	struct jit_log jit;
+	struct drv_jit_log jit;
 	struct drv_ctx *ctx;
 	CUresult r = drv_current(&ctx);
 
@@ -502,7 +528,7 @@ CUresult drv_cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int n
 		return r;
 	if (!out || !image)
 		return CUDA_ERROR_INVALID_VALUE;
-	r = jit_options(nr, options, values, &jit);
+	r = drv_jit_options(nr, options, values, &jit);
 	if (r)
 		return r;
 	r = load(DRV_MODULE, image, 0, ctx, &jit, &m);
@@ -524,7 +550,7 @@ CUresult drv_cuModuleLoadFatBinary(CUmodule *out, const void *image)
 
 CUresult drv_cuModuleLoad(CUmodule *out, const char *path)
 {
-	const struct jit_log jit = { 0 };
+	const struct drv_jit_log jit = { 0 };
 	struct drv_module *m;
 	struct drv_ctx *ctx;
 	void *image;
@@ -535,7 +561,7 @@ CUresult drv_cuModuleLoad(CUmodule *out, const char *path)
 		return r;
 	if (!out || !path)
 		return CUDA_ERROR_INVALID_VALUE;
-	r = file_read(path, &image, &size);
+	r = drv_file_read(path, &image, &size);
 	if (r)
 		return r;
 	r = load(DRV_MODULE, image, size, ctx, &jit, &m);
@@ -598,7 +624,7 @@ CUresult drv_cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *
 			       unsigned int nr, CUlibraryOption *lib_options, void **lib_values, unsigned int nr_lib)
 {
 	struct drv_module *m;
-	struct jit_log jit;
+	struct drv_jit_log jit;
 	CUresult r = drv_ready();
 
 	if (r)
@@ -607,7 +633,7 @@ CUresult drv_cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *
 		return CUDA_ERROR_INVALID_VALUE;
 	r = library_options(nr_lib, lib_options, lib_values);
 	if (!r)
-		r = jit_options(nr, options, values, &jit);
+		r = drv_jit_options(nr, options, values, &jit);
 	if (r)
 		return r;
 	r = load(DRV_LIBRARY, image, 0, NULL, &jit, &m);
@@ -622,7 +648,7 @@ CUresult drv_cuLibraryLoadFromFile(CUlibrary *out, const char *path, CUjit_optio
 				   unsigned int nr_lib)
 {
 	struct drv_module *m;
-	struct jit_log jit;
+	struct drv_jit_log jit;
 	void *image;
 	size_t size;
 	CUresult r = drv_ready();
@@ -633,9 +659,9 @@ CUresult drv_cuLibraryLoadFromFile(CUlibrary *out, const char *path, CUjit_optio
 		return CUDA_ERROR_INVALID_VALUE;
 	r = library_options(nr_lib, lib_options, lib_values);
 	if (!r)
-		r = jit_options(nr, options, values, &jit);
+		r = drv_jit_options(nr, options, values, &jit);
 	if (!r)
-		r = file_read(path, &image, &size);
+		r = drv_file_read(path, &image, &size);
 	if (r)
 		return r;
 	r = load(DRV_LIBRARY, image, size, NULL, &jit, &m);
@@ -922,7 +948,8 @@ size_t hg_driver_module_vars(const void *handle, struct hg_place *out, size_t ma
 	for (size_t i = 0; out && i < nr && i < max; i++) {
 		const struct hg_var_info *v = hg_module_var(m->code->module, i);
 
-		out[i] = (struct hg_place){ .name = v->name, .addr = m->code->var_addr[i], .size = v->size };
+		out[i] = (struct hg_place){ .name = v->name, .addr = m->code->var_addr[i],
+					    .size = var_size(m->code, i) };
 	}
 	drv_obj_put(&m->obj);
 	return nr;

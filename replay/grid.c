@@ -30,6 +30,7 @@
 #define NR_BARRIERS 16
 #define WARP_ALIGN 64
 #define MAX_THREADS 1024
+#define DEFAULT_STACK 2048
 
 struct warp {
 	struct hg_cpu_frame *frame;
@@ -40,8 +41,9 @@ struct warp {
 };
 
 struct barrier {
-	uint32_t arrived;	/* by bar.arrive */
-	uint32_t count;		/* …which named this many threads */
+	uint32_t count;		/* threads that bar.arrive named; 0: nobody came by it */
+	uint32_t base;		/* threads that came by it, beyond those of `arrived` */
+	uint32_t arrived[MAX_THREADS / HG_WARP];	/* lanes of each warp that did */
 };
 
 struct block {
@@ -63,6 +65,7 @@ struct job {
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
 	size_t spill_bytes, shared_bytes, block_bytes;
+	uint32_t lane_bytes;		/* of local memory, with the stack */
 	uint32_t shape;			/* enum hg_cpu_shape */
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
@@ -133,28 +136,28 @@ static uint32_t lanes_at(const struct hg_cpu_frame *f, uint32_t id)
 /* A whole warp counts as 32 threads, also where its block is not a multiple of 32 or some lanes have exited. */
 static uint32_t counted(const struct hg_cpu_frame *f, uint32_t lanes)
 {
-	return lanes && lanes == f->alive ? HG_WARP : popcount(lanes);
+	return lanes && !(f->alive & ~lanes) ? HG_WARP : popcount(lanes);
 }
 
 static void bar_arrive(struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint32_t *id,
 		       const uint32_t *count)
 {
 	struct block *b = (struct block *)(uintptr_t)env;
-	uint32_t seen = 0;
 
 	for (uint32_t left = mask; left; left &= left - 1) {
-		uint32_t lane = (uint32_t)__builtin_ctz(left), lanes = 0;
+		uint32_t lane = (uint32_t)__builtin_ctz(left), *arrived;
+		struct barrier *bar;
 
 		if (id[lane] >= NR_BARRIERS || !count[lane])
-			hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id[lane]);
-		if (seen & UINT32_C(1) << id[lane])
-			continue;
-		seen |= UINT32_C(1) << id[lane];
-		for (uint32_t all = mask; all; all &= all - 1)
-			if (id[__builtin_ctz(all)] == id[lane])
-				lanes |= all & -all;
-		b->barrier[id[lane]].arrived += counted(f, lanes);
-		b->barrier[id[lane]].count = count[lane];
+			hg_cpu_fault_raise_at(HG_CPU_FAULT_BARRIER, id[lane], left & -left, 0);
+		bar = &b->barrier[id[lane]];
+		arrived = &bar->arrived[f->warp];
+		if (*arrived >> lane & 1) {	/* once more before it opened */
+			bar->base += counted(f, *arrived);
+			*arrived = 0;
+		}
+		*arrived |= left & -left;
+		bar->count = count[lane];
 	}
 }
 
@@ -192,6 +195,23 @@ static void release(struct block *b, uint32_t id)
 	b->barrier[id] = (struct barrier){ 0 };
 }
 
+/* All threads of the block may be said as 0, or as their number. */
+static bool is_all(const struct block *b, uint32_t count)
+{
+	return !count || count == b->job->nr_threads || count == b->nr_warps * HG_WARP;
+}
+
+/* Threads that are at a barrier: those that wait, and those that came and went on. */
+static uint32_t came(const struct block *b, uint32_t id)
+{
+	const struct barrier *bar = &b->barrier[id];
+	uint32_t nr = bar->base;
+
+	for (uint32_t w = 0; w < b->nr_warps; w++)
+		nr += counted(b->warp[w].frame, lanes_at(b->warp[w].frame, id) | bar->arrived[w]);
+	return nr;
+}
+
 /* Opens every barrier that is complete; true if one was. */
 static bool release_complete(struct block *b)
 {
@@ -210,11 +230,15 @@ static bool release_complete(struct block *b)
 			uint32_t id = f->same ? f->same_barrier : f->barrier[lane], count = f->same ? f->same_count : f->count[lane];
 
 			if (id >= NR_BARRIERS)
-				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
+				hg_cpu_fault_raise_at(HG_CPU_FAULT_BARRIER, id, 0, 0);
 			lanes = lanes_at(f, id);
-			if ((ids & UINT32_C(1) << id && need[id] != count) ||
-			    (!f->same && lanes & ~lanes_with(f->count, count)))
-				hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
+			if (!f->same)
+				lanes &= lanes_with(f->count, count);
+			if (ids & UINT32_C(1) << id && need[id] != count) {
+				if (!is_all(b, need[id]) || !is_all(b, count))
+					hg_cpu_fault_raise_at(HG_CPU_FAULT_BARRIER, id, 0, 0);
+				count = 0;
+			}
 			ids |= UINT32_C(1) << id;
 			need[id] = count;
 			wait[id] += popcount(lanes);
@@ -224,10 +248,15 @@ static bool release_complete(struct block *b)
 	}
 	for (uint32_t left = ids; left; left &= left - 1) {
 		uint32_t id = (uint32_t)__builtin_ctz(left);
+		const struct barrier *bar = &b->barrier[id];
 
-		if (need[id] && b->barrier[id].arrived && b->barrier[id].count != need[id])
-			hg_cpu_fault_raise(HG_CPU_FAULT_BARRIER, id);
-		if (need[id] ? have[id] + b->barrier[id].arrived >= need[id] : wait[id] == alive) {
+		if (bar->count) {
+			if (need[id] != bar->count && !(is_all(b, need[id]) && is_all(b, bar->count)))
+				hg_cpu_fault_raise_at(HG_CPU_FAULT_BARRIER, id, 0, 0);
+			need[id] = bar->count;
+			have[id] = came(b, id);
+		}
+		if (need[id] ? have[id] >= need[id] : wait[id] == alive) {
 			release(b, id);
 			any = true;
 		}
@@ -253,7 +282,7 @@ static bool may_access(const struct block *b, const struct hg_cpu_frame *f, uint
 	if ((any || space == IR_SHARED) && is_inside(addr, size, b->env.shared, b->env.shared_bytes))
 		return true;
 	if ((any || space == IR_LOCAL) &&
-	    is_inside(addr, size, f->local + (size_t)lane * info->local_bytes, info->local_bytes))
+	    is_inside(addr, size, f->local + (size_t)lane * b->env.local_bytes, b->env.local_bytes))
 		return true;
 	if ((any || space == IR_PARAM) && is_inside(addr, size, b->env.params, info->param_bytes))
 		return true;
@@ -280,7 +309,7 @@ static void check_access(const struct hg_cpu_frame *f, const struct hg_cpu_env *
 
 /* ---- one block ---- */
 
-enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_DEADLOCK };
+enum block_end { BLOCK_DONE, BLOCK_SPINS, BLOCK_TRAP, BLOCK_STACK, BLOCK_DEADLOCK };
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -292,7 +321,7 @@ static void warp_begin(struct warp *w, uint32_t resume, bool in_free)
 {
 	struct hg_cpu_frame *f = w->frame;
 
-	f->waiting = f->blocked = f->red = f->turn = f->spun = f->stuck = f->same = 0;
+	f->waiting = f->blocked = f->red = f->stuck = f->same = 0;
 	f->fault_line = f->fault_lanes = 0;
 	f->resume = resume;
 	*w = (struct warp){ .frame = f, .runnable = true, .in_free = in_free };
@@ -369,6 +398,7 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		.nsmid = hg_grid_nr_threads(),
 		.shape = job->shape,
 		.warp_bytes = job->warp_bytes,
+		.local_bytes = job->lane_bytes,
 	};
 	/* a kernel that reads what it did not write gets the same bytes every time */
 	memset(at, 0, job->info->shared_bytes + g->shared_bytes);
@@ -377,10 +407,8 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 		uint32_t lanes = job->nr_threads - w * HG_WARP;
 
 		f->alive = lanes >= HG_WARP ? UINT32_MAX : (UINT32_C(1) << lanes) - 1;
+		warp_begin(&b->warp[w], HG_CPU_START, g->any_order);
 	}
-	if (!b->whole)
-		for (uint32_t w = 0; w < job->nr_warps; w++)
-			warp_begin(&b->warp[w], HG_CPU_START, g->any_order);
 	b->whole = !g->any_order;
 }
 
@@ -479,6 +507,7 @@ static enum block_end block_run(struct job *job, struct block *b)
 		switch (whole_run(job, b)) {
 		case HG_CPU_BLOCK_DONE: return BLOCK_DONE;
 		case HG_CPU_TRAP: return BLOCK_TRAP;
+		case HG_CPU_STACK: return BLOCK_STACK;
 		case HG_CPU_DEADLOCK: return BLOCK_DEADLOCK;
 		default: break;
 		}
@@ -505,6 +534,8 @@ static enum block_end block_run(struct job *job, struct block *b)
 				break;
 			case HG_CPU_TRAP:
 				return BLOCK_TRAP;
+			case HG_CPU_STACK:
+				return BLOCK_STACK;
 			case HG_CPU_DEADLOCK:
 			default:
 				return BLOCK_DEADLOCK;
@@ -580,16 +611,28 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 	if (end == BLOCK_TRAP)
 		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE "%s", WHERE_ARGS(job, b),
 			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
+	else if (end == BLOCK_STACK)
+		job_fail(job, LAUNCH_FAILED, 0, "a stack of %u bytes (CU_LIMIT_STACK_SIZE) is too small for " WHERE "%s",
+			 job->lane_bytes - job->info->local_bytes, WHERE_ARGS(job, b),
+			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
 	else
 		job_fail(job, LAUNCH_FAILED, 0, "threads wait for each other for ever in " WHERE, WHERE_ARGS(job, b));
 }
 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
 {
+	const struct hg_cpu_frame *f = running(b);
 	unsigned long long addr = run->addr;
+	uint32_t line = run->line, lanes = run->lanes;
 	char who[80];
 
-	thread_text(running(b), run->lanes, run->line, who, sizeof(who));
+	if (run->pc) {
+		line = hg_cpu_kernel_line(job->kernel, run->pc);
+	} else if (!line && f) {	/* the code itself found it */
+		line = f->fault_line;
+		lanes = f->fault_lanes;
+	}
+	thread_text(f, lanes, line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {
@@ -912,7 +955,10 @@ static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const s
 	job->nr_warps = (job->nr_threads + HG_WARP - 1) / HG_WARP;
 	job->shape = shape_of(g->block);
 	job->spill_bytes = round_up(info->spill_bytes, WARP_ALIGN);
-	warp_bytes = HG_CPU_FRAME_BYTES + job->spill_bytes + round_up((size_t)info->local_bytes * HG_WARP, WARP_ALIGN);
+	job->lane_bytes = info->local_bytes;
+	if (info->uses_stack)
+		job->lane_bytes += (uint32_t)round_up(g->stack_bytes ? g->stack_bytes : DEFAULT_STACK, 64);
+	warp_bytes = HG_CPU_FRAME_BYTES + job->spill_bytes + round_up((size_t)job->lane_bytes * HG_WARP, WARP_ALIGN);
 	if (warp_bytes > UINT32_MAX) {
 		pr_err("kernel '%s' needs %zu bytes for each warp", info->name, warp_bytes);
 		return HG_ERR_NOMEM;

@@ -12,6 +12,7 @@
 struct hg_grid {
 	uint32_t grid[3], block[3];
 	uint32_t shared_bytes;		/* dynamic */
+	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: 2 KiB */
 	bool cooperative;		/* %envreg1:%envreg2 name a grid barrier */
 	const void *params;		/* the kernel's parameter block, param_bytes of it; read while the grid runs */
 	const uint64_t *var_addr;	/* where the module's variables live; may be NULL if it has none */

@@ -34,6 +34,7 @@ struct hg_launch {
 	const struct hg_target_kernel *kernel;
 	uint32_t grid[3], block[3];
 	uint32_t shared_bytes;		/* dynamic */
+	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: the target's choice */
 	bool cooperative;		/* all blocks resident; %envreg1/2 name a grid barrier */
 	const void *params;		/* param_bytes of the kernel; copied before launch returns */
 };

@@ -329,6 +329,7 @@ static void run_launch(struct hg_queue *q, const struct work *w)
 		.grid = { l->grid[0], l->grid[1], l->grid[2] },
 		.block = { l->block[0], l->block[1], l->block[2] },
 		.shared_bytes = l->shared_bytes,
+		.stack_bytes = l->stack_bytes,
 		.cooperative = l->cooperative,
 		.params = w->params,
 		.var_addr = l->kernel->module->var_addr,

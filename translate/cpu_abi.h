@@ -23,26 +23,29 @@ enum { HG_CPU_START = 0, HG_CPU_LANES = 1, HG_CPU_POINT = 2, HG_CPU_ENDED = UINT
 struct hg_cpu_frame {
 	/*
 	 * The hgIR block each lane runs next. Only lanes that are not running just now have a valid one; and all
-	 * lanes do after a yield. A lane that waits in the bar.red of block b has nr_blocks + b.
+	 * lanes do after a yield. A lane that waits in the bar.red of block b has nr_blocks + b; one whose warp operation, at
+	 * the beginning of block b, was done with lanes that are at others (hg_cpu_rt.meet) has 2 * nr_blocks + b.
 	 */
 	uint32_t pc[HG_WARP];
 	uint32_t barrier[HG_WARP], count[HG_WARP];	/* of lanes that wait: which, and for how many threads (0: all) */
 	uint32_t pred[HG_WARP];	/* bar.red: the lane's operand, replaced by the result when it is released */
 	uint32_t red_op[HG_WARP];	/* …and its sub */
+	/* of lanes that wait for others of the warp: which operation (HG_CPU_SYNC_NAN in cpu_rt.h), for whom, and its operands */
+	uint32_t sync_key[HG_WARP], sync_members[HG_WARP];
+	uint64_t sync_value[HG_WARP];	/* replaced by the result */
+	uint32_t sync_b[HG_WARP], sync_c[HG_WARP];	/* of shfl; c is replaced by the second result */
 	uint32_t alive;		/* lanes that have not exited */
 	uint32_t waiting;	/* lanes that wait at a barrier */
 	uint32_t blocked;	/* lanes that wait for others of the warp */
 	uint32_t red;		/* lanes of `waiting` that wait in a bar.red */
 	uint32_t resume;	/* HG_CPU_START, HG_CPU_LANES, or HG_CPU_POINT + n: all lanes go on together at yield point n */
-	uint32_t turn;		/* lane that last got its turn by force */
-	uint32_t spun;		/* the last yield was HG_CPU_SPIN: others take their turn first */
 	uint32_t stuck;		/* …of some lanes of the warp, while others of it wait for them; HG_CPU_LANES is possible then */
-	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else look at each lane */
+	uint32_t same;		/* all of `waiting` wait at one barrier, named next; else, with HG_CPU_LANES, look at each lane */
 	uint32_t same_barrier, same_count;
 	uint32_t warp;		/* in its block */
 	uint32_t fault_line, fault_lanes;	/* of a trap or a bad address that the code itself found; line 0: none */
 	const uint32_t *tid;	/* tid.x of 32 lanes, then y, then z */
-	unsigned char *local;	/* lane * local_bytes */
+	unsigned char *local;	/* lane * hg_cpu_env.local_bytes */
 	unsigned char *spill;	/* registers across yields, 64-byte aligned */
 	/*
 	 * Of a block's first frame, when the whole block runs in one call: the warp that ran last, where the warps after it
@@ -70,7 +73,8 @@ struct hg_cpu_frame {
  * where it goes on. Those before it have ended (before_resume is HG_CPU_ENDED) or wait at barrier 0, to go on at
  * before_resume; those after it go on at others_resume. Of their frames only `alive` and the spill area are right.
  */
-enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT, HG_CPU_BLOCK_DONE };
+enum hg_cpu_yield { HG_CPU_DONE, HG_CPU_BARRIER, HG_CPU_SPIN, HG_CPU_TRAP, HG_CPU_DEADLOCK, HG_CPU_DEOPT, HG_CPU_BLOCK_DONE,
+		    HG_CPU_STACK	/* a trap: local memory does not suffice for the stack */ };
 
 /* How the threads of a warp lie in their block: tid.x counts from lane to lane, or so in each half and tid.y from the first to the second. */
 enum hg_cpu_shape { HG_CPU_SHAPE_NONE, HG_CPU_SHAPE_ROW, HG_CPU_SHAPE_TWO_ROWS };
@@ -90,6 +94,7 @@ struct hg_cpu_env {
 	uint32_t whole_block;		/* not 0: run all of its warps */
 	uint32_t shape;			/* enum hg_cpu_shape, of every warp */
 	uint32_t warp_bytes;		/* from one warp's frame to the next one's */
+	uint32_t local_bytes;		/* of a lane: the kernel's, and the stack */
 };
 
 typedef enum hg_cpu_yield (*hg_cpu_entry)(struct hg_cpu_frame *frame, const struct hg_cpu_env *env);

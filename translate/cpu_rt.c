@@ -478,6 +478,106 @@ static void rt_redux(uint32_t code, const uint32_t *value, const uint32_t *membe
 	}
 }
 
+uint32_t hg_cpu_shfl_from(uint32_t sub, uint32_t lane, uint32_t b, uint32_t c, bool *in_range)
+{
+	uint32_t seg = c >> 8 & 31, bval = b & 31, cval = c & 31;
+	int32_t max = (int32_t)((lane & seg) | (cval & ~seg & 31)), j;
+
+	switch (sub) {
+	case IR_SHFL_UP: j = (int32_t)lane - (int32_t)bval; *in_range = j >= max; break;
+	case IR_SHFL_DOWN: j = (int32_t)(lane + bval); *in_range = j <= max; break;
+	case IR_SHFL_BFLY: j = (int32_t)(lane ^ bval); *in_range = j <= max; break;
+	case IR_SHFL_IDX:
+	default: j = (int32_t)((lane & seg) | (bval & ~seg & 31)); *in_range = j <= max; break;
+	}
+	return *in_range ? (uint32_t)j : lane;
+}
+
+static void meet_shfl(struct hg_cpu_frame *f, uint32_t lanes, uint32_t sub)
+{
+	uint64_t was[HG_WARP];
+
+	memcpy(was, f->sync_value, sizeof(was));
+	EACH_LANE(lanes, lane) {
+		bool in_range;
+		uint32_t from = hg_cpu_shfl_from(sub, lane, f->sync_b[lane], f->sync_c[lane], &in_range);
+
+		f->sync_value[lane] = lanes >> from & 1 ? was[from] : 0;
+		f->sync_c[lane] = in_range;
+	}
+}
+
+static void meet_vote(struct hg_cpu_frame *f, uint32_t lanes, uint32_t sub)
+{
+	uint32_t yes = 0, r;
+
+	EACH_LANE(lanes, lane)
+		yes |= (uint32_t)(f->sync_value[lane] & 1) << lane;
+	switch (sub) {
+	case IR_VOTE_BALLOT: r = yes; break;
+	case IR_VOTE_ANY: r = yes != 0; break;
+	case IR_VOTE_UNI: r = !yes || yes == lanes; break;
+	default: r = yes == lanes; break;
+	}
+	EACH_LANE(lanes, lane)
+		f->sync_value[lane] = r;
+}
+
+static void meet_match(struct hg_cpu_frame *f, uint32_t lanes, uint32_t all)
+{
+	uint32_t equal[HG_WARP];
+
+	rt_match(all, 64, f->sync_value, f->sync_members, lanes, equal);
+	EACH_LANE(lanes, lane) {
+		f->sync_value[lane] = equal[lane];
+		f->sync_c[lane] = equal[lane] != 0;
+	}
+}
+
+static void meet_redux(struct hg_cpu_frame *f, uint32_t lanes, uint32_t key)
+{
+	uint32_t code = (key >> 8 & 0xff) | (key >> 16 & 0xff) << 8 | (key & HG_CPU_SYNC_NAN ? HG_CPU_ATOM_NAN : 0);
+	uint32_t value[HG_WARP], out[HG_WARP];
+
+	EACH_LANE(lanes, lane)
+		value[lane] = (uint32_t)f->sync_value[lane];
+	rt_redux(code, value, f->sync_members, lanes, out);
+	EACH_LANE(lanes, lane)
+		f->sync_value[lane] = out[lane];
+}
+
+static bool do_what_it_does(const struct hg_cpu_frame *f, uint32_t lanes, uint32_t lane)
+{
+	EACH_LANE(lanes, other)
+		if (f->sync_key[other] != f->sync_key[lane] || f->sync_members[other] != f->sync_members[lane])
+			return false;
+	return true;
+}
+
+static uint32_t rt_meet(struct hg_cpu_frame *f, uint32_t alive, uint32_t blocked, uint32_t done)
+{
+	uint32_t met = 0;
+
+	EACH_LANE(blocked, lane) {
+		uint32_t lanes = f->sync_members[lane] & alive, key = f->sync_key[lane];
+
+		if (met >> lane & 1 || !(lanes >> lane & 1) || lanes & ~blocked || !do_what_it_does(f, lanes, lane))
+			continue;
+		switch (key & 0xff) {
+		case IR_shfl: meet_shfl(f, lanes, key >> 8 & 0xff); break;
+		case IR_vote: meet_vote(f, lanes, key >> 8 & 0xff); break;
+		case IR_match: meet_match(f, lanes, key >> 8 & 0xff); break;
+		case IR_redux: meet_redux(f, lanes, key); break;
+		default: break;		/* warpsync */
+		}
+		EACH_LANE(lanes, other)
+			f->pc[other] += done;
+		met |= lanes;
+	}
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return met;
+}
+
 static uint64_t rt_timer(void)
 {
 	struct timespec ts;
@@ -486,11 +586,13 @@ static uint64_t rt_timer(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+/* PTX ISA, nanosleep: any time up to twice as long. To ask the system for a short one takes longer than that. */
 static void rt_sleep(uint32_t ns)
 {
 	struct timespec ts = { .tv_nsec = ns < 1000000 ? ns : 1000000 };
 
-	nanosleep(&ts, NULL);
+	if (ns >= 20000)
+		nanosleep(&ts, NULL);
 }
 
 void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t addr))
@@ -503,6 +605,7 @@ void hg_cpu_rt_init(struct hg_cpu_rt *rt, void (*fault)(uint32_t kind, uint64_t 
 	rt->shfl = rt_shfl;
 	rt->match = rt_match;
 	rt->redux = rt_redux;
+	rt->meet = rt_meet;
 	rt->fault = fault;
 	rt->timer = rt_timer;
 	rt->sleep = rt_sleep;

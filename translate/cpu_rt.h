@@ -2,6 +2,7 @@
 #ifndef HG_TRANSLATE_CPU_RT_H
 #define HG_TRANSLATE_CPU_RT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "translate/cpu_abi.h"
@@ -48,6 +49,11 @@ struct hg_cpu_rt {
 	void (*match)(uint32_t kind, uint32_t bits, const void *value, const uint32_t *members, uint32_t mask,
 		      uint32_t *equal);
 	void (*redux)(uint32_t code, const uint32_t *value, const uint32_t *members, uint32_t mask, uint32_t *out);
+	/*
+	 * Lanes of `blocked` whose partners are all there too, at whatever instruction: does their operation, sets their pc to
+	 * `done` plus the block, and gives these lanes.
+	 */
+	uint32_t (*meet)(struct hg_cpu_frame *f, uint32_t alive, uint32_t blocked, uint32_t done);
 	void (*bar_arrive)(struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint32_t *id,
 			   const uint32_t *count);
 	void (*fault)(uint32_t kind, uint64_t addr);	/* does not return */
@@ -78,6 +84,16 @@ struct hg_cpu_rt {
 };
 
 #define HG_CPU_TEX_CHECK (UINT32_C(1) << 16)
+
+/*
+ * What kind of warp operation it is: those of one key and one member mask may stand at different places and
+ * are one operation all the same. enum ir_op | sub << 8 | type << 16 | HG_CPU_SYNC_NAN; of a warpsync before matrices,
+ * which are done together or not at all: the block << 8 | 1 << 31.
+ */
+#define HG_CPU_SYNC_NAN (1u << 24)
+
+/* PTX ISA, shfl.sync: the lane read from, and whether it is in range (else it is `lane` itself). sub: enum ir_shfl. */
+uint32_t hg_cpu_shfl_from(uint32_t sub, uint32_t lane, uint32_t b, uint32_t c, bool *in_range);
 
 /* What the calling thread's helper is doing. */
 const volatile struct hg_cpu_access *hg_cpu_rt_access(void);

@@ -3,6 +3,7 @@
 #define HG_TRANSLATE_EMIT_H
 
 #include <llvm-c/Core.h>
+#include <llvm-c/DebugInfo.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@ struct emit_options {
 	bool brief;		/* little code, compiled fast: helpers access memory, registers stay in the spill area */
 	bool masked_wide;	/* the CPU has masked vector loads and stores of 4 and 8 bytes… */
 	bool masked_narrow;	/* …and of 1 and 2 bytes */
+	bool mask_registers;	/* a mask of lanes is 32 bits there */
 	bool gathers;		/* and its gathers and scatters are worth using */
 	bool check;		/* every access asks hg_cpu_rt.check first */
 };
@@ -48,12 +50,14 @@ struct emit {
 
 	LLVMBasicBlockRef entry, *bb;	/* of blocks; NULL: not reachable */
 	LLVMBasicBlockRef *after_red;	/* of a block that ends with bar_red: where its lanes go on */
+	LLVMBasicBlockRef *after_sync;	/* of one that begins with a warp operation: …when that was done elsewhere */
 	LLVMBasicBlockRef sched, resume_lanes, done;
 	LLVMValueRef resume_switch;
 	LLVMBasicBlockRef *point;	/* where a warp goes on after yield point n */
 	uint32_t nr_points;
 	LLVMValueRef exec, alive;	/* allocas, i32: lanes that run now; lanes that have not exited */
-	LLVMValueRef waiting, blocked, prefer;	/* the same; with free_order only */
+	LLVMValueRef waiting, blocked;	/* the same; with free_order only */
+	LLVMValueRef tired;		/* …lanes that have spun: all others go first */
 	LLVMValueRef budget;		/* alloca, i32: spins left before the warp yields */
 	/* running a whole block: allocas, i32: the warp, where those after it go on, where those before it do */
 	LLVMValueRef warp, others, before;
@@ -70,11 +74,14 @@ struct emit {
 
 	struct { const struct ir_insn *insn; LLVMValueRef val; } ahead[EMIT_AHEAD];	/* loads of this block that another one did */
 	unsigned int nr_ahead;
+	unsigned int nr_spelt_out;	/* accesses that are code for each lane */
 
 	uint32_t block;			/* being emitted */
 	LLVMValueRef exec_now;		/* i32 */
 	LLVMValueRef mask_now;		/* the same as a vector of bits */
 	const struct ir_insn *insn;
+	LLVMMetadataRef scope;		/* of lines */
+	unsigned int nr_accesses;	/* given a number by emit_mark */
 	enum hg_status st;
 	char why[128];			/* when st is HG_ERR_UNSUPPORTED */
 };
@@ -82,7 +89,16 @@ struct emit {
 enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *opt, LLVMContextRef c, LLVMModuleRef m,
 			 const char *name) HG_MUST_CHECK;
 
+/*
+ * Columns of the line table: which access of the function (modulo 4096), and of what kind, so that the lane can be told. 0 to 5: lanes
+ * side by side, 2^kind bytes from one to the next.
+ */
+#define EMIT_MARK(nr, kind) ((((nr) & 4095) << 3 | (kind)) + 1)
+#define EMIT_MARK_KIND(column) (((column) - 1) & 7)
+enum emit_mark_kind { EMIT_MARK_APART = 6, EMIT_MARK_ONE };
+
 #define EMIT_SPINS 64	/* rounds of a waiting loop before the warp yields */
+#define EMIT_SPINS_FREE 8	/* …before other lanes have their turn, with free_order */
 
 /* types and constants at the current width */
 LLVMTypeRef emit_scalar_int(struct emit *e, unsigned int bits);
@@ -128,6 +144,12 @@ LLVMValueRef emit_psrc(struct emit *e, unsigned int i);
 void emit_set(struct emit *e, unsigned int i, LLVMValueRef v);		/* of the register's width, or a predicate */
 void emit_set_ext(struct emit *e, unsigned int i, LLVMValueRef v, bool is_signed);
 void emit_fset(struct emit *e, LLVMValueRef v);				/* a float: flushed, saturated */
+/*
+ * Code from here on belongs to the current instruction's line, and to an access of memory that is told apart from others by a number:
+ * the line table's column. kind: see EMIT_MARK.
+ */
+void emit_mark(struct emit *e, unsigned int kind);
+void emit_mark_end(struct emit *e);
 /* What a fault that follows is to be told: the line of the instruction, and the lanes. */
 void emit_fault_lanes(struct emit *e, LLVMValueRef lanes);
 LLVMValueRef emit_active(struct emit *e);	/* i32: lanes that execute the instruction */

@@ -303,6 +303,20 @@ static bool block_diverges(const struct emit_info *in, uint32_t b)
 	return (t->op == IR_cbra || t->op == IR_brx) && emit_insn_reads_vector(in, t) && ir_nr_targets(t) > 1;
 }
 
+/* Lanes that may name different barriers, or counts, wait for different times. */
+static bool barrier_parts(const struct emit_info *in, uint32_t b)
+{
+	const struct ir_block *blk = &in->fn->block[b];
+	const struct ir_insn *bar = blk->nr_insns > 1 ? &blk->insn[blk->nr_insns - 2] : NULL;
+
+	if (!bar || !(ir_op_desc[bar->op].flags & IR_F_BARRIER))
+		return false;
+	for (unsigned int i = 0; i < 2; i++)
+		if (bar->src[i].kind == IR_OPD_REG && in->is_vector[bar->src[i].reg])
+			return true;
+	return false;
+}
+
 static enum hg_status divergence(struct emit_info *in)
 {
 	const struct ir_func *fn = in->fn;
@@ -321,6 +335,13 @@ static enum hg_status divergence(struct emit_info *in)
 			in->diverges[b] = again = true;
 			if (!in->free_order && !part(in, b, side, stack))
 				in->free_order = true;
+			part_freely(in, b, side[2], stack);
+		}
+		for (uint32_t b = 0; in->free_order && b < in->nr_blocks; b++) {
+			if (in->diverges[b] || !barrier_parts(in, b))
+				continue;
+			in->diverges[b] = again = true;
+			set_add(side[2], b);
 			part_freely(in, b, side[2], stack);
 		}
 		for (uint32_t b = 0; b < in->nr_blocks; b++) {
@@ -369,7 +390,7 @@ static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struc
 		       struct emit_set defined)
 {
 	const struct ir_func *fn = in->fn;
-	bool again = true;
+	bool again = true, stored = false;
 
 	memset(body.word, 0, in->block_words * sizeof(uint64_t));
 	memset(taint.word, 0, in->reg_words * sizeof(uint64_t));
@@ -410,9 +431,10 @@ static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struc
 				/* Also a plain load whose address stays: nothing else could make it worth repeating. */
 				if (n->op == IR_atom)
 					bad = true;
-				else if (n->op == IR_ld && n->space != IR_PARAM && n->space != IR_CONST &&
-					 n->space != IR_LOCAL && !(n->flags & IR_NC))
-					bad = n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG ||
+				else if (n->op == IR_ld && n->space == IR_LOCAL)
+					bad = stored;
+				else if (n->op == IR_ld && n->space != IR_PARAM && n->space != IR_CONST && !(n->flags & IR_NC))
+					bad = stored || n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG ||
 					      !emit_has(defined, n->src[0].reg);
 				for (unsigned int s = 0; s < n->nr_src; s++)
 					bad |= n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG &&
@@ -422,6 +444,9 @@ static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struc
 					continue;
 				if (n->op == IR_cbra || n->op == IR_brx)
 					return true;
+				/* through memory, as code that nobody optimised does it */
+				if (n->op == IR_st && !stored)
+					stored = again = true;
 				for (unsigned int d = 0; d < n->nr_dst; d++) {
 					if (n->dst[d] == IR_NO_REG || emit_has(taint, n->dst[d]))
 						continue;

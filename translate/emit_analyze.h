@@ -42,7 +42,7 @@ struct emit_info {
 	struct emit_set *pending;	/* of a block: blocks, all higher; with free_order: unused */
 	struct emit_set *keep;		/* of a block: registers that lanes pending elsewhere need */
 	bool *parted;			/* of a block: other lanes may be pending */
-	bool *diverges;			/* of a block: its terminator may part the lanes */
+	bool *diverges;			/* of a block: its terminator may part the lanes; with free_order: or its barrier */
 	bool *spin;			/* of a block: its terminator closes a loop that waits for memory to change */
 	bool *is_vector;		/* of a register: not uniform */
 	struct emit_line *line;		/* of a vector register */

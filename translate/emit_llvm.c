@@ -158,6 +158,15 @@ LLVMValueRef emit_lane_bits(struct emit *e, LLVMValueRef pred)
 
 LLVMValueRef emit_bits_lane(struct emit *e, LLVMValueRef i32)
 {
+	LLVMValueRef bit[HG_WARP];
+
+	if (!e->opt.mask_registers && !LLVMIsConstant(i32)) {
+		/* LLVM would take the bits out one by one */
+		for (unsigned int i = 0; i < HG_WARP; i++)
+			bit[i] = emit_i32(e, UINT32_C(1) << i);
+		i32 = LLVMBuildAnd(e->b, emit_splat(e, i32), LLVMConstVector(bit, HG_WARP), "");
+		return LLVMBuildICmp(e->b, LLVMIntNE, i32, LLVMConstNull(LLVMTypeOf(i32)), "");
+	}
 	return LLVMBuildBitCast(e->b, i32, LLVMVectorType(emit_scalar_int(e, 1), HG_WARP), "");
 }
 
@@ -243,8 +252,9 @@ LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValu
 {
 	LLVMValueRef rt = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, rt));
 	LLVMValueRef fn = emit_load(e, ptr_type(e), emit_at(e, rt, offset), 8);
-	LLVMTypeRef types[8];
+	LLVMTypeRef types[12];
 
+	assert(nr <= sizeof(types) / sizeof(types[0]));
 	for (unsigned int i = 0; i < nr; i++)
 		types[i] = LLVMTypeOf(args[i]);
 	return LLVMBuildCall2(e->b, LLVMFunctionType(result ? result : LLVMVoidTypeInContext(e->c), types, nr, 0), fn,
@@ -416,6 +426,8 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 			g = LLVMBuildLShr(e->b, g, emit_i64(e, 32), "");
 		return emit_resize(e, g, 32, false);
 	}
+	case IR_SREG_LOCAL_SIZE:
+		return emit_env(e, i32, offsetof(struct hg_cpu_env, local_bytes));
 	case IR_SREG_COUNT:
 		break;
 	}
@@ -586,7 +598,8 @@ static void frame_blend(struct emit *e, size_t offset, LLVMValueRef v, LLVMValue
 {
 	LLVMValueRef p = frame_at(e, offset);
 
-	emit_store(e, emit_select(e, emit_bits_lane(e, mask), emit_splat(e, v), emit_load(e, lanes32(e), p, 64)), p, 64);
+	v = emit_splat(e, v);
+	emit_store(e, emit_select(e, emit_bits_lane(e, mask), v, emit_load(e, LLVMTypeOf(v), p, 64)), p, 64);
 }
 
 static void frame_pc(struct emit *e, LLVMValueRef mask, uint32_t target)
@@ -662,6 +675,47 @@ static void regs_restore(struct emit *e, uint32_t target, uint32_t block)
 	set32(e, e->shape, emit_select(e, e->whole, emit_load(e, emit_scalar_int(e, 32),
 							      frame_at(e, offsetof(struct hg_cpu_frame, shape)), 4),
 				       emit_i32(e, HG_CPU_SHAPE_NONE)));
+}
+
+/* ---- lines, for faults that the hardware finds ---- */
+
+static void add_flag(struct emit *e, const char *name, uint32_t value)
+{
+	LLVMAddModuleFlag(e->m, LLVMModuleFlagBehaviorWarning, name, strlen(name), LLVMValueAsMetadata(emit_i32(e, value)));
+}
+
+/* A line table and nothing else of what debuggers read. */
+static void add_lines(struct emit *e)
+{
+	static const char file[] = "ptx", us[] = "hgshim";
+	LLVMDIBuilderRef di = LLVMCreateDIBuilder(e->m);
+	LLVMMetadataRef f = LLVMDIBuilderCreateFile(di, file, sizeof(file) - 1, "", 0), type;
+
+	add_flag(e, "Debug Info Version", LLVMDebugMetadataVersion());
+	add_flag(e, "Dwarf Version", 5);
+	LLVMDIBuilderCreateCompileUnit(di, LLVMDWARFSourceLanguageC, f, us, sizeof(us) - 1, 1, "", 0, 0, "", 0,
+				       LLVMDWARFEmissionLineTablesOnly, 0, 0, 0, "", 0, "", 0);
+	type = LLVMDIBuilderCreateSubroutineType(di, f, NULL, 0, LLVMDIFlagZero);
+	e->scope = LLVMDIBuilderCreateFunction(di, f, "kernel", 6, "", 0, f, e->fn->line, type, 0, 1, e->fn->line, LLVMDIFlagZero, 1);
+	LLVMSetSubprogram(e->f, e->scope);
+	LLVMDIBuilderFinalize(di);
+	LLVMDisposeDIBuilder(di);
+}
+
+static void set_line(struct emit *e, uint32_t line, unsigned int column)
+{
+	LLVMSetCurrentDebugLocation2(e->b, LLVMDIBuilderCreateDebugLocation(e->c, line, column, e->scope, NULL));
+}
+
+void emit_mark(struct emit *e, unsigned int kind)
+{
+	set_line(e, e->insn->line, EMIT_MARK(e->nr_accesses, kind));
+	e->nr_accesses++;
+}
+
+void emit_mark_end(struct emit *e)
+{
+	set_line(e, e->insn->line, 0);
 }
 
 void emit_fault_lanes(struct emit *e, LLVMValueRef lanes)
@@ -786,7 +840,6 @@ static void spin_ordered(struct emit *e, uint32_t target)
 	frame_pc(e, get32(e, e->exec), target);
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), get32(e, e->alive));
 	frame_set(e, offsetof(struct hg_cpu_frame, stuck), emit_i32(e, parted));
-	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 1));
 	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_POINT + e->nr_points - 1));
 	yield(e, HG_CPU_SPIN);
 
@@ -837,6 +890,7 @@ static void save_lanes(struct emit *e)
 	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
 }
 
+/* The lanes that run have waited long enough: what they wait for may be another lane's to do, or another warp's. */
 static void spin_free(struct emit *e, uint32_t target)
 {
 	LLVMBasicBlockRef out = emit_bb(e, "spin"), on = emit_bb(e, "on");
@@ -845,24 +899,20 @@ static void spin_free(struct emit *e, uint32_t target)
 	set32(e, e->budget, left);
 	LLVMBuildCondBr(e->b, is_zero(e, left), out, on);
 	LLVMPositionBuilderAtEnd(e->b, out);
+	set32(e, e->budget, emit_i32(e, EMIT_SPINS_FREE));
+	set32(e, e->tired, LLVMBuildOr(e->b, get32(e, e->tired), get32(e, e->exec), ""));
 	frame_pc(e, get32(e, e->exec), target);
-	save_lanes(e);
-	frame_set(e, offsetof(struct hg_cpu_frame, stuck), emit_i32(e, 0));
-	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 1));
-	yield(e, HG_CPU_SPIN);
+	LLVMBuildBr(e->b, e->sched);
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
 
 static void jump_free(struct emit *e, uint32_t target)
 {
-	LLVMBasicBlockRef alone = emit_bb(e, "alone"), not_alone = emit_bb(e, "not_alone");
+	LLVMBasicBlockRef not_alone = emit_bb(e, "not_alone");
 
 	if (e->info->spin[e->block] && target <= e->block)
 		spin_free(e, target);
-	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, get32(e, e->alive), get32(e, e->exec), ""), alone, not_alone);
-	LLVMPositionBuilderAtEnd(e->b, alone);
-	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
-	LLVMBuildBr(e->b, e->bb[target]);
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, get32(e, e->alive), get32(e, e->exec), ""), e->bb[target], not_alone);
 	LLVMPositionBuilderAtEnd(e->b, not_alone);
 	frame_pc(e, get32(e, e->exec), target);
 	LLVMBuildBr(e->b, e->sched);
@@ -881,11 +931,11 @@ static bool begins_spin(const struct emit *e, uint32_t b)
 	return false;
 }
 
-/* Which lanes run next; when there are none, the warp yields. */
+/* Which lanes run next; when there are none, or all have spun, the warp yields. */
 static void emit_sched(struct emit *e)
 {
 	LLVMBasicBlockRef some = emit_bb(e, "some"), none = emit_bb(e, "none"), wait = emit_bb(e, "wait"),
-			  lost = emit_bb(e, "lost");
+			  lost = emit_bb(e, "lost"), spin = emit_bb(e, "all_spin"), go = emit_bb(e, "go");
 	LLVMValueRef ready, wanted, pc, low, next, dispatch;
 
 	LLVMPositionBuilderAtEnd(e->b, e->sched);
@@ -897,15 +947,18 @@ static void emit_sched(struct emit *e)
 	LLVMBuildCondBr(e->b, is_zero(e, get32(e, e->alive)), e->done, wait);
 	LLVMPositionBuilderAtEnd(e->b, wait);
 	save_lanes(e);
-	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
 	set32(e, e->result, emit_select(e, is_zero(e, get32(e, e->waiting)), emit_i32(e, HG_CPU_DEADLOCK),
 					emit_i32(e, HG_CPU_BARRIER)));
 	LLVMBuildBr(e->b, e->leave);
 
 	LLVMPositionBuilderAtEnd(e->b, some);
-	wanted = LLVMBuildAnd(e->b, ready, get32(e, e->prefer), "");
-	set32(e, e->prefer, emit_select(e, is_zero(e, wanted), emit_i32(e, UINT32_MAX), get32(e, e->prefer)));
-	wanted = emit_select(e, is_zero(e, wanted), ready, wanted);
+	wanted = LLVMBuildAnd(e->b, ready, LLVMBuildNot(e->b, get32(e, e->tired), ""), "");
+	LLVMBuildCondBr(e->b, is_zero(e, wanted), spin, go);
+	LLVMPositionBuilderAtEnd(e->b, spin);
+	save_lanes(e);
+	frame_set(e, offsetof(struct hg_cpu_frame, stuck), emit_i32(e, 0));
+	yield(e, HG_CPU_SPIN);
+	LLVMPositionBuilderAtEnd(e->b, go);
 	pc = emit_load(e, lanes32(e), frame_at(e, offsetof(struct hg_cpu_frame, pc)), 64);
 	e->lanes = HG_WARP;
 	low = emit_select(e, emit_bits_lane(e, wanted), pc, emit_const(e, 32, UINT32_MAX));
@@ -921,39 +974,20 @@ static void emit_sched(struct emit *e)
 			LLVMAddCase(dispatch, emit_i32(e, b), e->bb[b]);
 		if (e->after_red[b])
 			LLVMAddCase(dispatch, emit_i32(e, e->fn->nr_blocks + b), e->after_red[b]);
+		if (e->after_sync[b])
+			LLVMAddCase(dispatch, emit_i32(e, 2 * e->fn->nr_blocks + b), e->after_sync[b]);
 	}
 	LLVMPositionBuilderAtEnd(e->b, lost);
 	yield(e, HG_CPU_DEADLOCK);
 }
 
-/* Lanes resume one by one; after a spin the next lane in turn goes first, with all that are where it is. */
 static void emit_resume_lanes(struct emit *e)
 {
-	LLVMBasicBlockRef turn = emit_bb(e, "turn");
-	LLVMValueRef ready, above, lane, pc, at;
-
 	LLVMPositionBuilderAtEnd(e->b, e->resume_lanes);
 	set32(e, e->waiting, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, waiting)), 4));
 	set32(e, e->blocked, emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, blocked)), 4));
-	ready = LLVMBuildAnd(e->b, get32(e, e->alive),
-			     LLVMBuildNot(e->b, LLVMBuildOr(e->b, get32(e, e->waiting), get32(e, e->blocked), ""), ""), "");
-	at = emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, spun)), 4);
-	LLVMBuildCondBr(e->b, LLVMBuildOr(e->b, is_zero(e, at), is_zero(e, ready), ""), e->sched, turn);
-
-	LLVMPositionBuilderAtEnd(e->b, turn);
-	lane = emit_load(e, emit_scalar_int(e, 32), frame_at(e, offsetof(struct hg_cpu_frame, turn)), 4);
-	above = LLVMBuildAnd(e->b, ready, LLVMBuildShl(e->b, emit_i32(e, UINT32_MAX - 1), LLVMBuildAnd(e->b, lane, emit_i32(e, 31), ""), ""), "");
-	above = emit_select(e, is_zero(e, above), ready, above);
-	lane = emit_call(e, "llvm.cttz", (LLVMTypeRef[]){ emit_scalar_int(e, 32) }, 1,
-			 (LLVMValueRef[]){ above, LLVMConstNull(emit_scalar_int(e, 1)) }, 2);
-	frame_set(e, offsetof(struct hg_cpu_frame, turn), lane);
-	pc = emit_load(e, lanes32(e), frame_at(e, offsetof(struct hg_cpu_frame, pc)), 64);
-	at = LLVMBuildLoad2(e->b, emit_scalar_int(e, 32),
-			    LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 32), e->frame, &lane, 1, ""), "");
-	set32(e, e->prefer, emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntEQ, pc, emit_splat(e, at), "")));
 	LLVMBuildBr(e->b, e->sched);
 }
-_Static_assert(offsetof(struct hg_cpu_frame, pc) == 0, "indexed from the frame's start");
 
 /* ---- terminators ---- */
 
@@ -1162,12 +1196,23 @@ static bool is_number(const struct ir_insn *in, unsigned int i, uint64_t v)
 	return in->src[i].kind == IR_OPD_IMM && in->src[i].imm == v;
 }
 
+/* Of the first of some lanes; same: of any. */
+static LLVMValueRef first_of(struct emit *e, LLVMValueRef v, LLVMValueRef lanes, bool same)
+{
+	LLVMValueRef lane = emit_i32(e, 0);
+
+	if (!same)
+		lane = emit_call(e, "llvm.cttz", (LLVMTypeRef[]){ emit_scalar_int(e, 32) }, 1,
+				 (LLVMValueRef[]){ lanes, LLVMConstInt(emit_scalar_int(e, 1), 1, 0) }, 2);
+	return LLVMBuildExtractElement(e->b, v, lane, "");
+}
+
 static void emit_barrier(struct emit *e, uint32_t target)
 {
 	const struct ir_insn *in = e->insn;
 	LLVMBasicBlockRef together = emit_bb(e, "together"), apart = emit_bb(e, "apart"), only = emit_bb(e, "only"),
 			  several = emit_bb(e, "several"), point;
-	LLVMValueRef id, count, pred = NULL, pred32 = NULL, all, exec = e->exec_now;
+	LLVMValueRef id, count, one_id, one_count, pred = NULL, pred32 = NULL, all, exec = e->exec_now;
 	bool red = in->op == IR_bar_red, same = !operand_is_vector(e, 0) && !operand_is_vector(e, 1);
 	uint32_t pc = red ? e->fn->nr_blocks + e->block : target;
 
@@ -1187,10 +1232,21 @@ static void emit_barrier(struct emit *e, uint32_t target)
 	}
 
 	LLVMPositionBuilderAtEnd(e->b, together);
+	one_id = first_of(e, id, exec, same);
+	one_count = first_of(e, count, exec, same);
+	if (!same) {
+		/* lanes that name different barriers go on at different times */
+		LLVMBasicBlockRef one = emit_bb(e, "one_barrier");
+
+		all = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, id, emit_splat(e, one_id), ""),
+				   LLVMBuildICmp(e->b, LLVMIntEQ, count, emit_splat(e, one_count), ""), "");
+		all = LLVMBuildAnd(e->b, exec, LLVMBuildNot(e->b, emit_lane_bits(e, all), ""), "");
+		LLVMBuildCondBr(e->b, is_zero(e, all), one, apart);
+		LLVMPositionBuilderAtEnd(e->b, one);
+	}
 	all = LLVMBuildICmp(e->b, LLVMIntEQ, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, nr_warps)),
 			    emit_i32(e, 1), "");
-	all = LLVMBuildAnd(e->b, all, LLVMBuildICmp(e->b, LLVMIntEQ, emit_call1(e, "llvm.vector.reduce.or", count),
-						    emit_i32(e, 0), ""), "");
+	all = LLVMBuildAnd(e->b, all, is_zero(e, one_count), "");
 	LLVMBuildCondBr(e->b, all, only, several);
 
 	LLVMPositionBuilderAtEnd(e->b, only);
@@ -1205,18 +1261,15 @@ static void emit_barrier(struct emit *e, uint32_t target)
 	frame_set(e, offsetof(struct hg_cpu_frame, alive), exec);
 	if (!e->info->free_order && !red && is_number(in, 0, 0) && is_number(in, 1, 0))
 		next_warp(e, HG_CPU_POINT + e->nr_points - 1);
-	if (!same || red)
+	if (red)
 		barrier_fields(e, exec, id, count, pred32);
-	frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, same));
-	if (same) {
-		frame_set(e, offsetof(struct hg_cpu_frame, same_barrier), LLVMBuildExtractElement(e->b, id, emit_i32(e, 0), ""));
-		frame_set(e, offsetof(struct hg_cpu_frame, same_count), LLVMBuildExtractElement(e->b, count, emit_i32(e, 0), ""));
-	}
+	frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, 1));
+	frame_set(e, offsetof(struct hg_cpu_frame, same_barrier), one_id);
+	frame_set(e, offsetof(struct hg_cpu_frame, same_count), one_count);
 	e->lanes = HG_WARP;
 	frame_set(e, offsetof(struct hg_cpu_frame, pc), emit_const(e, 32, pc));
 	frame_set(e, offsetof(struct hg_cpu_frame, waiting), exec);
 	frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
-	frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
 	frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_POINT + e->nr_points - 1));
 	yield(e, HG_CPU_BARRIER);
 	LLVMPositionBuilderAtEnd(e->b, point);
@@ -1224,12 +1277,10 @@ static void emit_barrier(struct emit *e, uint32_t target)
 	if (red)
 		barrier_result(e, NULL, NULL);
 	set32(e, e->exec, get32(e, e->alive));
-	if (e->info->free_order)
-		set32(e, e->prefer, emit_i32(e, UINT32_MAX));
 	LLVMBuildBr(e->b, e->bb[target]);
 
 	LLVMPositionBuilderAtEnd(e->b, apart);
-	if (!e->info->parted[e->block]) {
+	if (!e->info->parted[e->block] && same) {
 		LLVMBuildUnreachable(e->b);
 		return;
 	}
@@ -1243,7 +1294,6 @@ static void emit_barrier(struct emit *e, uint32_t target)
 		frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, blocked), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, red), red ? exec : emit_i32(e, 0));
-		frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
 		yield(e, HG_CPU_DEOPT);
 		return;
@@ -1262,6 +1312,51 @@ static void emit_barrier(struct emit *e, uint32_t target)
 
 /* ---- warp operations wait for their lanes ---- */
 
+/* See HG_CPU_SYNC_NAN. */
+static uint32_t sync_key(const struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	const struct ir_block *b = &e->fn->block[e->block];
+
+	for (uint32_t i = 1; in->op == IR_warpsync && i < b->nr_insns; i++)
+		if (ir_op_desc[b->insn[i].op].flags & IR_F_WARP && b->insn[i].op != IR_activemask)
+			return in->op | e->block << 8 | 1u << 31;
+	return in->op | (uint32_t)in->sub << 8 | (uint32_t)in->type << 16 | (in->flags & IR_NAN_OUT ? HG_CPU_SYNC_NAN : 0);
+}
+
+/* What lanes of `mask` want of others that are not here: these may be at another instruction of the same kind. */
+static void sync_fields(struct emit *e, LLVMValueRef mask)
+{
+	const struct ir_insn *in = e->insn;
+	LLVMValueRef value = NULL;
+
+	frame_blend(e, offsetof(struct hg_cpu_frame, sync_key), emit_i32(e, sync_key(e)), mask);
+	frame_blend(e, offsetof(struct hg_cpu_frame, sync_members), emit_src(e, in->nr_src - 1u, 32), mask);
+	if (in->op == IR_vote)
+		value = emit_psrc(e, 0);
+	else if (in->op != IR_warpsync)
+		value = emit_src(e, 0, ir_type_bits(in->type));
+	if (value)
+		frame_blend(e, offsetof(struct hg_cpu_frame, sync_value), emit_resize(e, value, 64, false), mask);
+	if (in->op != IR_shfl)
+		return;
+	frame_blend(e, offsetof(struct hg_cpu_frame, sync_b), emit_src(e, 1, 32), mask);
+	frame_blend(e, offsetof(struct hg_cpu_frame, sync_c), emit_src(e, 2, 32), mask);
+}
+
+/* Of the lanes that wait some, or all, may have been waiting for these. */
+static void sync_meet(struct emit *e)
+{
+	LLVMValueRef args[4], met;
+
+	args[0] = e->frame;
+	args[1] = get32(e, e->alive);
+	args[2] = get32(e, e->blocked);
+	args[3] = emit_i32(e, 2 * e->fn->nr_blocks);
+	met = emit_rt(e, offsetof(struct hg_cpu_rt, meet), emit_scalar_int(e, 32), args, 4);
+	set32(e, e->blocked, LLVMBuildAnd(e->b, get32(e, e->blocked), LLVMBuildNot(e->b, met, ""), ""));
+}
+
 /* An operation of the warp begins its block: all living lanes of the member mask must be here. */
 static void emit_gather_lanes(struct emit *e)
 {
@@ -1274,6 +1369,10 @@ static void emit_gather_lanes(struct emit *e)
 	here = emit_bb(e, "here");
 	missing = emit_bb(e, "missing");
 	e->lanes = HG_WARP;
+	/* read here, on the way to both */
+	for (unsigned int i = 0; i < in->nr_src; i++)
+		if (in->src[i].kind == IR_OPD_REG)
+			reg_get(e, in->src[i].reg);
 	members = emit_src(e, in->nr_src - 1u, 32);
 	needs = LLVMBuildAnd(e->b, members, emit_splat(e, LLVMBuildAnd(e->b, get32(e, e->alive),
 			     LLVMBuildNot(e->b, e->exec_now, ""), "")), "");
@@ -1289,7 +1388,6 @@ static void emit_gather_lanes(struct emit *e)
 		frame_set(e, offsetof(struct hg_cpu_frame, waiting), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, same), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, blocked), emit_i32(e, 0));
-		frame_set(e, offsetof(struct hg_cpu_frame, spun), emit_i32(e, 0));
 		frame_set(e, offsetof(struct hg_cpu_frame, resume), emit_i32(e, HG_CPU_LANES));
 		yield(e, HG_CPU_DEOPT);
 	} else {
@@ -1298,6 +1396,8 @@ static void emit_gather_lanes(struct emit *e)
 
 		set32(e, e->blocked, LLVMBuildOr(e->b, get32(e, e->blocked), not_ready, ""));
 		frame_pc(e, e->exec_now, e->block);
+		sync_fields(e, not_ready);
+		sync_meet(e);
 		LLVMBuildCondBr(e->b, is_zero(e, ready), e->sched, some);
 		LLVMPositionBuilderAtEnd(e->b, some);
 		set32(e, e->exec, ready);
@@ -1319,7 +1419,7 @@ static void emit_trap(struct emit *e)
 	LLVMBuildCondBr(e->b, is_zero(e, emit_active(e)), on, trap);
 	LLVMPositionBuilderAtEnd(e->b, trap);
 	emit_fault_lanes(e, emit_active(e));
-	yield(e, HG_CPU_TRAP);
+	yield(e, e->insn->sub == IR_TRAP_STACK ? HG_CPU_STACK : HG_CPU_TRAP);
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
 
@@ -1340,6 +1440,48 @@ static void emit_insn(struct emit *e)
 		       ir_op_desc[in->op].name, ir_type_name(in->type), e->why);
 }
 
+/* The results of hg_cpu_rt.meet join those of the code itself. */
+static void sync_join(struct emit *e)
+{
+	static const size_t field[2] = { offsetof(struct hg_cpu_frame, sync_value), offsetof(struct hg_cpu_frame, sync_c) };
+	const struct ir_insn *in = e->insn;
+	LLVMBasicBlockRef from[2] = { LLVMGetInsertBlock(e->b), e->after_sync[e->block] }, join = emit_bb(e, "met");
+	LLVMValueRef v[2][2] = { { NULL } };
+	unsigned int nr = in->nr_dst;
+
+	assert(nr <= 2);
+	LLVMBuildBr(e->b, join);
+	for (unsigned int i = 0; i < nr; i++)
+		v[i][0] = in->dst[i] == IR_NO_REG ? NULL : e->cur[in->dst[i]];
+	LLVMPositionBuilderAtEnd(e->b, from[1]);
+	e->lanes = HG_WARP;
+	for (unsigned int i = 0; i < nr; i++) {
+		LLVMTypeRef t = emit_int(e, i ? 32 : 64);
+
+		if (v[i][0])
+			v[i][1] = emit_resize(e, emit_load(e, t, frame_at(e, field[i]), 64), ir_type_bits(e->fn->reg_type[in->dst[i]]), false);
+	}
+	LLVMBuildBr(e->b, join);
+	LLVMPositionBuilderAtEnd(e->b, join);
+	/* what was read before is not known on both ways */
+	for (uint32_t i = 0; i < e->nr_touched; i++) {
+		e->cur[e->touched[i]] = NULL;
+		e->dirty[e->touched[i]] = false;
+	}
+	e->nr_touched = 0;
+	for (unsigned int i = 0; i < nr; i++) {
+		LLVMValueRef phi;
+
+		if (!v[i][0])
+			continue;
+		phi = LLVMBuildPhi(e->b, LLVMTypeOf(v[i][0]), "");
+		LLVMAddIncoming(phi, v[i], from, 2);
+		reg_set(e, in->dst[i], phi);
+	}
+	e->exec_now = get32(e, e->exec);
+	e->mask_now = emit_bits_lane(e, e->exec_now);
+}
+
 static void emit_block(struct emit *e, uint32_t b)
 {
 	const struct ir_block *blk = &e->fn->block[b];
@@ -1353,6 +1495,7 @@ static void emit_block(struct emit *e, uint32_t b)
 		const struct ir_insn *in = &blk->insn[i];
 
 		e->insn = in;
+		set_line(e, in->line, 0);
 		if (ir_op_desc[in->op].flags & IR_F_SYNC)
 			emit_gather_lanes(e);
 		if (ir_op_desc[in->op].flags & IR_F_BARRIER) {
@@ -1380,6 +1523,8 @@ static void emit_block(struct emit *e, uint32_t b)
 			break;
 		default:
 			emit_insn(e);
+			if (ir_op_desc[in->op].flags & IR_F_SYNC && e->after_sync[b] && !e->st)
+				sync_join(e);
 			break;
 		}
 	}
@@ -1437,7 +1582,7 @@ static void emit_prologue(struct emit *e)
 	e->budget = alloca32(e);
 	e->waiting = alloca32(e);
 	e->blocked = alloca32(e);
-	e->prefer = alloca32(e);
+	e->tired = alloca32(e);
 	e->warp = alloca32(e);
 	e->others = alloca32(e);
 	e->before = alloca32(e);
@@ -1448,6 +1593,8 @@ static void emit_prologue(struct emit *e)
 		if (e->info->free_order && e->info->parted[b] && e->fn->block[b].nr_insns > 1 &&
 		    e->fn->block[b].insn[e->fn->block[b].nr_insns - 2].op == IR_bar_red)
 			e->after_red[b] = emit_bb(e, "after_red");
+		if (e->info->free_order && e->info->parted[b] && ir_op_desc[e->fn->block[b].insn[0].op].flags & IR_F_SYNC)
+			e->after_sync[b] = emit_bb(e, "after_sync");
 	}
 	e->sched = emit_bb(e, "sched");
 	e->resume_lanes = emit_bb(e, "resume_lanes");
@@ -1469,11 +1616,11 @@ static void emit_prologue(struct emit *e)
 			e->slot[r] = spill_at(e, r);
 	set32(e, e->alive, emit_load(e, i32, frame_at(e, offsetof(struct hg_cpu_frame, alive)), 4));
 	set32(e, e->exec, get32(e, e->alive));
-	set32(e, e->budget, emit_i32(e, EMIT_SPINS));
+	set32(e, e->budget, emit_i32(e, e->info->free_order ? EMIT_SPINS_FREE : EMIT_SPINS));
 	set32(e, e->shape, emit_env(e, i32, offsetof(struct hg_cpu_env, shape)));
 	set32(e, e->waiting, emit_i32(e, 0));
 	set32(e, e->blocked, emit_i32(e, 0));
-	set32(e, e->prefer, emit_i32(e, UINT32_MAX));
+	set32(e, e->tired, emit_i32(e, 0));
 	for (uint32_t b = 0; b < e->fn->nr_blocks; b++)
 		set32(e, e->pend[b], emit_i32(e, 0));
 	e->resume_switch = LLVMBuildSwitch(e->b, get32(e, e->others), start, 2);
@@ -1530,10 +1677,12 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	e.touched = calloc(fn->nr_regs + 1, sizeof(*e.touched));
 	e.bb = calloc(fn->nr_blocks + 1, sizeof(*e.bb));
 	e.after_red = calloc(fn->nr_blocks + 1, sizeof(*e.after_red));
+	e.after_sync = calloc(fn->nr_blocks + 1, sizeof(*e.after_sync));
 	e.pend = calloc(fn->nr_blocks + 1, sizeof(*e.pend));
 	e.line_base = calloc(fn->nr_regs + 1, sizeof(*e.line_base));
 	e.line_step = calloc(fn->nr_regs + 1, sizeof(*e.line_step));
-	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.pend) {
+	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.after_sync ||
+	    !e.pend) {
 		st = HG_ERR_NOMEM;
 		goto out;
 	}
@@ -1550,9 +1699,12 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	add_text_attr(&e, "prefer-vector-width", "512");
 	add_text_attr(&e, "no-trapping-math", "true");
 
+	add_lines(&e);
+	set_line(&e, 0, 0);
 	emit_prologue(&e);
 	for (uint32_t b = 0; b < fn->nr_blocks && !e.st; b++)
 		emit_block(&e, b);
+	set_line(&e, 0, 0);
 	if (!e.st)
 		emit_epilogue(&e);
 	st = e.st;
@@ -1564,6 +1716,7 @@ out:
 	free(e.touched);
 	free(e.bb);
 	free(e.after_red);
+	free(e.after_sync);
 	free(e.pend);
 	free(e.line_base);
 	free(e.line_step);

@@ -5,7 +5,8 @@
 
 #include "translate/cpu_rt.h"
 
-#define MAX_PARTS 8	/* components of a vector access */
+#define MAX_PARTS IR_MAX_VECTOR
+#define MAX_SPELT_OUT 64	/* accesses of a kernel that are code for each lane, where there are no gathers: they take time to compile */
 
 static LLVMTypeRef ptr_type(struct emit *e)
 {
@@ -15,6 +16,15 @@ static LLVMTypeRef ptr_type(struct emit *e)
 static LLVMValueRef to_ptr(struct emit *e, LLVMValueRef addr)
 {
 	return LLVMBuildIntToPtr(e->b, addr, ptr_type(e), "");
+}
+
+/* Bytes of a lane's local window, i64. */
+static LLVMValueRef local_size(struct emit *e)
+{
+	if (!e->fn->uses_stack)
+		return emit_i64(e, e->fn->local_bytes);
+	return LLVMBuildZExt(e->b, emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_cpu_env, local_bytes)),
+			     emit_scalar_int(e, 64), "");
 }
 
 LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
@@ -31,7 +41,9 @@ LLVMValueRef emit_space_base(struct emit *e, enum ir_space space)
 		break;
 	case IR_LOCAL:
 		base = emit_splat(e, emit_load(e, i64, emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8));
-		return LLVMBuildAdd(e->b, base, emit_iota(e, 64, e->fn->local_bytes), "");
+		if (!e->fn->uses_stack)
+			return LLVMBuildAdd(e->b, base, emit_iota(e, 64, e->fn->local_bytes), "");
+		return LLVMBuildAdd(e->b, base, LLVMBuildMul(e->b, emit_splat(e, local_size(e)), emit_iota(e, 64, 1), ""), "");
 	default:
 		return NULL;
 	}
@@ -148,6 +160,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMPositionBuilderAtEnd(e->b, go);
 	}
 	check_aligned(e, addr, size * nr);
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < nr; c++) {
 		LLVMValueRef p = emit_at(e, to_ptr(e, addr), c * size), access;
 
@@ -160,6 +173,7 @@ static void scalar_access(struct emit *e, bool is_store)
 		LLVMSetAlignment(access, size);
 		make_strong(e, access, is_store);
 	}
+	emit_mark_end(e);
 	if (on) {
 		from = LLVMGetInsertBlock(e->b);
 		LLVMBuildBr(e->b, on);
@@ -317,7 +331,7 @@ struct vector_access {
 	unsigned int align;		/* what addresses must be multiples of */
 	LLVMValueRef addr, active, val[MAX_PARTS];
 	LLVMBasicBlockRef on;
-	struct way way[3];
+	struct way way[5];
 	unsigned int nr_ways;
 };
 
@@ -331,13 +345,32 @@ static void way_ends(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 	LLVMBuildBr(e->b, a->on);
 }
 
+static LLVMBasicBlockRef begin_way(struct emit *e, LLVMValueRef cond);
+
+/* Masks cost much without AVX-512: where all lanes take part there is another way first. The same code goes on for the others. */
+static bool begin_full(struct emit *e, const struct vector_access *a, LLVMBasicBlockRef *not_full)
+{
+	if (!a->masked || e->opt.mask_registers)
+		return false;
+	*not_full = begin_way(e, LLVMBuildICmp(e->b, LLVMIntEQ, a->active, emit_i32(e, UINT32_MAX), ""));
+	return true;
+}
+
 /* Lanes side by side, from `base` on. */
 static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef base)
 {
 	LLVMTypeRef t = emit_int(e, a->bits);
+	LLVMBasicBlockRef not_full;
 	LLVMValueRef val[MAX_PARTS], wide;
 
+	if (begin_full(e, a, &not_full)) {
+		a->masked = false;
+		way_together(e, a, base);
+		a->masked = true;
+		LLVMPositionBuilderAtEnd(e->b, not_full);
+	}
 	base = to_ptr(e, base);
+	emit_mark(e, (unsigned int)__builtin_ctz(a->size * a->nr));
 	if (a->masked && a->is_store) {
 		masked_store(e, a->val[0], base, a->size, emit_bits_lane(e, a->active));
 	} else if (a->masked) {
@@ -349,6 +382,7 @@ static void way_together(struct emit *e, struct vector_access *a, LLVMValueRef b
 		for (unsigned int c = 0; c < a->nr; c++)
 			val[c] = deinterleave(e, wide, a->nr, c);
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
@@ -362,16 +396,33 @@ static void gather_pairs(struct emit *e, struct vector_access *a, LLVMValueRef *
 		val[c] = emit_resize(e, LLVMBuildLShr(e->b, both, emit_const(e, 64, c * a->bits), ""), a->bits, false);
 }
 
+/* An address for each lane; those of lanes that are off are a buffer's, where what they do is of no account. */
+static LLVMValueRef harmless(struct emit *e, struct vector_access *a)
+{
+	LLVMValueRef off = LLVMBuildPtrToInt(e->b, e->buf[0], emit_scalar_int(e, 64), "");
+
+	return emit_select(e, emit_bits_lane(e, a->active), a->addr, emit_splat(e, off));
+}
+
+static LLVMValueRef lane_ptr(struct emit *e, LLVMValueRef addr, unsigned int lane)
+{
+	return to_ptr(e, LLVMBuildExtractElement(e->b, addr, emit_i32(e, lane), ""));
+}
+
 /* A load for each lane, of all its parts: less work than a gather for each part. */
 static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 {
-	LLVMTypeRef t = LLVMVectorType(emit_scalar_int(e, a->bits), a->nr);
-	LLVMValueRef off = LLVMBuildPtrToInt(e->b, e->buf[0], emit_scalar_int(e, 64), ""), lane[HG_WARP], mask[HG_WARP * MAX_PARTS];
-	LLVMValueRef addr = emit_select(e, emit_bits_lane(e, a->active), a->addr, emit_splat(e, off));
+	LLVMTypeRef t = emit_scalar_int(e, a->bits);
+	LLVMValueRef addr = harmless(e, a), lane[HG_WARP], mask[HG_WARP * MAX_PARTS];
 
-	/* lanes that are off load what nobody looks at */
 	for (unsigned int i = 0; i < HG_WARP; i++)
-		lane[i] = emit_load(e, t, to_ptr(e, LLVMBuildExtractElement(e->b, addr, emit_i32(e, i), "")), a->size);
+		lane[i] = emit_load(e, a->nr > 1 ? LLVMVectorType(t, a->nr) : t, lane_ptr(e, addr, i), a->size);
+	if (a->nr == 1) {
+		val[0] = LLVMGetPoison(emit_int(e, a->bits));
+		for (unsigned int i = 0; i < HG_WARP; i++)
+			val[0] = LLVMBuildInsertElement(e->b, val[0], lane[i], emit_i32(e, i), "");
+		return;
+	}
 	for (unsigned int i = 0; i < HG_WARP * a->nr; i++)
 		mask[i] = emit_i32(e, i);
 	for (unsigned int have = 1; have < HG_WARP; have *= 2)
@@ -379,6 +430,17 @@ static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *va
 			lane[i] = LLVMBuildShuffleVector(e->b, lane[2 * i], lane[2 * i + 1], LLVMConstVector(mask, 2 * have * a->nr), "");
 	for (unsigned int c = 0; c < a->nr; c++)
 		val[c] = deinterleave(e, lane[0], a->nr, c);
+}
+
+/* In the order of the lanes: of several at one address the last one stays. */
+static void store_lanes(struct emit *e, struct vector_access *a)
+{
+	LLVMValueRef addr = harmless(e, a);
+
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		for (unsigned int c = 0; c < a->nr; c++)
+			emit_store(e, LLVMBuildExtractElement(e->b, a->val[c], emit_i32(e, i), ""),
+				   emit_at(e, lane_ptr(e, addr, i), c * a->size), a->size);
 }
 
 /* Lanes apart. */
@@ -389,7 +451,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 
 	for (unsigned int c = 0; c < a->nr; c++)
 		val[c] = a->is_store ? a->val[c] : LLVMGetUndef(t);
-	if (e->opt.gathers && a->size >= 4) {
+	if (a->size >= 4 && (e->opt.gathers || e->nr_spelt_out++ < MAX_SPELT_OUT)) {
 		LLVMBasicBlockRef wild = emit_bb(e, "misaligned"), tame = emit_bb(e, "gather");
 		LLVMValueRef odd = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildAnd(e->b, a->addr, emit_const(e, 64, a->align - 1), ""),
 						 emit_const(e, 64, 0), ""), none[MAX_PARTS];
@@ -402,14 +464,20 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		by_helper(e, a->is_store, a->addr, odd, a->bits, none, a->nr);
 		LLVMBuildUnreachable(e->b);
 		LLVMPositionBuilderAtEnd(e->b, tame);
-		if (a->is_store)
+		emit_mark(e, EMIT_MARK_APART);
+		if (a->is_store && e->opt.gathers)
 			scatter(e, a->addr, a->size, a->active, val, a->nr);
+		else if (a->is_store)
+			store_lanes(e, a);
+		else if (!e->opt.gathers)
+			load_lanes(e, a, val);
 		else if (a->nr > 1 && a->size * a->nr == 8)
 			gather_pairs(e, a, val);
 		else if (a->nr > 1 && a->size * a->nr == 16)
 			load_lanes(e, a, val);
 		else
 			gather(e, a->addr, t, a->size, a->size, a->active, val, a->nr);
+		emit_mark_end(e);
 	} else {
 		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
 	}
@@ -439,15 +507,30 @@ static LLVMValueRef join(struct emit *e, LLVMValueRef a, LLVMValueRef b)
 static void way_two_rows(struct emit *e, struct vector_access *a, const struct emit_line_address *line)
 {
 	LLVMTypeRef t = LLVMVectorType(emit_scalar_int(e, a->bits), HG_WARP / 2);
-	LLVMValueRef p[2] = { to_ptr(e, line->first), to_ptr(e, line->second) }, half[2];
+	LLVMValueRef p[2], half[2];
+	LLVMBasicBlockRef not_full;
 
+	if (begin_full(e, a, &not_full)) {
+		a->masked = false;
+		way_two_rows(e, a, line);
+		a->masked = true;
+		LLVMPositionBuilderAtEnd(e->b, not_full);
+	}
+	p[0] = to_ptr(e, line->first);
+	p[1] = to_ptr(e, line->second);
 	for (unsigned int i = 0; i < 2; i++) {
 		LLVMValueRef mask = half_of(e, emit_bits_lane(e, a->active), i);
 
-		if (a->is_store)
+		emit_mark(e, EMIT_MARK_APART);
+		if (a->is_store && !a->masked)
+			emit_store(e, half_of(e, a->val[0], i), p[i], a->size);
+		else if (!a->masked)
+			half[i] = emit_load(e, t, p[i], a->size);
+		else if (a->is_store)
 			masked_store(e, half_of(e, a->val[0], i), p[i], a->size, mask);
 		else
 			half[i] = masked_load(e, t, p[i], a->size, mask);
+		emit_mark_end(e);
 	}
 	if (!a->is_store)
 		half[0] = join(e, half[0], half[1]);
@@ -462,6 +545,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		mask[i] = emit_i32(e, i / (HG_WARP / 2));
+	emit_mark(e, EMIT_MARK_ONE);
 	for (unsigned int c = 0; c < a->nr; c++) {
 		LLVMValueRef two;
 
@@ -475,6 +559,7 @@ static void way_same(struct emit *e, struct vector_access *a, LLVMValueRef first
 					     emit_i32(e, 1), "");
 		val[c] = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(LLVMTypeOf(two)), LLVMConstVector(mask, HG_WARP), "");
 	}
+	emit_mark_end(e);
 	way_ends(e, a, val);
 }
 
@@ -592,7 +677,7 @@ static bool is_scattered(const struct emit *e)
 {
 	const struct ir_operand *o = &e->insn->src[0];
 
-	return e->opt.gathers && o->kind == IR_OPD_REG && e->info->from_memory[o->reg];
+	return o->kind == IR_OPD_REG && e->info->from_memory[o->reg];
 }
 
 static void vector_access(struct emit *e, bool is_store)
@@ -621,7 +706,7 @@ static void vector_access(struct emit *e, bool is_store)
 	}
 	a.on = emit_bb(e, "on");
 	known = emit_line_address(e, &line);
-	if (!is_store && e->opt.gathers && e->nr_ahead + 4 <= EMIT_AHEAD &&
+	if (!is_store && e->nr_ahead + 4 <= EMIT_AHEAD &&
 	    (known ? line.stride && line.stride != (int64_t)size : is_scattered(e)))
 		group = find_group(e, member);
 	if (group) {
@@ -658,11 +743,7 @@ set:
 
 static void access(struct emit *e, bool is_store)
 {
-	unsigned int nr = is_store ? e->insn->nr_src - 2u : e->insn->nr_dst;
-
-	if (nr > MAX_PARTS || nr * ir_type_bits(e->insn->type) > 256)
-		emit_unsupported(e, "a vector of more than 32 bytes");
-	else if (e->lanes == 1)
+	if (e->lanes == 1)
 		scalar_access(e, is_store);
 	else
 		vector_access(e, is_store);
@@ -677,7 +758,7 @@ static LLVMValueRef inside(struct emit *e, LLVMValueRef a, enum ir_space space, 
 	if (space == IR_LOCAL && e->lanes == 1) {
 		/* one address for all lanes: it can be in the window of one of them at most */
 		base = emit_load(e, emit_scalar_int(e, 64), emit_at(e, e->frame, offsetof(struct hg_cpu_frame, local)), 8);
-		size = emit_i64(e, (uint64_t)e->fn->local_bytes * HG_WARP);
+		size = LLVMBuildMul(e->b, local_size(e), emit_i64(e, HG_WARP), "");
 	} else {
 		base = emit_space_base(e, space);
 	}
@@ -772,18 +853,15 @@ static void isspacep(struct emit *e)
 		r = shared;
 		break;
 	case IR_LOCAL:
-		r = inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes));
+		r = inside(e, a, IR_LOCAL, local_size(e));
 		break;
 	case IR_PARAM:
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
-	case IR_GLOBAL:
-		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_LOCAL, emit_i64(e, e->fn->local_bytes)), "");
+	default:	/* IR_GLOBAL */
+		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_LOCAL, local_size(e)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
-	default:
-		emit_unsupported(e, "a test for this space");
-		return;
 	}
 	emit_set(e, 0, r);
 }

@@ -15,22 +15,6 @@ static bool is_imm(const struct ir_operand *o)
 	return o->kind == IR_OPD_IMM;
 }
 
-/* PTX ISA 9.7.9.6, shfl.sync: the lane read from, and whether it is in range. */
-static uint32_t shfl_from(enum ir_shfl mode, uint32_t lane, uint32_t b, uint32_t c, bool *in_range)
-{
-	uint32_t seg = c >> 8 & 31, bval = b & 31, cval = c & 31;
-	int32_t max = (int32_t)((lane & seg) | (cval & ~seg & 31)), j;
-
-	switch (mode) {
-	case IR_SHFL_UP: j = (int32_t)lane - (int32_t)bval; *in_range = j >= max; break;
-	case IR_SHFL_DOWN: j = (int32_t)(lane + bval); *in_range = j <= max; break;
-	case IR_SHFL_BFLY: j = (int32_t)(lane ^ bval); *in_range = j <= max; break;
-	case IR_SHFL_IDX:
-	default: j = (int32_t)((lane & seg) | (bval & ~seg & 31)); *in_range = j <= max; break;
-	}
-	return *in_range ? (uint32_t)j : lane;
-}
-
 /* The usual case: the pattern is known, so the shuffle is. */
 static void shfl_known(struct emit *e)
 {
@@ -40,7 +24,7 @@ static void shfl_known(struct emit *e)
 	for (uint32_t lane = 0; lane < HG_WARP; lane++) {
 		bool in_range;
 
-		from[lane] = emit_i32(e, shfl_from(in->sub, lane, (uint32_t)in->src[1].imm, (uint32_t)in->src[2].imm, &in_range));
+		from[lane] = emit_i32(e, hg_cpu_shfl_from(in->sub, lane, (uint32_t)in->src[1].imm, (uint32_t)in->src[2].imm, &in_range));
 		ok[lane] = LLVMConstInt(emit_scalar_int(e, 1), in_range, 0);
 	}
 	emit_set(e, 0, LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(from, HG_WARP), ""));

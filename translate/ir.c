@@ -73,7 +73,8 @@ const char *const ir_sreg_name[] = {
 	"ctaid.x", "ctaid.y", "ctaid.z", "nctaid.x", "nctaid.y", "nctaid.z",
 	"laneid", "warpid", "nwarpid", "smid", "nsmid", "gridid",
 	"lanemask_eq", "lanemask_le", "lanemask_lt", "lanemask_ge", "lanemask_gt",
-	"clock", "clock64", "globaltimer", "dynamic_smem_size", "total_smem_size", "envreg1", "envreg2", NULL,
+	"clock", "clock64", "globaltimer", "dynamic_smem_size", "total_smem_size", "envreg1", "envreg2",
+	"local_size", NULL,
 };
 _Static_assert(sizeof(ir_sreg_name) / sizeof(ir_sreg_name[0]) == IR_SREG_COUNT + 1, "a name for each special register");
 
@@ -86,6 +87,7 @@ static const char *const prmt_name[] = { "", "f4e", "b4e", "rc8", "ecl", "ecr", 
 static const char *const bfind_name[] = { "", "shiftamt", NULL };
 static const char *const barred_name[] = { "popc", "and", "or", NULL };
 
+static const char *const trap_name[] = { "", "stack", NULL };
 static const char *const fmt_name[] = { "e4m3", "e5m2", "e2m3", "e3m2", "e2m1", "ue8m0", "tf32", NULL };
 
 static const char *const tex_name[] = {
@@ -127,6 +129,7 @@ const char *const *ir_sub_names(enum ir_op op)
 	case IR_bfind: return bfind_name;
 	case IR_bar_red: return barred_name;
 	case IR_narrow: case IR_widen: return fmt_name;
+	case IR_trap: return trap_name;
 	case IR_mma: return ir_mma_name;
 	case IR_tex: return tex_name;
 	default: return NULL;
@@ -213,7 +216,8 @@ static bool func_equal(const struct ir_func *a, const struct ir_func *b)
 	    a->shared_bytes != b->shared_bytes || a->local_bytes != b->local_bytes ||
 	    a->max_threads != b->max_threads || memcmp(a->req_threads, b->req_threads, sizeof(a->req_threads)) ||
 	    a->line != b->line || a->uses_dynamic_shared != b->uses_dynamic_shared ||
-	    a->uses_grid_sync != b->uses_grid_sync || a->needs_zeroed_shared != b->needs_zeroed_shared)
+	    a->uses_grid_sync != b->uses_grid_sync || a->needs_zeroed_shared != b->needs_zeroed_shared ||
+	    a->uses_stack != b->uses_stack)
 		return false;
 	for (uint32_t i = 0; i < a->nr_regs; i++)
 		if (a->reg_type[i] != b->reg_type[i])

@@ -13,7 +13,8 @@
 /*
  * One lane's view of a kernel: virtual registers (not SSA), basic blocks, one flat list of
  * instructions a block. Registers have a width class; how the bits are read is the instruction's
- * `type`, as in PTX. Calls to functions with a body have been inlined by the lowering (recursion is refused).
+ * `type`, as in PTX. There are no calls: functions are inlined, or, if they are recursive or large, stand in the kernel
+ * once, and a call is a branch to them and a brx back; what must survive it lies on a stack in local memory.
  *
  * Invariants (ir_verify checks them):
  *  - every block ends with exactly one terminator and has none before;
@@ -46,6 +47,7 @@ enum ir_type {
 	IR_TYPE_COUNT
 };
 unsigned int ir_type_bits(enum ir_type t);	/* 1 for a predicate */
+#define IR_MAX_VECTOR 8			/* parts of a vector in memory, which has 32 bytes at most */
 const char *ir_type_name(enum ir_type t);	/* "u32" */
 enum ir_type ir_type_class(enum ir_type t);	/* of the register that holds one: IR_PRED, IR_B16…IR_B128 */
 bool ir_type_is_signed(enum ir_type t);		/* s8…s64 */
@@ -104,6 +106,7 @@ enum ir_fmt { IR_FMT_E4M3, IR_FMT_E5M2, IR_FMT_E2M3, IR_FMT_E3M2, IR_FMT_E2M1, I
 	      IR_FMT_COUNT, IR_FMT_F16 = IR_FMT_COUNT, IR_FMT_BF16 };	/* the last two: inside of emitters only */
 /* sub of tex: a shape (enum hg_tex_shape), sampled in one of the ways of enum hg_tex_lod, way after way; then tld4 of one channel. */
 enum { IR_TEX_GATHER = 21, IR_TEX_COUNT = IR_TEX_GATHER + 16 };	/* + 4 * (0 2d, 1 a2d, 2 cube, 3 acube) + channel */
+enum ir_trap { IR_TRAP, IR_TRAP_STACK };	/* the second: local memory does not suffice for the stack */
 enum ir_barred { IR_BARRED_POPC, IR_BARRED_AND, IR_BARRED_OR };
 enum ir_shfl { IR_SHFL_UP, IR_SHFL_DOWN, IR_SHFL_BFLY, IR_SHFL_IDX };
 enum ir_vote { IR_VOTE_ALL, IR_VOTE_ANY, IR_VOTE_UNI, IR_VOTE_BALLOT };
@@ -113,7 +116,9 @@ enum ir_sreg {
 	IR_SREG_LANEID, IR_SREG_WARPID, IR_SREG_NWARPID, IR_SREG_SMID, IR_SREG_NSMID, IR_SREG_GRIDID,
 	IR_SREG_LANEMASK_EQ, IR_SREG_LANEMASK_LE, IR_SREG_LANEMASK_LT, IR_SREG_LANEMASK_GE, IR_SREG_LANEMASK_GT,
 	IR_SREG_CLOCK, IR_SREG_CLOCK64, IR_SREG_GLOBALTIMER, IR_SREG_DYNAMIC_SMEM_SIZE, IR_SREG_TOTAL_SMEM_SIZE,
-	IR_SREG_ENVREG1, IR_SREG_ENVREG2, IR_SREG_COUNT
+	IR_SREG_ENVREG1, IR_SREG_ENVREG2,
+	IR_SREG_LOCAL_SIZE,	/* bytes of the lane's local window, with the stack */
+	IR_SREG_COUNT
 };
 enum ir_insn_flags {
 	IR_FTZ = 1, IR_SAT = 2, IR_APPROX = 4, IR_FULL = 8,
@@ -211,6 +216,7 @@ struct ir_func {
 	const struct ir_refusal *refusal;	/* then all that was found, the first one first; not part of the text form */
 	uint32_t nr_refusals;
 	bool uses_dynamic_shared, uses_grid_sync;
+	bool uses_stack;		/* local memory goes on behind local_bytes, as far as the launch says: $local_size */
 	bool needs_zeroed_shared;	/* static shared memory must be zeros when a block begins */
 };
 

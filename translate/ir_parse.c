@@ -571,8 +571,10 @@ static void parse_func(struct parser *p)
 				fn->uses_grid_sync = true;
 			else if (accept_word(p, "zeroed_shared"))
 				fn->needs_zeroed_shared = true;
+			else if (accept_word(p, "stack"))
+				fn->uses_stack = true;
 			else
-				fail(p, "expected 'dynamic_shared', 'grid_sync' or 'zeroed_shared'");
+				fail(p, "expected 'dynamic_shared', 'grid_sync', 'zeroed_shared' or 'stack'");
 		} else if (accept_word(p, "refused")) {
 			fn->refused = string(p);
 		} else if (accept_word(p, "regs")) {

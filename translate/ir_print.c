@@ -145,6 +145,8 @@ void ir_print_func(const struct ir_module *m, const struct ir_func *fn, FILE *f)
 		fputs("\tuses grid_sync\n", f);
 	if (fn->needs_zeroed_shared)
 		fputs("\tuses zeroed_shared\n", f);
+	if (fn->uses_stack)
+		fputs("\tuses stack\n", f);
 	if (fn->refused) {
 		fputs("\trefused ", f);
 		print_string(fn->refused, f);

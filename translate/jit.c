@@ -16,6 +16,7 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -25,6 +26,7 @@
 
 #include "common/msg.h"
 #include "translate/cache.h"
+#include "translate/code_lines.h"
 #include "translate/emit.h"
 
 #if LLVM_VERSION_MAJOR < 19
@@ -50,6 +52,8 @@ struct hg_cpu_kernel {
 
 struct code {
 	LLVMOrcJITDylibRef dylib;
+	uint64_t at;			/* where .text lies; 0: not loaded */
+	struct code_lines lines;
 	struct code *next;
 };
 
@@ -171,6 +175,8 @@ static void host_init(void)
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
+	/* takes time in the square of the number of masks that live in general registers: all of them, in the fast tier */
+	LLVMParseCommandLineOptions(2, (const char *const[]){ "hgshim", "-disable-x86-domain-reassignment" }, NULL);
 	host.triple = LLVMGetDefaultTargetTriple();
 	if (!choose_isa())
 		return;
@@ -182,6 +188,7 @@ static void host_init(void)
 	host.opt = (struct emit_options){
 		.masked_wide = has_feature("avx2"),
 		.masked_narrow = has_feature("avx512bw"),
+		.mask_registers = has_feature("avx512bw"),
 		.gathers = has_feature("avx512f"),
 		.check = checks_memory(),
 	};
@@ -217,7 +224,7 @@ static LLVMTargetMachineRef machine_get(int tier)
 	pthread_mutex_unlock(&machines.lock);
 	return tm ? tm : LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
 						 tier == 1 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault, LLVMRelocPIC,
-						 LLVMCodeModelJITDefault);
+						 LLVMCodeModelSmall);
 }
 
 static void machine_put(LLVMTargetMachineRef tm, int tier)
@@ -234,7 +241,14 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 
 /* ---- compiling ---- */
 
-/* A kernel as an optimised LLVM module. Both results are the caller's. */
+/*
+ * What of LLVM's -O2 makes kernels faster: there is one function, nothing to inline, nothing left to vectorise, and unrolling
+ * a loop of whole warps only costs. The rest of -O2 would take a quarter of the time to compile.
+ */
+#define PASSES "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(loop-rotate,licm)," \
+	"loop(indvars),gvn,dse,simplifycfg)"
+
+/* A kernel as an optimised LLVM module. All results are the caller's. */
 static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
 			    LLVMModuleRef *module, LLVMTargetMachineRef *tm)
 {
@@ -270,10 +284,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	if (tier == 1)
 		return HG_OK;
 	passes = LLVMCreatePassBuilderOptions();
-	/* there is nothing left to vectorise, and unrolling a loop of whole warps only costs */
-	LLVMPassBuilderOptionsSetLoopVectorization(passes, 0);
-	LLVMPassBuilderOptionsSetSLPVectorization(passes, 0);
-	err = LLVMRunPasses(m, "default<O2>", *tm, passes);
+	err = LLVMRunPasses(m, PASSES, *tm, passes);
 	LLVMDisposePassBuilderOptions(passes);
 	if (said(err, "optimise a kernel")) {
 		st = HG_ERR_UNSUPPORTED;
@@ -339,6 +350,8 @@ static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, 
 		LLVMDisposeMemoryBuffer(object);
 		return HG_ERR_NOMEM;
 	}
+	code->at = 0;
+	code_lines_take(&code->lines, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
 	snprintf(name, sizeof(name), "kernel.%u", atomic_fetch_add(&host.serial, 1));
 	code->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(es, name);
 	pthread_mutex_lock(&m->lock);
@@ -358,6 +371,9 @@ static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, 
 	LLVMOrcExecutionSessionLookup(es, LLVMOrcLookupKindStatic, &order, 1, &symbol, 1, on_found, &found);
 	if (found.failed || !found.entry)
 		return HG_ERR_CORRUPT;
+	pthread_mutex_lock(&m->lock);
+	code->at = (uintptr_t)found.entry;
+	pthread_mutex_unlock(&m->lock);
 	*entry = found.entry;
 	return HG_OK;
 }
@@ -397,6 +413,7 @@ static void set_info(struct hg_cpu_kernel *k, uint32_t spill_bytes)
 		.param_bytes = fn->param_bytes,
 		.shared_bytes = fn->shared_bytes,
 		.local_bytes = fn->local_bytes,
+		.uses_stack = fn->uses_stack,
 		.spill_bytes = spill_bytes,
 	};
 	k->ready = true;
@@ -495,6 +512,7 @@ static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
 			return HG_OK;
 		}
 	}
+	pr_debug("optimising kernel '%s'", k->fn->name);
 	st = compile_tier(k, variant, 2);
 	hg_cache_unlock(lock);
 	return st;
@@ -676,6 +694,19 @@ hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k)
 	return atomic_load_explicit(&k->entry[FREE_ORDER], memory_order_acquire);
 }
 
+uint32_t hg_cpu_kernel_line(const struct hg_cpu_kernel *k, uint64_t pc)
+{
+	struct hg_cpu_module *m = k->module;
+	struct code_row row = { 0 };
+
+	pthread_mutex_lock(&m->lock);
+	for (const struct code *c = m->code; c; c = c->next)
+		if (c->at && pc - c->at < c->lines.text_size && code_lines_find(&c->lines, pc - c->at, &row))
+			break;
+	pthread_mutex_unlock(&m->lock);
+	return row.line;
+}
+
 int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k)
 {
 	return atomic_load(&k->tier[ORDERED]);
@@ -768,6 +799,7 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m)
 
 		m->code = code->next;
 		said(LLVMOrcJITDylibClear(code->dylib), "unload a kernel's code");
+		code_lines_release(&code->lines);
 		free(code);
 	}
 	for (size_t i = 0; i < m->nr_kernels; i++)

@@ -41,6 +41,7 @@ struct hg_cpu_kernel_info {
 	const char *name;
 	uint32_t nr_blocks;		/* of hgIR */
 	uint32_t param_bytes, shared_bytes, local_bytes;
+	bool uses_stack;		/* behind local_bytes */
 	uint32_t spill_bytes;		/* of a warp, across a yield */
 };
 const struct hg_cpu_kernel_info *hg_cpu_kernel_info(const struct hg_cpu_kernel *k);
@@ -50,6 +51,8 @@ hg_cpu_entry hg_cpu_kernel_entry(const struct hg_cpu_kernel *k);
 /* The variant that runs lanes in any order (cpu_abi.h), compiled now if it was not yet; NULL if that fails. */
 hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k);
 int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k);		/* 1 or 2 */
+/* The PTX line of an address in the code of this kernel's module, of any tier and variant, also from the cache; 0: not known. */
+uint32_t hg_cpu_kernel_line(const struct hg_cpu_kernel *k, uint64_t pc);
 bool hg_cpu_kernel_was_cached(const struct hg_cpu_kernel *k);
 /* Blocks until the optimised version is in place (or could not be made, which is logged). */
 void hg_cpu_kernel_wait(struct hg_cpu_kernel *k);

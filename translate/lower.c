@@ -32,8 +32,6 @@ static void insn_text(const struct ptx_insn *in, char *buf, size_t size)
 	buf[o] = 0;
 }
 
-static bool grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size);
-
 /* For whoever asks what a kernel lacks: an instruction of a function that is inlined often counts once. */
 static void note_refusal(struct lower *l, const char *why, const char *text)
 {
@@ -44,13 +42,13 @@ static void note_refusal(struct lower *l, const char *why, const char *text)
 		l->is_hopeless = true;
 		return;
 	}
-	if (!grow(l, (void **)&l->refusal, l->nr_refusals, &l->cap_refusals, sizeof(*l->refusal)) ||
-	    !grow(l, (void **)&l->refused_insn, l->nr_refusals, &l->cap_refused_insns, sizeof(*l->refused_insn)))
+	if (!lower_grow(l, (void **)&l->refusal, l->nr_refusals, &l->cap_refusals, sizeof(*l->refusal)) ||
+	    !lower_grow(l, (void **)&l->refused_insn, l->nr_refusals, &l->cap_refused_insns, sizeof(*l->refused_insn)))
 		return;
 	l->refused_insn[l->nr_refusals] = l->in;
 	l->refusal[l->nr_refusals++] = (struct ir_refusal){
 		.line = l->in ? l->in->line : l->kernel->sym->line,
-		.function = l->inst && l->inst->parent ? hg_pool_strdup(l->pool, l->inst->fn->sym->name) : NULL,
+		.function = l->inst && lower_in_function(l) ? hg_pool_strdup(l->pool, l->inst->fn->sym->name) : NULL,
 		.insn = text ? hg_pool_strdup(l->pool, text) : NULL,
 		.why = hg_pool_strdup(l->pool, why),
 	};
@@ -82,7 +80,7 @@ void lower_refuse(struct lower *l, const char *fmt, ...)
 		l->refused = l->first_refused;
 		return;
 	}
-	if (l->inst && l->inst->parent)
+	if (l->inst && lower_in_function(l))
 		snprintf(where, sizeof(where), " in '%.100s'", l->inst->fn->sym->name);
 	if (l->in) {
 		l->refused = hg_pool_printf(l->pool, "kernel '%s', line %" PRIu32 "%s: '%s': %s", l->kernel->sym->name,
@@ -119,7 +117,7 @@ void lower_bad(struct lower *l, const struct ptx_opd *at, const char *fmt, ...)
 }
 
 /* --- building -------------------------------------------------------------------------------- */
-static bool grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size)
+bool lower_grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size)
 {
 	uint32_t want;
 	void *bigger;
@@ -164,7 +162,7 @@ ir_reg lower_reg(struct lower *l, enum ir_type class)
 
 uint32_t lower_new_block(struct lower *l)
 {
-	if (!grow(l, (void **)&l->block, l->nr_blocks, &l->cap_blocks, sizeof(*l->block)))
+	if (!lower_grow(l, (void **)&l->block, l->nr_blocks, &l->cap_blocks, sizeof(*l->block)))
 		return 0;
 	l->block[l->nr_blocks] = (struct lower_block){ 0 };
 	return l->nr_blocks++;
@@ -183,7 +181,7 @@ struct ir_insn *lower_emit(struct lower *l, enum ir_op op, enum ir_type type, un
 		return NULL;
 	}
 	b = &l->block[l->cur];
-	if (!grow(l, (void **)&b->insn, b->nr, &b->capacity, sizeof(*b->insn)))
+	if (!lower_grow(l, (void **)&b->insn, b->nr, &b->capacity, sizeof(*b->insn)))
 		return NULL;
 	in = &b->insn[b->nr];
 	*in = (struct lower_insn){ .from = l->in };
@@ -244,7 +242,7 @@ static uint32_t block_of_label(struct lower *l, uint32_t label)
 	return *b;
 }
 
-static struct ptx_sym *resolve(struct ptx_sym *sym)
+struct ptx_sym *lower_resolve(struct ptx_sym *sym)
 {
 	/* Aliases among weak functions of several modules might go in a circle. */
 	for (int steps = 0; sym->link && steps < 100; steps++)
@@ -254,7 +252,7 @@ static struct ptx_sym *resolve(struct ptx_sym *sym)
 
 uint32_t lower_label(struct lower *l, const struct ptx_opd *o)
 {
-	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? lower_resolve(o->sym) : NULL;
 
 	if (!sym || sym->kind != PTX_SYM_LABEL || !sym->is_defined) {
 		lower_bad(l, o, "expected a label");
@@ -271,15 +269,18 @@ static uint64_t align_up(uint64_t v, uint64_t align)
 	return (v + align - 1) & ~(align - 1);
 }
 
-/* A variable's place in the kernel's shared or local window. */
-static uint64_t window_offset(struct lower *l, struct ptx_var *v, uint64_t *bytes)
+/* A variable's place in the kernel's shared or local window, or in the frame of code `frame`. */
+static uint64_t window_offset(struct lower *l, struct ptx_var *v, uint64_t *bytes, uint32_t frame)
 {
-	if (v->epoch != l->epoch) {
+	if (v->epoch != l->epoch || v->frame != frame) {
 		v->epoch = l->epoch;
+		v->frame = frame;
 		v->offset = align_up(*bytes, v->align ? v->align : 1);
 		*bytes = v->offset + v->size;
-		if (bytes == &l->local_bytes && v->align > l->local_align)
+		if (v->space == PTX_LOCAL && v->align > l->local_align)
 			l->local_align = v->align;
+		if (frame && v->align > l->stack_align)
+			l->stack_align = v->align;
 		if (*bytes > UINT32_MAX / 2)
 			lower_refuse(l, "more than 2 GiB of shared or local memory");
 	}
@@ -303,9 +304,10 @@ uint32_t lower_storage(struct lower *l, const struct ptx_var *v)
 	uint32_t *s = &l->inst->storage[v->index];
 
 	if (*s == UINT32_MAX) {
-		if (!grow(l, (void **)&l->storage, l->nr_storages, &l->cap_storages, sizeof(*l->storage)))
+		if (!lower_grow(l, (void **)&l->storage, l->nr_storages, &l->cap_storages, sizeof(*l->storage)))
 			return 0;
-		l->storage[l->nr_storages] = (struct lower_storage){ .var = v };
+		l->storage[l->nr_storages] = (struct lower_storage){ .size = v->size, .align = v->align, .like = l->nr_storages,
+			.owner = l->code[l->owner].is_framed ? l->owner : 0 };
 		*s = l->nr_storages++;
 	}
 	return *s;
@@ -316,7 +318,7 @@ bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym 
 {
 	struct ptx_var *v;
 
-	sym = resolve(sym);
+	sym = lower_resolve(sym);
 	*out = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG };
 	if (sym->kind == PTX_SYM_FUNC) {
 		if (!sym->func || !sym->func->address) {
@@ -359,12 +361,18 @@ bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym 
 			out->index = LOWER_DYNAMIC_SHARED;
 			out->imm = offset;
 		} else {
-			out->imm = window_offset(l, v, &l->shared_bytes) + offset;
+			out->imm = window_offset(l, v, &l->shared_bytes, 0) + offset;
 		}
 		return true;
 	case PTX_LOCAL:
 		*space = IR_LOCAL;
-		out->imm = window_offset(l, v, &l->local_bytes) + offset;
+		if (l->code[l->owner].is_framed) {
+			out->kind = IR_OPD_VAR;
+			out->index = LOWER_FRAME | l->owner;
+			out->imm = window_offset(l, v, &l->code[l->owner].frame_bytes, l->owner) + offset;
+		} else {
+			out->imm = window_offset(l, v, &l->local_bytes, 0) + offset;
+		}
 		return true;
 	case PTX_PARAM:
 		if (v->owner == l->kernel && v->epoch == l->epoch) {
@@ -388,13 +396,11 @@ bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym 
 }
 
 /* --- calls ----------------------------------------------------------------------------------- */
-static void lower_body(struct lower *l);
-
 /*
- * Functions have no code of their own here. The address of one is a number that stands for it, and a call through
- * a pointer compares with those it might be.
+ * Most functions have no code of their own here (lower_real.c is about those that have). The address of one is a number that stands
+ * for it, and a call through a pointer compares with those it might be.
  */
-static struct lower_inst *new_inst(struct lower *l, struct ptx_func *fn, struct lower_inst *parent)
+struct lower_inst *lower_new_inst(struct lower *l, struct ptx_func *fn, struct lower_inst *parent)
 {
 	struct lower_inst *i = hg_pool_alloc(l->tmp, sizeof(*i));
 
@@ -403,6 +409,7 @@ static struct lower_inst *new_inst(struct lower *l, struct ptx_func *fn, struct 
 	i->parent = parent;
 	i->fn = fn;
 	i->depth = parent ? parent->depth + 1 : 0;
+	i->old_sp = IR_NO_REG;
 	i->reg_base = l->fn->nr_regs;
 	for (uint32_t r = 0; r < fn->nr_regs; r++)
 		l->fn->reg_type[l->fn->nr_regs++] = fn->reg_class[r];
@@ -429,26 +436,21 @@ static bool mov_operand(struct lower *l, ir_reg dst, const struct ir_operand *sr
 	return true;
 }
 
-/* One argument or result of a call: formal (the callee's) and actual (the caller's). */
-static bool bind(struct lower *l, struct lower_inst *callee, struct ptx_sym *formal, const struct ptx_opd *actual,
-		 bool is_result, bool after)
+bool lower_actual(struct lower *l, const struct ptx_sym *formal, const struct ptx_opd *actual, bool is_result,
+		  struct lower_actual *out)
 {
-	struct ptx_sym *sym = actual->kind == PTX_OPD_SYM ? resolve(actual->sym) : NULL;
-	struct ir_operand o = { .kind = IR_OPD_REG };
+	struct ptx_sym *sym = actual->kind == PTX_OPD_SYM ? lower_resolve(actual->sym) : NULL;
 	unsigned int bits;
-	uint32_t s;
 
+	*out = (struct lower_actual){ .value.kind = IR_OPD_REG, .storage = UINT32_MAX };
 	if (formal->kind == PTX_SYM_REG) {
-		/* Both are values. */
-		if (is_result != after)
-			return true;
 		if (actual->kind == PTX_OPD_REG) {
-			o.reg = l->inst->reg_base + actual->reg;
-			bits = ir_type_bits(l->fn->reg_type[o.reg]);
+			out->value.reg = l->inst->reg_base + actual->reg;
+			bits = ir_type_bits(l->fn->reg_type[out->value.reg]);
 		} else if (actual->kind == PTX_OPD_INT && !is_result) {
-			o.kind = IR_OPD_IMM;
+			out->value.kind = IR_OPD_IMM;
 			bits = ir_type_bits(formal->class);
-			o.imm = bits < 64 ? actual->imm & ((UINT64_C(1) << bits) - 1) : actual->imm;
+			out->value.imm = bits < 64 ? actual->imm & ((UINT64_C(1) << bits) - 1) : actual->imm;
 		} else {
 			lower_refuse(l, "this way of passing an argument is not supported");
 			return false;
@@ -457,36 +459,44 @@ static bool bind(struct lower *l, struct lower_inst *callee, struct ptx_sym *for
 			lower_bad(l, actual, "argument of %u bits, '%s' has %u", bits, formal->name, ir_type_bits(formal->class));
 			return false;
 		}
-		if (is_result) {
-			ir_reg dst = o.reg;
+		return true;
+	}
+	if (!sym || sym->kind != PTX_SYM_VAR || sym->var.space != PTX_PARAM || sym->var.owner != l->inst->fn) {
+		lower_refuse(l, "this way of passing an argument is not supported");
+		return false;
+	}
+	if (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) {
+		lower_refuse(l, "a kernel's parameter handed on as it is, is not supported");
+		return false;
+	}
+	out->storage = lower_storage(l, &sym->var);
+	return !l->tmp->failed;
+}
 
-			o.reg = callee->reg_base + formal->reg;
-			return mov_operand(l, dst, &o);
-		}
-		return mov_operand(l, callee->reg_base + formal->reg, &o);
-	}
-	if (after)
+/* One argument or result of an inlined call: formal (the callee's) and actual (the caller's). */
+static bool bind(struct lower *l, struct lower_inst *callee, struct ptx_sym *formal, const struct ptx_opd *actual,
+		 bool is_result, bool after)
+{
+	struct ir_operand value = { .kind = IR_OPD_REG, .reg = callee->reg_base + formal->reg };
+	struct lower_actual a;
+
+	if (formal->kind == PTX_SYM_REG ? is_result != after : after)
 		return true;
-	if (sym && sym->kind == PTX_SYM_VAR && sym->var.space == PTX_PARAM && sym->var.owner == l->inst->fn) {
-		if (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) {
-			lower_refuse(l, "a kernel's parameter handed on as it is, is not supported");
-			return false;
-		}
-		s = lower_storage(l, &sym->var);
-		if (l->tmp->failed)
-			return false;
-		/* The larger of the two says how much local memory it may need. */
-		if (formal->var.size > l->storage[s].var->size)
-			l->storage[s].var = &formal->var;
-		callee->storage[formal->var.index] = s;
-		return true;
-	}
-	lower_refuse(l, "this way of passing an argument is not supported");
-	return false;
+	if (!lower_actual(l, formal, actual, is_result, &a))
+		return false;
+	if (a.storage == UINT32_MAX)
+		return is_result ? mov_operand(l, a.value.reg, &value) : mov_operand(l, value.reg, &a.value);
+	/* The larger of the two says how much local memory it may need. */
+	if (formal->var.size > l->storage[a.storage].size)
+		l->storage[a.storage].size = formal->var.size;
+	if (formal->var.align > l->storage[a.storage].align)
+		l->storage[a.storage].align = formal->var.align;
+	callee->storage[formal->var.index] = a.storage;
+	return true;
 }
 
 /* A call of fn from the current block on, which is afterwards where it returns to. */
-static void inline_call(struct lower *l, struct ptx_func *fn, const struct ptx_opd *args, const struct ptx_opd *rets)
+static void call_function(struct lower *l, struct ptx_func *fn, const struct ptx_opd *args, const struct ptx_opd *rets)
 {
 	struct lower_inst *caller = l->inst, *callee;
 	const struct ptx_insn *call = l->in;
@@ -495,15 +505,15 @@ static void inline_call(struct lower *l, struct ptx_func *fn, const struct ptx_o
 		lower_refuse(l, "function '%s': %s", fn->sym->name, fn->refused);
 		return;
 	}
-	if (fn->is_busy) {
-		lower_refuse(l, "recursion is not supported");
+	if (fn->is_real) {
+		lower_real_call(l, fn, args, rets);
 		return;
 	}
 	if (caller->depth >= LOWER_MAX_DEPTH) {
 		lower_refuse(l, "calls are nested too deeply");
 		return;
 	}
-	callee = new_inst(l, fn, caller);
+	callee = lower_new_inst(l, fn, caller);
 	if (!callee)
 		return;
 	callee->return_block = lower_new_block(l);
@@ -514,15 +524,17 @@ static void inline_call(struct lower *l, struct ptx_func *fn, const struct ptx_o
 		if (!bind(l, callee, fn->ret[r], &rets->elem[r], true, false))
 			return;
 	l->inst = callee;
-	fn->is_busy = true;
+	if (fn->has_alloca)
+		callee->old_sp = lower_op(l, IR_mov, IR_U32, IR_NO_REG, 1, &(struct ir_operand){ .kind = IR_OPD_REG, .reg = lower_sp(l) });
 	lower_body(l);
-	fn->is_busy = false;
 	if (lower_stopped(l))
 		return;
 	l->inst = caller;
 	l->in = call;
 	l->guard = IR_NO_REG;
 	l->cur = callee->return_block;
+	if (fn->has_alloca)
+		lower_op(l, IR_mov, IR_U32, lower_sp(l), 1, &(struct ir_operand){ .kind = IR_OPD_REG, .reg = callee->old_sp });
 	for (uint32_t r = 0; r < fn->nr_rets; r++)
 		if (!bind(l, callee, fn->ret[r], &rets->elem[r], true, true))
 			return;
@@ -534,18 +546,28 @@ static bool fits(const struct ptx_func *fn, const struct ptx_opd *args, const st
 }
 
 /* Whether an argument may be meant for this parameter: both have the same size. */
-static bool same_size(const struct lower *l, const struct ptx_sym *formal, const struct ptx_opd *actual)
+static bool same_size(const struct ptx_func *caller, const struct ptx_sym *formal, const struct ptx_opd *actual)
 {
-	const struct ptx_sym *sym = actual->kind == PTX_OPD_SYM ? resolve(actual->sym) : NULL;
+	const struct ptx_sym *sym = actual->kind == PTX_OPD_SYM ? lower_resolve(actual->sym) : NULL;
 
 	if (formal->kind == PTX_SYM_REG)
-		return actual->kind != PTX_OPD_REG ||
-			l->fn->reg_type[l->inst->reg_base + actual->reg] == formal->class;
+		return actual->kind != PTX_OPD_REG || caller->reg_class[actual->reg] == (uint8_t)formal->class;
 	return sym && sym->kind == PTX_SYM_VAR && sym->var.space == PTX_PARAM && sym->var.size == formal->var.size;
 }
 
+bool lower_suits(const struct ptx_func *caller, const struct ptx_func *fn, const struct lower_callee *c)
+{
+	bool suits = fits(fn, c->args, c->rets);
+
+	for (uint32_t a = 0; suits && a < fn->nr_params; a++)
+		suits = same_size(caller, fn->param[a], &c->args->elem[a]);
+	for (uint32_t r = 0; suits && r < fn->nr_rets; r++)
+		suits = same_size(caller, fn->ret[r], &c->rets->elem[r]);
+	return suits;
+}
+
 /* A call through a pointer: one of the functions whose address is taken anywhere and that this call would suit. */
-static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd *args, const struct ptx_opd *rets)
+static void indirect_call(struct lower *l, ir_reg pointer, const struct lower_callee *c)
 {
 	uint32_t done = lower_new_block(l), nr = 0;
 
@@ -557,14 +579,9 @@ static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd 
 		struct ptx_func *fn = l->target[i];
 		struct ir_insn *in;
 		uint32_t here, next;
-		bool suits = fits(fn, args, rets);
 		ir_reg p;
 
-		for (uint32_t a = 0; suits && a < fn->nr_params; a++)
-			suits = same_size(l, fn->param[a], &args->elem[a]);
-		for (uint32_t r = 0; suits && r < fn->nr_rets; r++)
-			suits = same_size(l, fn->ret[r], &rets->elem[r]);
-		if (!suits)
+		if (!lower_suits(l->inst->fn, fn, c))
 			continue;
 		nr++;
 		here = lower_new_block(l);
@@ -579,7 +596,7 @@ static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd 
 		in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = FUNCTION_ADDRESS(i + 1) };
 		lower_cbra(l, p, false, here, next);
 		l->cur = here;
-		inline_call(l, fn, args, rets);
+		call_function(l, fn, c->args, c->rets);
 		lower_bra(l, done);
 		l->cur = next;
 	}
@@ -593,7 +610,7 @@ static void indirect_call(struct lower *l, ir_reg pointer, const struct ptx_opd 
 /* An argument of a function that the driver has, of 64 or 32 bits. */
 static bool system_argument(struct lower *l, const struct ptx_opd *o, enum ir_type type, struct ir_operand *out)
 {
-	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? lower_resolve(o->sym) : NULL;
 	struct ir_insn *in;
 
 	*out = (struct ir_operand){ .kind = IR_OPD_REG };
@@ -620,7 +637,7 @@ static bool system_argument(struct lower *l, const struct ptx_opd *o, enum ir_ty
 /* Where such a function's 32-bit result goes. */
 static void system_result(struct lower *l, const struct ptx_opd *o, ir_reg value)
 {
-	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? resolve(o->sym) : NULL;
+	struct ptx_sym *sym = o->kind == PTX_OPD_SYM ? lower_resolve(o->sym) : NULL;
 	struct ir_operand v = { .kind = IR_OPD_REG, .reg = value };
 	struct ir_insn *in;
 
@@ -684,27 +701,40 @@ static void call_assertfail(struct lower *l, const struct ptx_opd *args)
 		in->src[i] = src[i];
 }
 
+bool lower_call_operands(const struct ptx_insn *in, struct lower_callee *out)
+{
+	uint32_t i = 0;
+
+	*out = (struct lower_callee){ 0 };
+	if (i < in->nr_opds && in->opd[i].kind == PTX_OPD_LIST)
+		out->rets = &in->opd[i++];
+	if (i == in->nr_opds)
+		return false;
+	out->callee = &in->opd[i++];
+	if (i < in->nr_opds && in->opd[i].kind == PTX_OPD_LIST)
+		out->args = &in->opd[i];
+	return true;
+}
+
 void lower_call(struct lower *l)
 {
-	const struct ptx_opd *opd = l->in->opd, *rets = NULL, *args = NULL, *callee_opd;
-	uint32_t i = 0, nr = l->in->nr_opds;
+	const struct ptx_opd *rets, *args, *callee_opd;
+	struct lower_callee c;
 	struct ptx_sym *sym;
 	struct ptx_func *fn;
 
-	if (i < nr && opd[i].kind == PTX_OPD_LIST)
-		rets = &opd[i++];
-	if (i == nr) {
+	if (!lower_call_operands(l->in, &c)) {
 		lower_bad(l, NULL, "the function to call is missing");
 		return;
 	}
-	callee_opd = &opd[i++];
-	if (i < nr && opd[i].kind == PTX_OPD_LIST)
-		args = &opd[i++];
+	rets = c.rets;
+	args = c.args;
+	callee_opd = c.callee;
 	if (callee_opd->kind == PTX_OPD_REG) {
-		indirect_call(l, l->inst->reg_base + callee_opd->reg, args, rets);
+		indirect_call(l, l->inst->reg_base + callee_opd->reg, &c);
 		return;
 	}
-	sym = callee_opd->kind == PTX_OPD_SYM ? resolve(callee_opd->sym) : NULL;
+	sym = callee_opd->kind == PTX_OPD_SYM ? lower_resolve(callee_opd->sym) : NULL;
 	if (!sym || sym->kind != PTX_SYM_FUNC) {
 		lower_bad(l, callee_opd, "expected a function");
 		return;
@@ -715,8 +745,6 @@ void lower_call(struct lower *l)
 			call_assertfail(l, args);
 		else if (!strcmp(sym->name, "vprintf"))
 			call_vprintf(l, args, rets);
-		else if (!strcmp(sym->name, "malloc") || !strcmp(sym->name, "free"))
-			lower_refuse(l, "device-side '%s' is not supported", sym->name);
 		else
 			lower_refuse(l, "function '%s' is defined nowhere", sym->name);
 		return;
@@ -727,11 +755,11 @@ void lower_call(struct lower *l)
 		lower_bad(l, NULL, "'%s' takes %" PRIu32 " arguments and gives %" PRIu32 " results", sym->name, fn->nr_params,
 			  fn->nr_rets);
 	else
-		inline_call(l, fn, args, rets);
+		call_function(l, fn, args, rets);
 }
 
 /* The instructions of l->inst, from the current block on; the current block is ended when it returns. */
-static void lower_body(struct lower *l)
+void lower_body(struct lower *l)
 {
 	struct ptx_func *fn = l->inst->fn;
 
@@ -765,9 +793,43 @@ static unsigned int data_count(const struct ir_insn *in)
 	return in->op == IR_ld ? in->nr_dst : in->nr_src - 2u;
 }
 
+static struct lower_storage *layout_of(const struct lower *l, uint32_t s)
+{
+	while (l->storage[s].like != s)
+		s = l->storage[s].like;
+	return &l->storage[s];
+}
+
+/* A place for it in memory: in the local window, or in the frame of its code. */
+static bool place_storage(struct lower *l, struct lower_storage *st, const struct lower_storage *layout)
+{
+	uint64_t *bytes = st->owner ? &l->code[st->owner].frame_bytes : &l->local_bytes;
+	uint64_t at = align_up(*bytes, layout->align > 16 ? layout->align : 16), size = align_up(layout->size, 8);
+
+	if (at + size > UINT32_MAX / 2) {
+		lower_refuse(l, "more than 2 GiB of local memory");
+		return false;
+	}
+	st->offset = (uint32_t)at;
+	*bytes = at + size;
+	if (layout->align > l->local_align)
+		l->local_align = layout->align;
+	if (st->owner && layout->align > l->stack_align)
+		l->stack_align = layout->align;
+	return true;
+}
+
 /* Every access makes, or finds, its slot; storages with anything else go to memory. */
 static void collect_slots(struct lower *l)
 {
+	for (uint32_t s = 0; s < l->nr_storages; s++) {
+		struct lower_storage *to = layout_of(l, s);
+
+		if (l->storage[s].size > to->size)
+			to->size = l->storage[s].size;
+		if (l->storage[s].align > to->align)
+			to->align = l->storage[s].align;
+	}
 	for (uint32_t b = 0; b < l->nr_blocks; b++) {
 		for (uint32_t i = 0; i < l->block[b].nr; i++) {
 			const struct ir_insn *in = &l->block[b].insn[i].ir;
@@ -775,16 +837,16 @@ static void collect_slots(struct lower *l)
 
 			for (unsigned int s = 0; s < in->nr_src; s++)
 				if (is_storage(&in->src[s]) && (s || (in->op != IR_ld && in->op != IR_st)))
-					l->storage[in->src[s].index & ~LOWER_STORAGE].in_memory = true;
+					layout_of(l, in->src[s].index & ~LOWER_STORAGE)->in_memory = true;
 			if ((in->op != IR_ld && in->op != IR_st) || !is_storage(&in->src[0]))
 				continue;
-			struct lower_storage *st = &l->storage[in->src[0].index & ~LOWER_STORAGE];
+			struct lower_storage *st = layout_of(l, in->src[0].index & ~LOWER_STORAGE);
 			uint64_t offset = in->src[0].imm + in->src[1].imm;
 
 			for (unsigned int d = 0; d < data_count(in) && !st->in_memory; d++, offset += bytes) {
 				uint32_t k;
 
-				if (offset >= st->var->size || bytes > st->var->size - offset) {
+				if (offset >= st->size || bytes > st->size - offset) {
 					st->in_memory = true;
 					break;
 				}
@@ -798,36 +860,32 @@ static void collect_slots(struct lower *l)
 					continue;
 				}
 				/* A structure too large for registers is better off in memory anyway. */
-				if (st->nr_slots >= 64 || !grow(l, (void **)&st->slot, st->nr_slots, &st->cap_slots, sizeof(*st->slot))) {
+				if (st->nr_slots >= 64 || !lower_grow(l, (void **)&st->slot, st->nr_slots, &st->cap_slots, sizeof(*st->slot))) {
 					st->in_memory = true;
 					break;
 				}
-				st->slot[st->nr_slots++] = (struct lower_slot){ (uint32_t)offset, bytes * 8, IR_NO_REG };
+				st->slot[st->nr_slots++] = (struct lower_slot){ (uint32_t)offset, bytes * 8 };
 			}
 		}
 	}
 	for (uint32_t s = 0; s < l->nr_storages && !lower_stopped(l); s++) {
 		struct lower_storage *st = &l->storage[s];
+		const struct lower_storage *layout = layout_of(l, s);
 
+		st->in_memory = layout->in_memory;
 		if (st->in_memory) {
-			uint64_t at = align_up(l->local_bytes, st->var->align > 16 ? st->var->align : 16);
-
-			if (at + st->var->size > UINT32_MAX / 2) {
-				lower_refuse(l, "more than 2 GiB of local memory");
+			if (!place_storage(l, st, layout))
 				return;
-			}
-			st->offset = (uint32_t)at;
-			l->local_bytes = at + st->var->size;
-			if (st->var->align > l->local_align)
-				l->local_align = st->var->align;
 			continue;
 		}
-		for (uint32_t k = 0; k < st->nr_slots; k++) {
-			enum ir_type class = st->slot[k].bits <= 16 ? IR_B16 : st->slot[k].bits == 32 ? IR_B32 :
-				st->slot[k].bits == 64 ? IR_B64 : IR_B128;
-
-			st->slot[k].reg = lower_reg(l, class);
-		}
+		st->slot = layout->slot;
+		st->nr_slots = layout->nr_slots;
+		st->reg = hg_pool_array(l->tmp, st->nr_slots, sizeof(*st->reg));
+		if (!st->reg)
+			return;
+		for (uint32_t k = 0; k < st->nr_slots; k++)
+			st->reg[k] = lower_reg(l, st->slot[k].bits <= 16 ? IR_B16 : st->slot[k].bits == 32 ? IR_B32 :
+					       st->slot[k].bits == 64 ? IR_B64 : IR_B128);
 	}
 }
 
@@ -866,9 +924,9 @@ static void slot_access(struct lower *l, const struct lower_insn *from, unsigned
 		dst = in->dst[d];
 		if (dst == IR_NO_REG)
 			return;
-		src = (struct ir_operand){ .kind = IR_OPD_REG, .reg = st->slot[k].reg };
+		src = (struct ir_operand){ .kind = IR_OPD_REG, .reg = st->reg[k] };
 	} else {
-		dst = st->slot[k].reg;
+		dst = st->reg[k];
 		src = in->src[2 + d];
 	}
 	dst_bits = ir_type_bits(l->fn->reg_type[dst]);
@@ -1137,6 +1195,10 @@ static void put_addresses(struct lower *l, const struct finish *f, struct ir_fun
 						o->imm += dynamic_shared;
 					} else if (is_storage(o)) {
 						o->imm += l->storage[o->index & ~LOWER_STORAGE].offset;
+					} else if (o->index == LOWER_STACK) {
+						o->imm += out->local_bytes;
+					} else if (o->index >= LOWER_SLACK) {
+						o->imm += l->code[o->index & ~LOWER_SLACK].slack;
 					} else {
 						continue;
 					}
@@ -1316,6 +1378,12 @@ static void find_pointers(struct lower *l, struct ir_func *fn)
 		}
 }
 
+static bool is_slot_access(const struct lower *l, const struct ir_insn *in)
+{
+	return (in->op == IR_ld || in->op == IR_st) && is_storage(&in->src[0]) &&
+	       !l->storage[in->src[0].index & ~LOWER_STORAGE].in_memory;
+}
+
 /* From temporary blocks to the kernel in its final form. */
 static void finish_kernel(struct lower *l, struct ir_func *out)
 {
@@ -1323,23 +1391,17 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 	uint64_t shared = l->shared_bytes;
 
 	cut_blocks(l);
-	thread_blocks(l);
-	if (!chain_blocks(l, &f))
-		return;
-	collect_slots(l);
 	l->in = NULL;
+	collect_slots(l);
 	if (lower_stopped(l))
 		return;
-	/* Accesses to parameters of inlined calls become moves, which may be more than there were. */
+	/* Accesses to parameters of calls become moves, which may be more than there were. */
 	for (uint32_t b = 0; b < l->nr_blocks; b++) {
 		struct lower_block old = l->block[b];
 		bool any = false;
 
-		for (uint32_t i = 0; i < old.nr && !any; i++) {
-			const struct ir_insn *in = &old.insn[i].ir;
-
-			any = (in->op == IR_ld || in->op == IR_st) && is_storage(&in->src[0]);
-		}
+		for (uint32_t i = 0; i < old.nr && !any; i++)
+			any = is_slot_access(l, &old.insn[i].ir) || lower_needs_frame(l, &old.insn[i].ir);
 		if (!any)
 			continue;
 		l->block[b] = (struct lower_block){ 0 };
@@ -1348,17 +1410,28 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 			const struct ir_insn *in = &old.insn[i].ir;
 			struct lower_block *blk = &l->block[b];
 
-			if ((in->op == IR_ld || in->op == IR_st) && is_storage(&in->src[0]) &&
-			    !l->storage[in->src[0].index & ~LOWER_STORAGE].in_memory) {
+			if (is_slot_access(l, in)) {
 				for (unsigned int d = 0; d < data_count(in); d++)
 					slot_access(l, &old.insn[i], d);
 				continue;
 			}
-			if (!grow(l, (void **)&blk->insn, blk->nr, &blk->capacity, sizeof(*blk->insn)))
+			if (lower_needs_frame(l, in)) {
+				lower_frame_access(l, &old.insn[i]);
+				continue;
+			}
+			if (!lower_grow(l, (void **)&blk->insn, blk->nr, &blk->capacity, sizeof(*blk->insn)))
 				return;
 			blk->insn[blk->nr++] = old.insn[i];
 		}
 	}
+	out->local_bytes = (uint32_t)align_up(l->local_bytes, l->local_align > l->stack_align ? l->local_align : l->stack_align);
+	lower_finish_calls(l);
+	if (lower_stopped(l))
+		return;
+	out->uses_stack = l->sp != IR_NO_REG;
+	thread_blocks(l);
+	if (!chain_blocks(l, &f))
+		return;
 	if (lower_stopped(l) || !order_blocks(l, &f))
 		return;
 	if (l->dynamic_align)
@@ -1370,7 +1443,6 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 	renumber_regs(l, &f, out);
 	out->shared_bytes = (uint32_t)shared;
 	out->needs_zeroed_shared = l->has_reserved;
-	out->local_bytes = (uint32_t)align_up(l->local_bytes, l->local_align);
 	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
 	if (l->pool->failed)
 		return;
@@ -1445,7 +1517,11 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	l->shared_bytes = l->local_bytes = 0;
 	l->dynamic_align = 0;
 	l->has_reserved = false;
-	l->local_align = 16;
+	l->local_align = l->stack_align = 16;
+	l->nr_sites = l->cap_sites = l->nr_codes = l->cap_codes = l->owner = 0;
+	l->code = NULL;
+	l->site = NULL;
+	l->sp = IR_NO_REG;
 	l->cc = IR_NO_REG;
 	l->in = NULL;
 	l->inst = NULL;
@@ -1458,16 +1534,16 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 	lower_params(l, fn, out);
 	if (fn->refused)
 		lower_refuse(l, "%s", fn->refused);
-	if (!lower_stopped(l)) {
-		l->inst = new_inst(l, fn, NULL);
+	if (!lower_stopped(l) && lower_grow(l, (void **)&l->code, 0, &l->cap_codes, sizeof(*l->code))) {
+		l->code[l->nr_codes++] = (struct lower_code){ .fn = fn, .fp = IR_NO_REG };
+		l->inst = lower_new_inst(l, fn, NULL);
 		l->cur = lower_new_block(l);
 	}
 	if (l->inst && !lower_stopped(l)) {
 		uint32_t exit_block = l->inst->return_block = lower_new_block(l);
 
-		fn->is_busy = true;
 		lower_body(l);
-		fn->is_busy = false;
+		lower_codes(l);
 		l->refused = l->first_refused;
 		l->cur = exit_block;
 		l->in = NULL;
@@ -1475,9 +1551,6 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 		if (!lower_stopped(l))
 			finish_kernel(l, out);
 	}
-	/* Functions on the way when it stopped. */
-	for (struct lower_inst *i = l->inst; i; i = i->parent)
-		i->fn->is_busy = false;
 	if (!l->st && (l->tmp->failed || l->pool->failed))
 		l->st = HG_ERR_NOMEM;
 	if (l->refused) {
@@ -1485,7 +1558,7 @@ static void lower_kernel(struct lower *l, struct ptx_func *fn, struct ir_func *o
 		out->refusal = hg_pool_copy(l->pool, l->refusal, l->nr_refusals * sizeof(*l->refusal));
 		out->nr_refusals = out->refusal ? l->nr_refusals : 0;
 		out->nr_blocks = out->nr_regs = 0;
-		out->uses_dynamic_shared = out->uses_grid_sync = out->needs_zeroed_shared = false;
+		out->uses_dynamic_shared = out->uses_grid_sync = out->needs_zeroed_shared = out->uses_stack = false;
 		out->shared_bytes = out->local_bytes = 0;
 		ptx_log_add(l->log, false, "%s", l->refused);
 	}
@@ -1556,7 +1629,7 @@ static bool take_address(struct lower *l, struct hg_pool *tmp, struct ptx_sym *s
 {
 	struct ptx_func *fn;
 
-	sym = resolve(sym);
+	sym = lower_resolve(sym);
 	fn = sym->kind == PTX_SYM_FUNC ? sym->func : NULL;
 	if (!fn || !fn->has_body || fn->is_entry || fn->address)
 		return true;
@@ -1669,7 +1742,7 @@ static enum hg_status lower_vars(struct ptx_module **module, size_t nr, struct i
 				return HG_ERR_NOMEM;
 			m->var[v->index].relocs = r;
 			for (size_t k = 0; k < v->nr_relocs; k++) {
-				struct ptx_sym *to = resolve(v->reloc[k].sym);
+				struct ptx_sym *to = lower_resolve(v->reloc[k].sym);
 
 				if (to->kind == PTX_SYM_FUNC && to->func && to->func->address) {
 					uint64_t address = FUNCTION_ADDRESS(to->func->address) + (uint64_t)v->reloc[k].addend;
@@ -1716,6 +1789,10 @@ enum hg_status ptx_lower(struct ptx_module **module, size_t nr, struct ptx_log *
 	st = lower_vars(module, nr, l.m, tmp);
 	if (st)
 		goto err;
+	if (!lower_plan_calls(&l, module, nr, tmp)) {
+		st = HG_ERR_NOMEM;
+		goto err;
+	}
 	for (int pass = 0; pass < 2 && !l.st; pass++) {
 		if (pass) {
 			l.m->func = hg_pool_array(pool, nr_funcs, sizeof(*l.m->func));

@@ -6,7 +6,10 @@
 
 /* Operands that get their value when the kernel is complete: IR_OPD_VAR with one of these in `index`. */
 #define LOWER_DYNAMIC_SHARED UINT32_C(0x7fffffff)	/* where dynamic shared memory begins */
-#define LOWER_STORAGE UINT32_C(0x80000000)		/* | number: a parameter of an inlined call */
+#define LOWER_STORAGE UINT32_C(0x80000000)		/* | number: a parameter of a call */
+#define LOWER_FRAME UINT32_C(0x40000000)		/* | code: in the frame of its activation at hand */
+#define LOWER_SLACK UINT32_C(0x60000000)		/* | code: bytes that its calls put on the stack at most */
+#define LOWER_STACK UINT32_C(0x7ffffffe)		/* where the stack begins in the local window */
 
 #define LOWER_MAX_INSNS (UINT32_C(1) << 21)	/* of one kernel, all inlined */
 #define LOWER_MAX_REGS (UINT32_C(1) << 24)
@@ -24,16 +27,50 @@ struct lower_block {
 	uint32_t nr, capacity;
 };
 
-/* A parameter of an inlined call: registers when every access fits, else local memory. */
+/*
+ * A parameter of a call: registers when every access fits, else local memory. Storages that a call of a function with code
+ * of its own copies to one another have one layout.
+ */
 struct lower_storage {
-	const struct ptx_var *var;
+	uint64_t size;
+	uint32_t align;
+	uint32_t owner;		/* code whose activations each have one */
+	uint32_t like;		/* storage with the layout; that one's own number if it is this one */
+	uint32_t offset;	/* in memory: in the local window, or in the owner's frame */
+	ir_reg *reg;		/* else: of each slot of the layout */
+	/* the layout */
 	bool in_memory;
-	uint32_t offset;	/* in the local window */
-	struct lower_slot { uint32_t offset, bits; ir_reg reg; } *slot;
+	struct lower_slot { uint32_t offset, bits; } *slot;
 	uint32_t nr_slots, cap_slots;
 };
 
-/* One inlined copy of a function; the outermost is the kernel. */
+/*
+ * Code that stands in the kernel once: the kernel's own (number 0), and that of functions which are called and not inlined. A
+ * call sets `link` to the number of the place to go on at, and branches to `entry`; the return is a brx. Functions that may
+ * call themselves are framed: what must survive the call lies on a stack in local memory.
+ */
+struct lower_code {
+	struct ptx_func *fn;
+	struct lower_inst *inst;	/* once it is being lowered */
+	bool is_framed;
+	uint32_t entry, body;		/* blocks */
+	ir_reg link, ret_to, fp;	/* fp, if framed: where the frame begins */
+	ir_reg reg_begin, reg_end;	/* registers of an activation, with those of its storages */
+	struct lower_formal { ir_reg reg; uint32_t storage; } *arg, *ret;	/* where callers put and find them */
+	uint32_t *site, nr_sites, cap_sites;	/* where it returns to: numbers in lower.site */
+	uint64_t frame_bytes;
+	uint32_t slack;			/* see LOWER_SLACK */
+};
+
+/* A call of such code. */
+struct lower_site {
+	uint32_t caller, callee;		/* codes */
+	uint32_t before, after, next;		/* blocks: the call's, where it returns to, what follows */
+	const struct ptx_insn *from;
+	struct lower_actual { struct ir_operand value; uint32_t storage; } *arg, *ret;
+};
+
+/* One inlined copy of a function; the outermost is that of the code at hand. */
 struct lower_inst {
 	struct lower_inst *parent;
 	struct ptx_func *fn;
@@ -42,6 +79,7 @@ struct lower_inst {
 	uint32_t *storage;		/* of each of its .param variables */
 	uint32_t return_block;
 	uint32_t depth;
+	ir_reg old_sp;			/* of a function with alloca: what to put back */
 };
 
 struct lower {
@@ -71,6 +109,12 @@ struct lower {
 	uint32_t reserved;		/* its offset */
 	struct lower_storage *storage;
 	uint32_t nr_storages, cap_storages;
+	struct lower_code *code;
+	uint32_t nr_codes, cap_codes, owner;	/* owner: the code at hand */
+	struct lower_site *site;
+	uint32_t nr_sites, cap_sites;
+	ir_reg sp;			/* IR_NO_REG: there is no stack */
+	uint32_t stack_align;
 	ir_reg cc;
 	struct lower_inst *inst;
 
@@ -109,6 +153,36 @@ void lower_split(struct lower *l);
 bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym *sym, uint64_t offset, struct ir_operand *out,
 		       enum ir_space *space);
 void lower_call(struct lower *l);
+static inline bool lower_is_offset(const struct ir_operand *o)	/* of a window, not a module variable's address */
+{
+	return o->kind == IR_OPD_VAR && o->index >= LOWER_FRAME;
+}
+static inline bool lower_in_function(const struct lower *l)	/* not in the kernel's own text */
+{
+	return l->inst->fn != l->kernel;
+}
+bool lower_grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size);
+struct lower_inst *lower_new_inst(struct lower *l, struct ptx_func *fn, struct lower_inst *parent);
+void lower_body(struct lower *l);	/* of l->inst, from the current block on; ends that */
+struct ptx_sym *lower_resolve(struct ptx_sym *sym);
+/* The operands of a call; NULL when there are none. False: there is no callee. */
+struct lower_callee { const struct ptx_opd *rets, *args, *callee; };
+bool lower_call_operands(const struct ptx_insn *in, struct lower_callee *out);
+/* Whether a call of `caller` through a pointer may mean fn: numbers and sizes of all arguments are equal. */
+bool lower_suits(const struct ptx_func *caller, const struct ptx_func *fn, const struct lower_callee *c);
+/* What an argument or a result is to the caller: a value (storage is UINT32_MAX), or a storage. */
+bool lower_actual(struct lower *l, const struct ptx_sym *formal, const struct ptx_opd *actual, bool is_result,
+		  struct lower_actual *out);
+
+/* lower_real.c: calls that are not inlined */
+/* Finds the functions that must not, or should not, be inlined: ptx_func.is_real, is_framed. */
+bool lower_plan_calls(struct lower *l, struct ptx_module **module, size_t nr, struct hg_pool *tmp);
+void lower_real_call(struct lower *l, struct ptx_func *fn, const struct ptx_opd *args, const struct ptx_opd *rets);
+void lower_codes(struct lower *l);		/* the bodies of all code that calls have named */
+void lower_frame_access(struct lower *l, struct lower_insn *from);	/* instead of one with an address in a frame */
+bool lower_needs_frame(const struct lower *l, const struct ir_insn *in);
+void lower_finish_calls(struct lower *l);	/* storages have their places: writes the calls and returns */
+ir_reg lower_sp(struct lower *l);		/* where the stack ends: an offset in the local window, 32 bits */
 /* Offset of the scratch in shared memory that CUDA's headers expect, zeros at the start of a block. */
 uint32_t lower_reserved(struct lower *l);
 uint32_t lower_storage(struct lower *l, const struct ptx_var *v);
@@ -125,6 +199,9 @@ ir_reg lower_put(struct lower *l, const struct ptx_opd *o, enum ir_type type);
 ir_reg lower_op(struct lower *l, enum ir_op op, enum ir_type type, ir_reg dst, unsigned int nr, const struct ir_operand *src);
 /* Between integers, and floats where that is exact. */
 ir_reg lower_cvt(struct lower *l, enum ir_type to, enum ir_type from, ir_reg dst, struct ir_operand v);
+
+/* alloca: bytes, of 32 or 64 bits; gives the offset in the local window, 32 bits. */
+ir_reg lower_alloca(struct lower *l, struct ir_operand bytes, enum ir_type type, uint32_t align);
 
 void lower_video(struct lower *l);	/* lower_video.c */
 /* lower_convert.c: conversions between packed narrow formats, and cvt.pack; false: an ordinary one */

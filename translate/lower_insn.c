@@ -317,8 +317,7 @@ static struct ir_operand get(struct lower *l, const struct ptx_opd *o, enum ir_t
 	case PTX_OPD_SYM:
 		if (!lower_var_address(l, o, o->sym, o->imm, &v, &sp))
 			return zero;
-		r = lower_reg(l, v.kind == IR_OPD_VAR && !(v.index & LOWER_STORAGE) && v.index != LOWER_DYNAMIC_SHARED ?
-			      IR_B64 : type);
+		r = lower_reg(l, v.kind == IR_OPD_VAR && !lower_is_offset(&v) ? IR_B64 : type);
 		emit1(l, IR_mov, ir_type_bits(l->fn->reg_type[r]) == 64 ? IR_U64 : IR_U32, r, v);
 		return reg(r);
 	default:
@@ -1253,7 +1252,7 @@ static void op_mov(struct lower *l)
 
 		if (!lower_var_address(l, from, from->sym, from->imm, &v, &sp))
 			return;
-		if (v.index & LOWER_STORAGE && v.kind == IR_OPD_VAR && !l->inst->parent) {
+		if (v.index & LOWER_STORAGE && v.kind == IR_OPD_VAR && !lower_in_function(l)) {
 			lower_refuse(l, "the address of a call's parameter is not supported");
 			return;
 		}
@@ -1342,7 +1341,7 @@ static void op_cvta(struct lower *l)
 			return;
 		}
 		sp = own;
-		if (v.kind == IR_OPD_VAR && v.index & LOWER_STORAGE && !l->inst->parent) {
+		if (v.kind == IR_OPD_VAR && v.index & LOWER_STORAGE && !lower_in_function(l)) {
 			lower_refuse(l, "the address of a call's parameter is not supported");
 			return;
 		}
@@ -1350,8 +1349,8 @@ static void op_cvta(struct lower *l)
 		v = reg(r);
 	} else {
 		v = get(l, from, t);
-		if (sp == IR_PARAM && l->inst->parent)
-			sp = IR_LOCAL;	/* of an inlined function they are in local memory */
+		if (sp == IR_PARAM && lower_in_function(l))
+			sp = IR_LOCAL;	/* of a function they are in local memory */
 	}
 	build(&b, sp == IR_GLOBAL || sp == IR_CONST ? IR_mov : to ? IR_cvta_to : IR_cvta, t);
 	if (b.in.op != IR_mov)
@@ -1432,8 +1431,8 @@ static bool address(struct lower *l, const struct ptx_opd *o, struct build *b, b
 	switch (e->kind) {
 	case PTX_OPD_REG:
 		base = reg(l->inst->reg_base + e->reg);
-		if (*sp == IR_PARAM && l->inst->parent)
-			*sp = IR_LOCAL;		/* parameters of an inlined function, by address */
+		if (*sp == IR_PARAM && lower_in_function(l))
+			*sp = IR_LOCAL;		/* parameters of a function, by address */
 		break;
 	case PTX_OPD_INT:
 		base = imm(e->imm);
@@ -2102,7 +2101,7 @@ static void op_activemask(struct lower *l)
 	build_end(l, &b);
 }
 
-/* elect.sync d|p, mask: the lowest lane of the mask */
+/* elect.sync d|p, mask: the lowest lane of the mask that is still there */
 static void op_elect(struct lower *l)
 {
 	struct ir_operand mask;
@@ -2122,11 +2121,14 @@ static void op_elect(struct lower *l)
 	put_pair(l, opd(l, 0), IR_B32, &d, &p);
 	t = lower_reg(l, IR_B32);
 	lane = lower_reg(l, IR_B32);
-	build(&b, IR_warpsync, IR_NONE);
+	build(&b, IR_vote, IR_B32);
+	b.in.sub = IR_VOTE_BALLOT;
+	build_dst(&b, t);
+	build_src(&b, imm(1));
 	build_src(&b, mask);
 	lower_split(l);
 	build_end(l, &b);
-	emit1(l, IR_brev, IR_B32, t, mask);
+	emit1(l, IR_brev, IR_B32, t, reg(t));
 	emit1(l, IR_clz, IR_B32, d, reg(t));
 	emit1(l, IR_mov, IR_U32, lane, (struct ir_operand){ .kind = IR_OPD_SREG, .reg = IR_NO_REG, .index = IR_SREG_LANEID });
 	compare(l, IR_EQ, IR_B32, p, reg(lane), reg(d));
@@ -2243,6 +2245,35 @@ static void op_ret(struct lower *l)
 	no_more_modifiers(l);
 	if (operands(l, 0, 0))
 		lower_bra(l, l->inst->return_block);
+}
+
+static void op_stack(struct lower *l)
+{
+	enum ir_type t = one_type(l);
+	ir_reg r;
+
+	no_more_modifiers(l);
+	if (ir_type_bits(t) != 32 && ir_type_bits(t) != 64)
+		lower_bad(l, NULL, "an address does not fit in .%s", ir_type_name(t));
+	if (!operands(l, l->in->op == PTX_W_alloca ? 2 : 1, l->in->op == PTX_W_alloca ? 3 : 1))
+		return;
+	t = ir_type_bits(t) == 64 ? IR_U64 : IR_U32;
+	if (l->in->op == PTX_W_stackrestore) {
+		lower_cvt(l, IR_U32, t, lower_sp(l), get(l, opd(l, 0), t));
+		return;
+	}
+	if (l->in->op == PTX_W_stacksave) {
+		r = lower_sp(l);
+	} else {
+		uint64_t align = l->in->nr_opds == 3 ? opd(l, 2)->imm : 8;
+
+		if (l->in->nr_opds == 3 && (opd(l, 2)->kind != PTX_OPD_INT || !align || align & (align - 1) || align > 4096)) {
+			lower_bad(l, opd(l, 2), "expected an alignment, a power of two");
+			return;
+		}
+		r = lower_alloca(l, get(l, opd(l, 1), t), t, (uint32_t)align);
+	}
+	lower_cvt(l, t, IR_U32, put(l, opd(l, 0), t), reg(r));
 }
 
 static void op_exit(struct lower *l)
@@ -2425,6 +2456,7 @@ static const struct {
 	[PTX_W_bra] = { op_bra, GUARD_BRANCH }, [PTX_W_brx] = { op_brx, GUARD_BRANCH },
 	[PTX_W_ret] = { op_ret, GUARD_BRANCH }, [PTX_W_exit] = { op_exit, GUARD_BRANCH },
 	[PTX_W_call] = { op_call, GUARD_BRANCH }, [PTX_W_trap] = { op_trap, GUARD_BRANCH },
+	[PTX_W_alloca] = { op_stack, GUARD_BRANCH }, [PTX_W_stacksave] = { op_stack, 0 }, [PTX_W_stackrestore] = { op_stack, 0 },
 	[PTX_W_brkpt] = { op_trap, GUARD_BRANCH },	/* no debugger is there */
 	[PTX_W_mma] = { lower_mma, GUARD_BRANCH }, [PTX_W_wmma] = { lower_wmma, GUARD_BRANCH },
 	[PTX_W_ldmatrix] = { lower_ldmatrix, GUARD_BRANCH }, [PTX_W_stmatrix] = { lower_stmatrix, GUARD_BRANCH },

@@ -13,6 +13,7 @@
 #include "translate/fatbin.h"
 #include "translate/ir.h"
 #include "translate/ptx.h"
+#include "translate/support.h"
 
 /* Part of every cache key: raise it when the same PTX becomes other hgIR. */
 #define TRANSLATOR_VERSION 3
@@ -236,7 +237,7 @@ static enum hg_status choose(struct load *ld, struct choice *ch, size_t skip, bo
 
 	*ch = (struct choice){ .pool = hg_pool_create(), .hash = XXH3_createState() };
 	ch->text = calloc(ld->nr_candidates, sizeof(char *));
-	ch->module = calloc(ld->nr_candidates, sizeof(struct ptx_module *));
+	ch->module = calloc(ld->nr_candidates + HG_SUPPORT_MEMBERS, sizeof(struct ptx_module *));
 	if (!ch->pool || !ch->hash || !ch->text || !ch->module)
 		return HG_ERR_NOMEM;
 	XXH3_128bits_reset(ch->hash);
@@ -260,7 +261,7 @@ static enum hg_status choose(struct load *ld, struct choice *ch, size_t skip, bo
 		if (st)
 			return st;
 	}
-	return HG_OK;
+	return hg_support_link(ch->pool, &ld->log, ch->module, &ch->nr_modules, ch->hash);
 }
 
 static uint32_t nr_refused(const struct ir_module *m)
@@ -328,12 +329,15 @@ static bool sort_names(struct named *n, uint32_t nr, uint32_t *out)
 /* Registers as a compiler of NVIDIA's might need: only for attributes and occupancy. */
 static uint32_t estimate_regs(const struct ir_func *fn)
 {
-	uint32_t units = 0;
+	uint32_t units = 0, most = 255;
 
+	/* the bound that .maxntid sets: so many threads must fit */
+	if (fn->max_threads > 256)
+		most = 65536 / fn->max_threads & ~7u;
 	for (uint32_t r = 0; r < fn->nr_regs; r++)
 		units += fn->reg_type[r] == IR_PRED ? 0 : fn->reg_type[r] == IR_B64 ? 2 : fn->reg_type[r] == IR_B128 ? 4 : 1;
 	units = 16 + units / 6;
-	return units < 255 ? (units + 7) & ~7u : 255;
+	return units < most ? (units + 7) & ~7u : most;
 }
 
 static enum hg_status describe(struct hg_module *m)
@@ -370,7 +374,7 @@ static enum hg_status describe(struct hg_module *m)
 
 		m->var[i] = (struct hg_var_info){
 			.name = v->name, .size = v->size, .align = v->align, .is_const = v->space == IR_CONST,
-			.is_visible = v->is_visible, .init = v->init, .nr_relocs = v->nr_relocs, .relocs = v->relocs,
+			.is_visible = v->is_visible, .is_heap = !v->is_visible && !strcmp(v->name, HG_HEAP_NAME), .init = v->init, .nr_relocs = v->nr_relocs, .relocs = v->relocs,
 		};
 		names[i] = (struct named){ v->name, i };
 	}

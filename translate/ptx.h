@@ -72,7 +72,7 @@ struct ptx_var {
 	const char *refused;		/* kernels that use it are refused */
 	struct ptx_func *owner;		/* function it is declared in, or NULL */
 	uint32_t index;			/* PARAM: number among its function's parameters and call parameters; else the IR's */
-	uint32_t epoch;			/* lower.c: kernel for which offset holds */
+	uint32_t epoch, frame;		/* lower.c: kernel, and framed code of it, for which offset holds */
 	uint64_t offset;		/* lower.c: in the kernel's shared or local window or parameter block */
 };
 
@@ -81,6 +81,7 @@ struct ptx_sym {
 	const char *name;
 	uint32_t line, column;
 	bool is_visible, is_weak, is_extern, is_common, is_defined;
+	bool is_used;			/* support.c: code or a variable names this function */
 	struct ptx_module *module;
 	struct ptx_sym *link;		/* resolved by another module's symbol */
 	/* REG */
@@ -148,7 +149,10 @@ struct ptx_func {
 	uint32_t max_threads, req_threads[3];
 	const char *refused;		/* a directive that changes the meaning and is not supported */
 	uint32_t refused_line;
-	bool is_busy;			/* lower.c: being inlined */
+	bool is_real;			/* lower_real.c: called, not inlined */
+	bool is_framed;			/* …and an activation may end up in another one of the same function */
+	bool has_alloca;
+	uint32_t part;			/* functions that call each other in a circle have the same number */
 	uint32_t address;		/* lower.c: 0, or number among the functions whose address is taken, from 1 */
 };
 

@@ -41,8 +41,8 @@ def apps():
     return [n for n in names if os.access(os.path.join(BUILD, "apps", n), os.X_OK)]
 
 
-# Programs with objects that only the portable driver's snapshots hold: arrays and textures.
-PORTABLE_ONLY = ("texture",)
+# Programs with objects that only the portable driver's snapshots hold: arrays and textures, and what the device's own malloc gave.
+PORTABLE_ONLY = ("shapes", "texture")
 
 
 def apps_that_leave():

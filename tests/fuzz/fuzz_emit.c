@@ -46,7 +46,7 @@ static void emit_one(const struct ir_func *fn, const struct emit_options *opt)
 static void emit_all(const struct ir_module *ir)
 {
 	static const struct emit_options options[] = {
-		{ .masked_wide = true, .masked_narrow = true, .gathers = true },
+		{ .masked_wide = true, .masked_narrow = true, .mask_registers = true, .gathers = true },
 		{ .free_order = true, .masked_wide = true },
 		{ .check = true },
 	};

@@ -193,6 +193,21 @@ Test(grid, a_warp_waits_for_a_flag_that_another_sets, .timeout = 60)
 		cr_assert_eq(word[t], 77);
 }
 
+Test(grid, what_is_waited_for_may_go_through_local_memory, .timeout = 60)
+{
+	/* as code for debugging does: every variable lives in memory */
+	run(KERNEL(".shared .align 4 .b32 flag[1]; .local .align 8 .b32 var[2];\n" HEAD
+		   "mov.u32 %r1, flag; setp.ne.u32 %p1, %r5, 0; mov.u32 %r2, 0; @!%p1 st.shared.u32 [%r1], %r2; bar.sync 0;\n"
+		   "mov.u64 %rd1, var; cvta.local.u64 %rd2, %rd1; mov.u64 %rd3, 0;\n"
+		   "setp.lt.u32 %p2, %r5, 32; @!%p2 bra SET;\n"
+		   "WAIT: ld.volatile.shared.u32 %r2, [%r1]; st.local.u32 [%rd1], %r2; add.u64 %rd4, %rd2, %rd3; ld.u32 %r3, [%rd4];\n"
+		   "setp.ne.u32 %p3, %r3, 0; @%p3 bra OUT; bra WAIT;\n"
+		   "SET: mov.u32 %r2, 77; st.volatile.shared.u32 [%r1], %r2;\n"
+		   "OUT: st.global.u32 [%rd7], %r2; ret;"), 1, 64, 0);
+	for (uint32_t t = 0; t < 64; t++)
+		cr_assert_eq(word[t], 77);
+}
+
 Test(grid, a_block_may_wait_for_a_later_one, .timeout = 60)
 {
 	/* block b waits for block b + 1; the last one begins */

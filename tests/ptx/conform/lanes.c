@@ -474,6 +474,22 @@ static void one_copy(const char *form, void *arg)
 		"setp.eq.u32 %%p1, %%r17, %%r19; @%%p1 add.u32 %%r20, %%r20, 1; setp.eq.u32 %%p1, %%r18, %%r19; @%%p1 add.u32 %%r20, %%r20, 1;", begin, form, hint) });
 }
 
+/* Two pieces of the stack beside each other, and what was there before them once the stack is as it was. */
+static void one_stack(const char *form, void *arg)
+{
+	const char *t = cf_type(form, 0), *R = cf_bits(t) == 64 ? "%rd" : "%r", *save, *alloc, *restore;
+
+	(void)arg;
+	save = cf_text("stacksave.%s %s10", t, R);
+	alloc = cf_text("alloca.%s", t);
+	restore = cf_text("stackrestore.%s %s10", t, R);
+	probe((struct probe){ .x = 7, .want = first_word, .body = cf_text(
+		"st.local.u32 [l], 3; %s; %s %s11, 16, 16; %s %s12, 32, 16; st.local.u32 [%s11], 1; st.local.u32 [%s12+28], 2; ld.local.u32 %%r33, [%s11];"
+		"ld.local.u32 %%r34, [%s12+28]; ld.local.u32 %%r35, [l]; %s; %s %s13, 16, 16; setp.eq.u%u %%p1, %s13, %s11; selp.u32 %%r20, 1, 0, %%p1;"
+		"add.u32 %%r20, %%r20, %%r33; add.u32 %%r20, %%r20, %%r34; add.u32 %%r20, %%r20, %%r35;", save, alloc, R, alloc, R, R, R, R, R, restore,
+		alloc, R, cf_bits(t), R, R) });
+}
+
 void cf_lanes(void)
 {
 	static char prefetch[] = "p[%rd1]", size[] = "p[%rd1], 128", discard[] = "d[%rd1], 128", policy[] = "p", none[] = "p ", regs[] = "n24", time[] = "p20", event[] = "p1";
@@ -496,6 +512,7 @@ void cf_lanes(void)
 	cf_forms("barrier", one_barrier, NULL);
 	cf_forms("mbarrier", one_mbarrier, NULL);
 	cf_forms("cp", one_copy, NULL);
+	cf_forms("alloca", one_stack, NULL);	/* and the two others with it */
 	spaces();
 	control();
 }

@@ -248,8 +248,8 @@ Test(ptx, a_short_text_cannot_ask_for_endless_memory)
 		sprintf(text + strlen(text), ".func f%d() { call f%d; call f%d; ret; }\n", i, i - 1, i - 1);
 	strcat(text, ".visible .entry k() { call f39; ret; }\n");
 	m = load_text(text);
-	cr_expect(strstr(hg_module_kernel(m, 0)->refused, "more than 2097152 instructions"), "%s",
-		  hg_module_kernel(m, 0)->refused);
+	cr_expect_eq(hg_module_kernel(m, 0)->refused, NULL, "%s", hg_module_kernel(m, 0)->refused);
+	cr_expect_lt(hg_module_ir(m)->func[0].nr_blocks, 20000);
 	hg_module_free(m);
 }
 
