@@ -65,6 +65,7 @@ struct hg_cpu_module {
 	pthread_mutex_t lock;		/* code */
 	struct code *code;
 	_Atomic bool closing;
+	bool fast_only;
 	size_t nr_kernels;
 	struct hg_cpu_kernel kernel[];
 };
@@ -569,7 +570,7 @@ static bool is_forked_child(void)
 
 static void optimise_later(struct hg_cpu_kernel *k, int variant)
 {
-	struct task *t = is_forked_child() ? NULL : malloc(sizeof(*t));
+	struct task *t = is_forked_child() || k->module->fast_only ? NULL : malloc(sizeof(*t));
 
 	if (!t)
 		return;
@@ -733,6 +734,11 @@ void hg_cpu_kernel_wait(struct hg_cpu_kernel *k)
 }
 
 /* ---- modules ---- */
+
+void hg_cpu_module_fast_only(struct hg_cpu_module *m)
+{
+	m->fast_only = true;
+}
 
 enum hg_status hg_cpu_module_create_ir(const struct ir_module *ir, const unsigned char *key, struct hg_cpu_module **out)
 {

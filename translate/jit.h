@@ -25,6 +25,8 @@ enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_mod
 enum hg_status hg_cpu_module_create_ir(const struct ir_module *ir, const unsigned char *key,
 				       struct hg_cpu_module **out) HG_MUST_CHECK;
 void hg_cpu_module_destroy(struct hg_cpu_module *m);	/* NULL is allowed */
+/* Before a kernel is asked for: the fast tier alone, for code that runs once. Nothing is compiled in the background. */
+void hg_cpu_module_fast_only(struct hg_cpu_module *m);
 
 /*
  * The kernel, compiled: from the disk cache, or by the fast tier, and then the optimised version

@@ -229,23 +229,6 @@ static void check_atom(const char *insn, const char *type, unsigned int bits, en
 	hg_module_free(m);
 }
 
-Test(memory_ops, atomics_of_integers_are_those_of_c, .timeout = 120)
-{
-	static const struct { const char *insn, *type; unsigned int bits; enum kind kind; char op; } c[] = {
-		{ "atom.global.add", "u32", 32, U, '+' }, { "atom.relaxed.sys.global.add", "s32", 32, S, '+' },
-		{ "atom.add", "u64", 64, U, '+' }, { "atom.global.min", "u32", 32, U, '<' }, { "atom.global.max", "u32", 32, U, '>' },
-		{ "atom.min", "s32", 32, S, '<' }, { "atom.max", "s32", 32, S, '>' }, { "atom.global.min", "u64", 64, U, '<' },
-		{ "atom.global.max", "u64", 64, U, '>' }, { "atom.global.min", "s64", 64, S, '<' }, { "atom.global.max", "s64", 64, S, '>' },
-		{ "atom.acquire.cta.global.and", "b32", 32, U, '&' }, { "atom.release.gpu.global.or", "b32", 32, U, '|' },
-		{ "atom.acq_rel.cluster.global.xor", "b32", 32, U, '^' }, { "atom.global.and", "b64", 64, U, '&' },
-		{ "atom.or", "b64", 64, U, '|' }, { "atom.global.xor", "b64", 64, U, '^' }, { "atom.global.exch", "b32", 32, U, '=' },
-		{ "atom.exch", "b64", 64, U, '=' }, { "atom.global.inc", "u32", 32, U, 'i' }, { "atom.global.dec", "u32", 32, U, 'd' },
-	};
-
-	for (size_t i = 0; i < NR(c); i++)
-		check_atom(c[i].insn, c[i].type, c[i].bits, c[i].kind, c[i].op, false);
-}
-
 Test(memory_ops, atomics_of_halves_round_once_and_know_nan, .timeout = 240)
 {
 	static const struct { const char *insn, *type; unsigned int bits; enum kind kind; char op; } c[] = {
