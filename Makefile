@@ -184,7 +184,7 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 $(O)/e2e-apps/contexts $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # Programs of the toolkit's libraries, of those that are installed.
-libraries := $(foreach l,cublas:cublas_v2 curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
+libraries := $(foreach l,cublas:cublas_v2 cufft:cufft curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
 	$(and $(wildcard $(CUDA_HOME)/include/$(lastword $(subst :, ,$l)).h),$(wildcard $(CUDA_HOME)/lib64/lib$(firstword $(subst :, ,$l)).so)),\
 	$(O)/libraries/$(firstword $(subst :, ,$l))))
 $(O)/libraries/%: tests/libraries/%.cu tests/apps/app.h
@@ -229,7 +229,7 @@ check-long: deps ## the same with large samples: 100 kills, every cut of a log
 	$(Q)+$(MAKE) --no-print-directory check-long-run
 check-long-run: all test-programs
 	$(Q)$(test_env) HG_LONG=1 tests/run.py --units "$(unit_rooms)"
-test-programs: $(units) $(apps) $(e2e_apps) $(libraries) $(O)/gpu-probe $(test_drivers)
+test-programs: $(units) $(apps) $(e2e_apps) $(libraries) $(O)/gpu-probe $(test_drivers) $(O)/conform $(O)/conform-ways
 
 # Python programs with tinygrad, CuPy and the like, which come from PyPI: tests/python.
 .PHONY: deps-python check-python check-python-run
@@ -254,7 +254,7 @@ units-run: $(units)
 check-gpu: ## on an NVIDIA GPU: programs recorded, replayed and moved to cpu; what only hardware can answer
 	$(Q)+tests/gpu/check --present && $(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory check-gpu-run || \
 		{ status=$$?; tests/gpu/check --present >/dev/null && exit $$status; true; }
-check-gpu-run: all $(apps) $(e2e_apps) $(O)/gpu-probe
+check-gpu-run: all $(apps) $(e2e_apps) $(O)/gpu-probe $(O)/conform
 	$(Q)$(test_env) tests/gpu/check
 
 # Benchmarks: tests/bench/bench_*.c, linked to the rooms they measure.

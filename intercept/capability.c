@@ -1,10 +1,10 @@
 /*
  * capability.c - the compute capability that a library of NVIDIA's is told.
  *
- * cuBLASLt chooses a kernel by the device's capability, before it looks whether the code is there; of what it would
- * take on a device that it knows, most exists as machine code alone. For a capability beyond those it knows it takes the
- * kernels that it carries as PTX. So in front of the portable driver, which runs nothing else, it hears of such a one; the program,
- * and all that asks in order to compile for the device, hears the truth.
+ * cuBLASLt and cuFFT choose a kernel by the device's capability, before they look whether the code is there; of what they
+ * would take on a device that they know, most exists as machine code alone. For a capability beyond those they take the
+ * kernels that they carry as PTX. So in front of the portable driver, which runs nothing else, they hear of such a one; the
+ * program, and all that asks in order to compile for the device, hears the truth.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,7 +20,7 @@
 /* Each has the CUDA runtime inside, so that it is the library itself that calls. */
 static bool chooses_by_capability(const void *caller)
 {
-	static const char *const prefixes[] = { "libcublas.so", "libcublasLt.so" };
+	static const char *const prefixes[] = { "libcublas.so", "libcublasLt.so", "libcufft.so" };
 	const char *name;
 	Dl_info info;
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -231,20 +232,54 @@ static CUresult stream_object(CUcontext ctx, CUstream stream, CUstream *out, int
 	return CUDA_SUCCESS;
 }
 
+/* ---- 6e163fbe: of modules; cuFFT has the one function of each of its modules named ---- */
+
+static unsigned int module_functions(CUcontext ctx, CUmodule module, void (*each)(void *arg, CUfunction f), void *arg)
+{
+	CUfunction *functions;
+	unsigned int nr;
+
+	(void)ctx;
+	if (!each || cuModuleGetFunctionCount(&nr, module) != CUDA_SUCCESS)
+		return 0;
+	functions = calloc(nr + 1, sizeof(*functions));
+	if (!functions || cuModuleEnumerateFunctions(functions, nr, module) != CUDA_SUCCESS)
+		nr = 0;
+	for (unsigned int i = 0; i < nr; i++)
+		each(arg, functions[i]);
+	free(functions);
+	return nr;
+}
+
+/* The described slots of tables of which most are not. */
+static const unsigned char contexts_id[16] = {
+	0x21, 0x31, 0x8c, 0x60, 0x97, 0x14, 0x32, 0x48, 0x8c, 0xa6, 0x41, 0xff, 0x73, 0x24, 0xc8, 0xf2,
+};
+static const unsigned char modules_id[16] = {
+	0x6e, 0x16, 0x3f, 0xbe, 0xb9, 0x58, 0x44, 0x4d, 0x83, 0x5c, 0xe1, 0x82, 0xaf, 0xf1, 0x99, 0x1e,
+};
+static void *contexts_table[NR_UNKNOWN], *modules_table[NR_UNKNOWN];
+
 static const struct {
+	const unsigned char *id;
+	void **table;
 	size_t slot;
 	void *function;
-} contexts_known[] = { { 4, (void *)context_id }, { 39, (void *)stream_id }, { 51, (void *)stream_object } };
-#define NR_CONTEXTS_KNOWN (sizeof(contexts_known) / sizeof(contexts_known[0]))
-static void *contexts_table[NR_UNKNOWN];
+} described[] = {
+	{ contexts_id, contexts_table, 4, (void *)context_id },
+	{ contexts_id, contexts_table, 39, (void *)stream_id },
+	{ contexts_id, contexts_table, 51, (void *)stream_object },
+	{ modules_id, modules_table, 7, (void *)module_functions },
+};
+#define NR_DESCRIBED (sizeof(described) / sizeof(described[0]))
 
 static void make_unknown_tables(void)
 {
 	for (size_t i = 1; i < NR_UNKNOWN; i++)
-		unknown_table[i] = contexts_table[i] = (void *)unknown_function;
-	unknown_table[0] = contexts_table[0] = SIZE(unknown_table);
-	for (size_t i = 0; i < NR_CONTEXTS_KNOWN; i++)
-		contexts_table[contexts_known[i].slot] = contexts_known[i].function;
+		unknown_table[i] = contexts_table[i] = modules_table[i] = (void *)unknown_function;
+	unknown_table[0] = contexts_table[0] = modules_table[0] = SIZE(unknown_table);
+	for (size_t i = 0; i < NR_DESCRIBED; i++)
+		described[i].table[described[i].slot] = described[i].function;
 }
 
 /* Says each one once, as far as eight go. */
@@ -286,9 +321,6 @@ static const unsigned char tools_local_id[16] = {
 };
 static const unsigned char check_id[16] = {
 	0x26, 0x3e, 0x88, 0x60, 0x7c, 0xd2, 0x61, 0x43, 0x92, 0xf6, 0xbb, 0xd5, 0x00, 0x6d, 0xfa, 0x7e,
-};
-static const unsigned char contexts_id[16] = {
-	0x21, 0x31, 0x8c, 0x60, 0x97, 0x14, 0x32, 0x48, 0x8c, 0xa6, 0x41, 0xff, 0x73, 0x24, 0xc8, 0xf2,
 };
 static const unsigned char compile_cache_id[16] = {
 	0xda, 0x91, 0x51, 0xd3, 0x3a, 0xe6, 0xcc, 0x41, 0xa5, 0xc0, 0x4f, 0x26, 0xd5, 0x33, 0xe3, 0x28,
@@ -338,9 +370,9 @@ void *hg_table_function(const unsigned char uuid[16], size_t slot)
 
 	if (slot && slot < nr)
 		return ours[slot];
-	for (size_t i = 0; i < NR_CONTEXTS_KNOWN && !memcmp(uuid, contexts_id, 16); i++)
-		if (contexts_known[i].slot == slot)
-			return contexts_known[i].function;
+	for (size_t i = 0; i < NR_DESCRIBED; i++)
+		if (described[i].slot == slot && !memcmp(uuid, described[i].id, 16))
+			return described[i].function;
 	return NULL;
 }
 
@@ -372,10 +404,11 @@ CUresult hg_table_get(const char uuid[16], const void **out)
 		return CUDA_SUCCESS;
 	}
 	pthread_once(&once, make_unknown_tables);
-	if (!memcmp(uuid, contexts_id, 16)) {
-		*out = contexts_table;
-		return CUDA_SUCCESS;
-	}
+	for (size_t i = 0; i < NR_DESCRIBED; i++)
+		if (!memcmp(uuid, described[i].id, 16)) {
+			*out = described[i].table;
+			return CUDA_SUCCESS;
+		}
 	tell_unknown((const unsigned char *)uuid);
 	*out = unknown_table;
 	return CUDA_SUCCESS;

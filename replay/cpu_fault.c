@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "replay/cpu_fault.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -133,6 +134,31 @@ static void find_lanes(struct hg_cpu_run *run)
 	}
 }
 
+/* The mask registers lie where cpuid says, behind what all processors have (Intel SDM 1, 13.5). */
+static void take_masks(struct hg_cpu_state *s, const unsigned char *fp)
+{
+	const struct _fpx_sw_bytes *sw = (const struct _fpx_sw_bytes *)(fp + 464);
+	unsigned int size, at, c, d;
+
+	memset(s->mask, 0, sizeof(s->mask));
+	if (sw->magic1 == FP_XSTATE_MAGIC1 && sw->xstate_bv & 1u << 5 && __get_cpuid_count(0xd, 5, &size, &at, &c, &d) &&
+	    size >= sizeof(s->mask) && at + sizeof(s->mask) <= sw->xstate_size)
+		memcpy(s->mask, fp + at, sizeof(s->mask));
+}
+
+static void take_state(struct hg_cpu_run *run, const ucontext_t *uc)
+{
+	static const int order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9,
+				       REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+
+	run->state.pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+	run->state.addr = run->addr;
+	for (int i = 0; i < 16; i++)
+		run->state.reg[i] = (uint64_t)uc->uc_mcontext.gregs[order[i]];
+	if (uc->uc_mcontext.fpregs)
+		take_masks(&run->state, (const unsigned char *)uc->uc_mcontext.fpregs);
+}
+
 static void on_signal(int signo, siginfo_t *info, void *context)
 {
 	struct hg_cpu_run *run = running;
@@ -141,7 +167,9 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	if (run && info->si_code > 0) {
 		run->signo = signo;
 		run->addr = (uintptr_t)info->si_addr;
-		run->pc = hg_cpu_rt_access()->addr ? 0 : (uint64_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+		run->state.pc = 0;
+		if (!hg_cpu_rt_access()->addr)
+			take_state(run, context);
 		find_lanes(run);
 		unblock(NULL);
 		siglongjmp(run->back, 1);
@@ -157,7 +185,7 @@ void hg_cpu_fault_raise(uint32_t kind, uint64_t addr)
 	run->signo = 0;
 	run->kind = kind;
 	run->addr = addr;
-	run->pc = 0;
+	run->state.pc = 0;
 	find_lanes(run);
 	siglongjmp(run->back, 1);
 }
@@ -169,7 +197,7 @@ void hg_cpu_fault_raise_at(uint32_t kind, uint64_t addr, uint32_t lanes, uint32_
 	run->signo = 0;
 	run->kind = kind;
 	run->addr = addr;
-	run->pc = 0;
+	run->state.pc = 0;
 	run->lanes = lanes;
 	run->line = line;
 	siglongjmp(run->back, 1);

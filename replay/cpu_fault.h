@@ -8,6 +8,7 @@
 
 #include "common/status.h"
 #include "translate/cpu_abi.h"
+#include "translate/jit.h"
 
 /* What a thread keeps while it runs kernel code. One at a time for each thread. */
 struct hg_cpu_run {
@@ -15,7 +16,7 @@ struct hg_cpu_run {
 	int signo;		/* of the fault; 0: hg_cpu_fault_raise */
 	uint32_t kind;		/* enum hg_cpu_fault, when signo is 0 */
 	uint64_t addr;
-	uint64_t pc;		/* of the instruction, of a fault in the kernel's own code; else 0 */
+	struct hg_cpu_state state;	/* of a fault in the kernel's own code; else pc is 0 */
 	struct hg_cpu_frame *frame;	/* of the warp that runs; the runner sets it */
 	uint32_t lanes, line;	/* whose fault it was, and the PTX line; 0: not known here (the frame may know) */
 	sigset_t mask;		/* of the thread before */

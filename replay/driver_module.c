@@ -215,17 +215,9 @@ CUresult drv_libraries_reset(void)
 
 /* loading */
 
-/* Where the caller wants to read what went wrong. */
-struct jit_log {
-	char *error, *info;
-	size_t error_size, info_size;
-	float *wall_time;
-	size_t *error_filled, *info_filled;
-};
-
-static CUresult jit_options(unsigned int nr, const CUjit_option *options, void **values, struct jit_log *out)
+CUresult drv_jit_options(unsigned int nr, const CUjit_option *options, void **values, struct drv_jit_log *out)
 {
-	*out = (struct jit_log){ 0 };
+	*out = (struct drv_jit_log){ 0 };
 	if (nr && (!options || !values))
 		return CUDA_ERROR_INVALID_VALUE;
 	for (unsigned int i = 0; i < nr; i++) {
@@ -256,8 +248,7 @@ static CUresult jit_options(unsigned int nr, const CUjit_option *options, void *
 	return CUDA_SUCCESS;
 }
 
-/* The size option gives back how much of the buffer was filled. */
-static void jit_log_fill(const struct jit_log *log, const char *text, float ms)
+void drv_jit_log_fill(const struct drv_jit_log *log, const char *text, float ms)
 {
 	size_t n = 0;
 
@@ -276,7 +267,7 @@ static void jit_log_fill(const struct jit_log *log, const char *text, float ms)
 		*log->wall_time = ms;
 }
 
-static CUresult load_error(const void *image, enum hg_status st)
+CUresult drv_load_error(const void *image, enum hg_status st)
 {
 	switch (st) {
 	case HG_ERR_NOMEM:
@@ -349,7 +340,7 @@ static uint64_t heap_bytes(const struct drv_code *code, struct drv_ctx *ctx, con
 }
 
 static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, struct drv_module *m,
-			  const struct jit_log *jit, struct drv_code **out)
+			  const struct drv_jit_log *jit, struct drv_code **out)
 {
 	struct drv_code *code = calloc(1, sizeof(*code));
 	char *text = calloc(1, LOG_BYTES);
@@ -367,10 +358,10 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	st = hg_module_load(image, size, drv.cc_major * 10 + drv.cc_minor, text, LOG_BYTES, &code->module);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	jit_log_fill(jit, text, (float)((double)(end.tv_sec - start.tv_sec) * 1e3 +
+	drv_jit_log_fill(jit, text, (float)((double)(end.tv_sec - start.tv_sec) * 1e3 +
 					(double)(end.tv_nsec - start.tv_nsec) / 1e6));
 	if (st) {
-		r = load_error(image, st);
+		r = drv_load_error(image, st);
 		goto err_free;
 	}
 	code->nr_kernels = hg_module_nr_kernels(code->module);
@@ -465,7 +456,7 @@ static void module_free(struct drv_obj *obj)
 
 /* kind: DRV_MODULE in ctx, or DRV_LIBRARY, which belongs to none. */
 static CUresult load(enum drv_kind kind, const void *image, size_t size, struct drv_ctx *ctx,
-		     const struct jit_log *jit, struct drv_module **out)
+		     const struct drv_jit_log *jit, struct drv_module **out)
 {
 	struct drv_module *m = calloc(1, sizeof(*m));
 	CUresult r;
@@ -484,8 +475,7 @@ static CUresult load(enum drv_kind kind, const void *image, size_t size, struct 
 	return CUDA_SUCCESS;
 }
 
-/* The file, with a NUL behind it: PTX text has no other end. *out is malloc'ed. */
-static CUresult file_read(const char *path, void **out, size_t *out_size)
+CUresult drv_file_read(const char *path, void **out, size_t *out_size)
 {
 	unsigned char *bytes = NULL;
 	size_t size = 0, got = 0;
@@ -530,7 +520,7 @@ out_close:
 CUresult drv_cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int nr, CUjit_option *options, void **values)
 {
 	struct drv_module *m;
-	struct jit_log jit;
+	struct drv_jit_log jit;
 	struct drv_ctx *ctx;
 	CUresult r = drv_current(&ctx);
 
@@ -538,7 +528,7 @@ CUresult drv_cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int n
 		return r;
 	if (!out || !image)
 		return CUDA_ERROR_INVALID_VALUE;
-	r = jit_options(nr, options, values, &jit);
+	r = drv_jit_options(nr, options, values, &jit);
 	if (r)
 		return r;
 	r = load(DRV_MODULE, image, 0, ctx, &jit, &m);
@@ -560,7 +550,7 @@ CUresult drv_cuModuleLoadFatBinary(CUmodule *out, const void *image)
 
 CUresult drv_cuModuleLoad(CUmodule *out, const char *path)
 {
-	const struct jit_log jit = { 0 };
+	const struct drv_jit_log jit = { 0 };
 	struct drv_module *m;
 	struct drv_ctx *ctx;
 	void *image;
@@ -571,7 +561,7 @@ CUresult drv_cuModuleLoad(CUmodule *out, const char *path)
 		return r;
 	if (!out || !path)
 		return CUDA_ERROR_INVALID_VALUE;
-	r = file_read(path, &image, &size);
+	r = drv_file_read(path, &image, &size);
 	if (r)
 		return r;
 	r = load(DRV_MODULE, image, size, ctx, &jit, &m);
@@ -634,7 +624,7 @@ CUresult drv_cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *
 			       unsigned int nr, CUlibraryOption *lib_options, void **lib_values, unsigned int nr_lib)
 {
 	struct drv_module *m;
-	struct jit_log jit;
+	struct drv_jit_log jit;
 	CUresult r = drv_ready();
 
 	if (r)
@@ -643,7 +633,7 @@ CUresult drv_cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *
 		return CUDA_ERROR_INVALID_VALUE;
 	r = library_options(nr_lib, lib_options, lib_values);
 	if (!r)
-		r = jit_options(nr, options, values, &jit);
+		r = drv_jit_options(nr, options, values, &jit);
 	if (r)
 		return r;
 	r = load(DRV_LIBRARY, image, 0, NULL, &jit, &m);
@@ -658,7 +648,7 @@ CUresult drv_cuLibraryLoadFromFile(CUlibrary *out, const char *path, CUjit_optio
 				   unsigned int nr_lib)
 {
 	struct drv_module *m;
-	struct jit_log jit;
+	struct drv_jit_log jit;
 	void *image;
 	size_t size;
 	CUresult r = drv_ready();
@@ -669,9 +659,9 @@ CUresult drv_cuLibraryLoadFromFile(CUlibrary *out, const char *path, CUjit_optio
 		return CUDA_ERROR_INVALID_VALUE;
 	r = library_options(nr_lib, lib_options, lib_values);
 	if (!r)
-		r = jit_options(nr, options, values, &jit);
+		r = drv_jit_options(nr, options, values, &jit);
 	if (!r)
-		r = file_read(path, &image, &size);
+		r = drv_file_read(path, &image, &size);
 	if (r)
 		return r;
 	r = load(DRV_LIBRARY, image, size, NULL, &jit, &m);

@@ -38,7 +38,7 @@
  * that one gave (hg_driver_name). No code but the registry's may take a handle for a pointer, or the other way round.
  */
 enum drv_kind {
-	DRV_CTX = 1, DRV_STREAM, DRV_EVENT, DRV_MODULE, DRV_LIBRARY, DRV_FUNCTION, DRV_POOL,
+	DRV_CTX = 1, DRV_STREAM, DRV_EVENT, DRV_MODULE, DRV_LIBRARY, DRV_FUNCTION, DRV_POOL, DRV_LINK,
 };
 
 struct drv_ctx;
@@ -328,5 +328,19 @@ CUresult drv_libraries_reset(void) HG_MUST_CHECK;	/* their variables get their f
 /* driver_func.c */
 CUresult drv_function_compile(struct drv_function *f, struct hg_target_kernel **out) HG_MUST_CHECK;
 unsigned int drv_occupancy(const struct drv_function *f, unsigned int threads, size_t dynamic_shared);
+
+/* Where the caller of a JIT wants to read what went wrong. The pointers are the caller's. */
+struct drv_jit_log {
+	char *error, *info;
+	size_t error_size, info_size;
+	float *wall_time;
+	size_t *error_filled, *info_filled;
+};
+CUresult drv_jit_options(unsigned int nr, const CUjit_option *options, void **values, struct drv_jit_log *out) HG_MUST_CHECK;
+/* The size options give back how much of the buffers was filled. */
+void drv_jit_log_fill(const struct drv_jit_log *log, const char *text, float ms);
+CUresult drv_load_error(const void *image, enum hg_status st);	/* what a load that failed so gives */
+/* The file, with a NUL behind it: PTX text has no other end. *out is malloc'ed. */
+CUresult drv_file_read(const char *path, void **out, size_t *out_size) HG_MUST_CHECK;
 
 #endif

@@ -65,15 +65,14 @@ struct job {
 	uint32_t nr_threads, nr_warps;	/* of a block */
 	uint32_t *tid;			/* x, y, z of 32 lanes for each warp of a block */
 	size_t spill_bytes, shared_bytes, block_bytes;
+	uint32_t lane_bytes;		/* of local memory, with the stack */
 	uint32_t shape;			/* enum hg_cpu_shape */
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
-	uint32_t lane_bytes;		/* of local memory, with the stack */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
 	_Atomic uint64_t next;		/* block to start */
 	_Atomic uint64_t left;		/* blocks not finished */
 	_Atomic bool failed;
-	_Atomic bool any_order;		/* a warp spun in vain while lanes ran in order */
 
 	pthread_mutex_t lock;		/* parked, spare, fault */
 	struct block *parked, **parked_end, *spare;
@@ -624,15 +623,20 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 	const struct hg_cpu_frame *f = running(b);
 	unsigned long long addr = run->addr;
 	uint32_t line = run->line, lanes = run->lanes;
-	char who[80];
+	char who[128];
 
-	if (run->pc) {
-		line = hg_cpu_kernel_line(job->kernel, run->pc);
+	if (run->state.pc) {
+		hg_cpu_kernel_where(job->kernel, &run->state, &line, &lanes);
+		if (!lanes && popcount(f->alive) == 1)
+			lanes = f->alive;
 	} else if (!line && f) {	/* the code itself found it */
 		line = f->fault_line;
 		lanes = f->fault_lanes;
 	}
 	thread_text(f, lanes, line, who, sizeof(who));
+	/* one address for several lanes, or lanes that are far apart */
+	if (run->state.pc && !lanes)
+		strcat(who, "; HGSHIM_CHECK=memory names the thread");
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {

@@ -92,7 +92,7 @@ static int64_t sleb(struct hg_reader *r)
 /* The state machine of DWARF 5, 6.2.2. */
 struct machine {
 	uint64_t offset;
-	int64_t line;
+	uint64_t line;		/* wraps, of a damaged table */
 	uint64_t column;
 };
 
@@ -135,7 +135,7 @@ static bool give(const struct machine *m, bool end, bool (*row)(void *arg, const
 {
 	struct code_row r = { .offset = m->offset };
 
-	if (!end && m->line > 0 && m->line <= UINT32_MAX) {
+	if (!end && m->line <= UINT32_MAX) {
 		r.line = (uint32_t)m->line;
 		r.column = (uint32_t)m->column;
 	}
@@ -157,7 +157,7 @@ void code_lines_each(const struct code_lines *l, bool (*row)(void *arg, const st
 
 		if (op >= p.opcode_base) {
 			m.offset += (op - p.opcode_base) / p.line_range * p.min_length;
-			m.line += p.line_base + (op - p.opcode_base) % p.line_range;
+			m.line += (uint64_t)(int64_t)(p.line_base + (op - p.opcode_base) % p.line_range);
 			if (!give(&m, false, row, arg))
 				return;
 			continue;
@@ -189,7 +189,7 @@ void code_lines_each(const struct code_lines *l, bool (*row)(void *arg, const st
 				return;
 			break;
 		case 2: m.offset += uleb(&r) * p.min_length; break;
-		case 3: m.line += sleb(&r); break;
+		case 3: m.line += (uint64_t)sleb(&r); break;
 		case 5: m.column = uleb(&r); break;
 		case 8: m.offset += (255 - p.opcode_base) / p.line_range * (uint64_t)p.min_length; break;
 		case 9: m.offset += hg_read_u16(&r); break;

@@ -859,8 +859,7 @@ static void isspacep(struct emit *e)
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
 	default:	/* IR_GLOBAL */
-		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes)), "");
-		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, local_size(e)), "");
+		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_LOCAL, local_size(e)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
 	}

@@ -477,7 +477,8 @@ static enum hg_status flat_parts(const unsigned char *image, size_t size, struct
 			return HG_ERR_CORRUPT;
 		}
 		hg_read_bytes(&r, -n & 7);
-		st = add_part(parts, nr, is_elf(data) ? HG_IMAGE_ELF : HG_IMAGE_FATBIN, data, n);
+		st = add_part(parts, nr, is_elf(data) ? HG_IMAGE_ELF : is_text_start(data, n) ? HG_IMAGE_TEXT : HG_IMAGE_FATBIN,
+			      data, n);
 		if (st)
 			return st;
 	}
@@ -529,16 +530,10 @@ enum hg_status hg_image_parts(const void *image, size_t size, struct hg_image_pa
 	return HG_OK;
 }
 
-enum hg_status hg_image_flatten(const void *image, size_t size, void **out, size_t *out_size)
+static enum hg_status write_parts(const struct hg_image_part *parts, size_t nr, void **out, size_t *out_size)
 {
-	struct hg_image_part *parts;
 	struct hg_writer w = { 0 };
-	enum hg_status st;
-	size_t nr;
 
-	st = hg_image_parts(image, size, &parts, &nr);
-	if (st)
-		return st;
 	if (nr == 1) {
 		size_t n = parts[0].size;
 
@@ -566,7 +561,6 @@ enum hg_status hg_image_flatten(const void *image, size_t size, void **out, size
 			hg_write_bytes(&w, zeros, -parts[i].size & 7);
 		}
 	}
-	free(parts);
 	if (w.failed) {
 		hg_writer_release(&w);
 		return HG_ERR_NOMEM;
@@ -574,4 +568,43 @@ enum hg_status hg_image_flatten(const void *image, size_t size, void **out, size
 	*out = w.data;
 	*out_size = w.size;
 	return HG_OK;
+}
+
+enum hg_status hg_image_flatten(const void *image, size_t size, void **out, size_t *out_size)
+{
+	struct hg_image_part *parts;
+	enum hg_status st;
+	size_t nr;
+
+	st = hg_image_parts(image, size, &parts, &nr);
+	if (st)
+		return st;
+	st = write_parts(parts, nr, out, out_size);
+	free(parts);
+	return st;
+}
+
+enum hg_status hg_image_join(const struct hg_image *image, size_t nr_images, void **out, size_t *out_size)
+{
+	struct hg_image_part *all = NULL;
+	enum hg_status st = HG_OK;
+	size_t nr = 0;
+
+	for (size_t i = 0; i < nr_images && !st; i++) {
+		struct hg_image_part *parts;
+		size_t n;
+
+		st = hg_image_parts(image[i].data, image[i].size, &parts, &n);
+		if (st)
+			break;
+		for (size_t k = 0; k < n && !st; k++)
+			st = add_part(&all, &nr, parts[k].kind, parts[k].data, parts[k].size);
+		free(parts);
+	}
+	if (!st && !nr)
+		st = HG_ERR_INVALID;
+	if (!st)
+		st = write_parts(all, nr, out, out_size);
+	free(all);
+	return st;
 }

@@ -26,6 +26,7 @@
 
 #include "common/msg.h"
 #include "translate/cache.h"
+#include "translate/code_lane.h"
 #include "translate/code_lines.h"
 #include "translate/emit.h"
 
@@ -64,6 +65,7 @@ struct hg_cpu_module {
 	pthread_mutex_t lock;		/* code */
 	struct code *code;
 	_Atomic bool closing;
+	bool fast_only;
 	size_t nr_kernels;
 	struct hg_cpu_kernel kernel[];
 };
@@ -174,6 +176,7 @@ static void host_init(void)
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
+	LLVMInitializeX86Disassembler();
 	/* takes time in the square of the number of masks that live in general registers: all of them, in the fast tier */
 	LLVMParseCommandLineOptions(2, (const char *const[]){ "hgshim", "-disable-x86-domain-reassignment" }, NULL);
 	host.triple = LLVMGetDefaultTargetTriple();
@@ -567,7 +570,7 @@ static bool is_forked_child(void)
 
 static void optimise_later(struct hg_cpu_kernel *k, int variant)
 {
-	struct task *t = is_forked_child() ? NULL : malloc(sizeof(*t));
+	struct task *t = is_forked_child() || k->module->fast_only ? NULL : malloc(sizeof(*t));
 
 	if (!t)
 		return;
@@ -693,17 +696,26 @@ hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k)
 	return atomic_load_explicit(&k->entry[FREE_ORDER], memory_order_acquire);
 }
 
-uint32_t hg_cpu_kernel_line(const struct hg_cpu_kernel *k, uint64_t pc)
+void hg_cpu_kernel_where(const struct hg_cpu_kernel *k, const struct hg_cpu_state *s, uint32_t *line, uint32_t *lanes)
 {
 	struct hg_cpu_module *m = k->module;
-	struct code_row row = { 0 };
 
+	*line = *lanes = 0;
 	pthread_mutex_lock(&m->lock);
-	for (const struct code *c = m->code; c; c = c->next)
-		if (c->at && pc - c->at < c->lines.text_size && code_lines_find(&c->lines, pc - c->at, &row))
+	for (const struct code *c = m->code; c; c = c->next) {
+		struct code_row row;
+
+		if (!c->at || s->pc - c->at >= c->lines.text_size)
+			continue;
+		if (!code_lines_find(&c->lines, s->pc - c->at, &row))
 			break;
+		*line = row.line;
+		if (row.column && EMIT_MARK_KIND(row.column) < EMIT_MARK_APART)
+			*lanes = code_lane_find(&c->lines, c->at, &row, 1u << EMIT_MARK_KIND(row.column), s, host.triple, host.cpu,
+						host.features);
+		break;
+	}
 	pthread_mutex_unlock(&m->lock);
-	return row.line;
 }
 
 int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k)
@@ -722,6 +734,11 @@ void hg_cpu_kernel_wait(struct hg_cpu_kernel *k)
 }
 
 /* ---- modules ---- */
+
+void hg_cpu_module_fast_only(struct hg_cpu_module *m)
+{
+	m->fast_only = true;
+}
 
 enum hg_status hg_cpu_module_create_ir(const struct ir_module *ir, const unsigned char *key, struct hg_cpu_module **out)
 {

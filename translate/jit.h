@@ -25,6 +25,8 @@ enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_mod
 enum hg_status hg_cpu_module_create_ir(const struct ir_module *ir, const unsigned char *key,
 				       struct hg_cpu_module **out) HG_MUST_CHECK;
 void hg_cpu_module_destroy(struct hg_cpu_module *m);	/* NULL is allowed */
+/* Before a kernel is asked for: the fast tier alone, for code that runs once. Nothing is compiled in the background. */
+void hg_cpu_module_fast_only(struct hg_cpu_module *m);
 
 /*
  * The kernel, compiled: from the disk cache, or by the fast tier, and then the optimised version
@@ -49,8 +51,18 @@ hg_cpu_entry hg_cpu_kernel_entry(const struct hg_cpu_kernel *k);
 /* The variant that runs lanes in any order (cpu_abi.h), compiled now if it was not yet; NULL if that fails. */
 hg_cpu_entry hg_cpu_kernel_free_entry(struct hg_cpu_kernel *k);
 int hg_cpu_kernel_tier(const struct hg_cpu_kernel *k);		/* 1 or 2 */
-/* The PTX line of an address in the code of this kernel's module, of any tier and variant, also from the cache; 0: not known. */
-uint32_t hg_cpu_kernel_line(const struct hg_cpu_kernel *k, uint64_t pc);
+
+/* The processor when it stopped code of a kernel: at pc, because of addr. */
+struct hg_cpu_state {
+	uint64_t pc, addr;
+	uint64_t reg[16];	/* rax rcx rdx rbx rsp rbp rsi rdi r8-r15 */
+	uint64_t mask[8];	/* AVX-512's; zeros where there are none */
+};
+/*
+ * What was running there, of any tier and variant of this kernel's module, also from the cache: the PTX line, and the lane whose access it
+ * was, as a bit; each 0 where it is not known. Takes the code apart: slow. Any thread, not in a signal handler.
+ */
+void hg_cpu_kernel_where(const struct hg_cpu_kernel *k, const struct hg_cpu_state *s, uint32_t *line, uint32_t *lanes);
 bool hg_cpu_kernel_was_cached(const struct hg_cpu_kernel *k);
 /* Blocks until the optimised version is in place (or could not be made, which is logged). */
 void hg_cpu_kernel_wait(struct hg_cpu_kernel *k);

@@ -261,7 +261,14 @@ uint32_t lower_label(struct lower *l, const struct ptx_opd *o)
 	return block_of_label(l, sym->label);
 }
 
-#define FUNCTION_ADDRESS(n) (UINT64_C(0xf00000000000) + UINT64_C(16) * (n))
+/*
+ * The number that stands for a function. Each set of functions has numbers of its own, so that one that came from another module
+ * is none of those that a call compares with, and not some other function.
+ */
+static uint64_t function_address(const struct lower *l, const struct ptx_func *fn)
+{
+	return UINT64_C(0xf00000000000) + ((uint64_t)(l->targets_hash & 0xfffff) << 24) + UINT64_C(16) * fn->address;
+}
 
 /* --- variables ------------------------------------------------------------------------------- */
 static uint64_t align_up(uint64_t v, uint64_t align)
@@ -325,7 +332,7 @@ bool lower_var_address(struct lower *l, const struct ptx_opd *o, struct ptx_sym 
 			lower_refuse(l, "the address of a function that is defined nowhere, or of a kernel, is not supported");
 			return false;
 		}
-		out->imm = FUNCTION_ADDRESS(sym->func->address) + offset;
+		out->imm = function_address(l, sym->func) + offset;
 		*space = IR_GENERIC;
 		return true;
 	}
@@ -436,6 +443,38 @@ static bool mov_operand(struct lower *l, ir_reg dst, const struct ir_operand *sr
 	return true;
 }
 
+/* A kernel's parameter that is handed on as it is: into the storage that the callee gets. */
+static bool copy_param(struct lower *l, const struct ptx_var *v, uint32_t storage)
+{
+	for (uint64_t at = 0, n; at < v->size && !lower_stopped(l); at += n) {
+		struct ir_operand to = { .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = LOWER_STORAGE | storage, .imm = at };
+		struct ir_operand zero = { .kind = IR_OPD_IMM, .reg = IR_NO_REG }, from = zero, value = { .kind = IR_OPD_REG };
+		struct ir_insn *in;
+		enum ir_type type;
+
+		for (n = 8; n > v->size - at || at % n || n > (v->align ? v->align : 1); n /= 2)
+			;
+		type = n == 8 ? IR_B64 : n == 4 ? IR_B32 : n == 2 ? IR_B16 : IR_B8;
+		value.reg = lower_reg(l, type == IR_B8 ? IR_B16 : type);
+		from.imm = v->offset + at;
+		in = lower_emit(l, IR_ld, type, 1, 2);
+		if (!in)
+			return false;
+		in->space = IR_PARAM;
+		in->dst[0] = value.reg;
+		in->src[0] = from;
+		in->src[1] = zero;
+		in = lower_emit(l, IR_st, type, 0, 3);
+		if (!in)
+			return false;
+		in->space = IR_LOCAL;
+		in->src[0] = to;
+		in->src[1] = zero;
+		in->src[2] = value;
+	}
+	return !lower_stopped(l);
+}
+
 bool lower_actual(struct lower *l, const struct ptx_sym *formal, const struct ptx_opd *actual, bool is_result,
 		  struct lower_actual *out)
 {
@@ -465,11 +504,13 @@ bool lower_actual(struct lower *l, const struct ptx_sym *formal, const struct pt
 		lower_refuse(l, "this way of passing an argument is not supported");
 		return false;
 	}
+	out->storage = lower_storage(l, &sym->var);
 	if (sym->var.epoch == l->epoch && sym->var.owner == l->kernel) {
-		lower_refuse(l, "a kernel's parameter handed on as it is, is not supported");
+		if (!is_result)
+			return copy_param(l, &sym->var, out->storage);
+		lower_bad(l, actual, "'%s' is a parameter of the kernel, which cannot be changed", sym->name);
 		return false;
 	}
-	out->storage = lower_storage(l, &sym->var);
 	return !l->tmp->failed;
 }
 
@@ -593,7 +634,7 @@ static void indirect_call(struct lower *l, ir_reg pointer, const struct lower_ca
 		in->cmp = IR_EQ;
 		in->dst[0] = p;
 		in->src[0] = (struct ir_operand){ .kind = IR_OPD_REG, .reg = pointer };
-		in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = FUNCTION_ADDRESS(i + 1) };
+		in->src[1] = (struct ir_operand){ .kind = IR_OPD_IMM, .reg = IR_NO_REG, .imm = function_address(l, fn) };
 		lower_cbra(l, p, false, here, next);
 		l->cur = here;
 		call_function(l, fn, c->args, c->rets);
@@ -1641,6 +1682,9 @@ static bool take_address(struct lower *l, struct hg_pool *tmp, struct ptx_sym *s
 	}
 	l->target[l->nr_targets++] = fn;
 	fn->address = l->nr_targets;
+	for (const char *c = fn->sym->name; *c; c++)
+		l->targets_hash = (l->targets_hash ^ (unsigned char)*c) * 16777619;
+	l->targets_hash = (l->targets_hash ^ fn->nr_insns) * 16777619;
 	return true;
 }
 
@@ -1693,8 +1737,9 @@ static bool unique_names(struct ir_module *m, struct hg_pool *tmp)
 	return !m->pool->failed;
 }
 
-static enum hg_status lower_vars(struct ptx_module **module, size_t nr, struct ir_module *m, struct hg_pool *tmp)
+static enum hg_status lower_vars(const struct lower *l, struct ptx_module **module, size_t nr, struct hg_pool *tmp)
 {
+	struct ir_module *m = l->m;
 	uint32_t nr_vars = 0;
 
 	for (int pass = 0; pass < 2; pass++) {
@@ -1745,7 +1790,7 @@ static enum hg_status lower_vars(struct ptx_module **module, size_t nr, struct i
 				struct ptx_sym *to = lower_resolve(v->reloc[k].sym);
 
 				if (to->kind == PTX_SYM_FUNC && to->func && to->func->address) {
-					uint64_t address = FUNCTION_ADDRESS(to->func->address) + (uint64_t)v->reloc[k].addend;
+					uint64_t address = function_address(l, to->func) + (uint64_t)v->reloc[k].addend;
 
 					memcpy((char *)m->var[v->index].init + v->reloc[k].offset, &address, sizeof(address));
 					continue;
@@ -1770,7 +1815,7 @@ static enum hg_status lower_vars(struct ptx_module **module, size_t nr, struct i
 enum hg_status ptx_lower(struct ptx_module **module, size_t nr, struct ptx_log *log, struct ir_module **out)
 {
 	struct hg_pool *pool = hg_pool_create(), *tmp = hg_pool_create();
-	struct lower l = { .log = log, .pool = pool };
+	struct lower l = { .log = log, .pool = pool, .targets_hash = 2166136261 };
 	uint32_t nr_funcs = 0;
 	enum hg_status st = HG_ERR_NOMEM;
 
@@ -1786,7 +1831,7 @@ enum hg_status ptx_lower(struct ptx_module **module, size_t nr, struct ptx_log *
 	st = number_targets(&l, module, nr, tmp);
 	if (st)
 		goto err;
-	st = lower_vars(module, nr, l.m, tmp);
+	st = lower_vars(&l, module, nr, tmp);
 	if (st)
 		goto err;
 	if (!lower_plan_calls(&l, module, nr, tmp)) {

@@ -88,7 +88,7 @@ struct lower {
 	struct ir_module *m;
 	enum hg_status st;		/* malformed: the whole load fails */
 	struct ptx_func **target;	/* functions whose address is taken: [address - 1] */
-	uint32_t nr_targets;
+	uint32_t nr_targets, targets_hash;	/* the hash: of their names and lengths */
 
 	/* the kernel at hand */
 	struct hg_pool *tmp;

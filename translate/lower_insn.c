@@ -1360,6 +1360,25 @@ static void op_cvta(struct lower *l)
 	build_end(l, &b);
 }
 
+/* Whether an address is in one of the module's constants, which lie in global memory here. */
+static ir_reg in_constants(struct lower *l, struct ir_operand a)
+{
+	ir_reg p = emit1(l, IR_mov, IR_PRED, lower_reg(l, IR_PRED), imm(0)), r = lower_reg(l, IR_B64), q = lower_reg(l, IR_PRED);
+
+	for (uint32_t i = 0; i < l->m->nr_vars; i++) {
+		const struct ir_var *var = &l->m->var[i];
+
+		if (var->space != IR_CONST)
+			continue;
+		emit1(l, IR_mov, IR_U64, r, (struct ir_operand){ .kind = IR_OPD_VAR, .reg = IR_NO_REG, .index = i });
+		emit2(l, IR_sub, IR_U64, r, a, reg(r));
+		compare(l, IR_LT, IR_U64, q, reg(r), imm(var->size));
+		emit2(l, IR_or, IR_PRED, p, reg(p), reg(q));
+	}
+	return p;
+}
+
+/* What is global is said by PTX ISA, generic addressing: neither shared, local nor const; parameters are. */
 static void op_isspacep(struct lower *l)
 {
 	bool given;
@@ -1373,17 +1392,25 @@ static void op_isspacep(struct lower *l)
 		lower_bad(l, NULL, "expected a state space such as .global");
 	if (!operands(l, 2, 2))
 		return;
-	if (sp == IR_CONST) {
-		lower_refuse(l, "whether an address is constant memory cannot be told: it is one of global memory here");
-		return;
-	}
 	a = opd(l, 1);
 	v = get(l, a, IR_U64);
+	if (sp == IR_CONST) {
+		emit1(l, IR_mov, IR_PRED, put(l, opd(l, 0), IR_PRED), reg(in_constants(l, v)));
+		return;
+	}
 	build(&b, IR_isspacep, v.kind == IR_OPD_REG ? ir_type_bits(l->fn->reg_type[v.reg]) == 32 ? IR_U32 : IR_U64 : IR_U64);
 	b.in.space = (uint8_t)sp;
 	build_src(&b, v);
-	build_dst(&b, put(l, opd(l, 0), IR_PRED));
+	if (sp != IR_GLOBAL) {
+		build_dst(&b, put(l, opd(l, 0), IR_PRED));
+		build_end(l, &b);
+		return;
+	}
+	build_dst(&b, lower_reg(l, IR_PRED));
 	build_end(l, &b);
+	v = reg(in_constants(l, v));
+	v.negated = true;
+	emit2(l, IR_and, IR_PRED, put(l, opd(l, 0), IR_PRED), reg(b.dst[0]), v);
 }
 
 /* --- memory ---------------------------------------------------------------------------------- */
@@ -2238,9 +2265,10 @@ static void op_stack(struct lower *l)
 	if (l->in->op == PTX_W_stacksave) {
 		r = lower_sp(l);
 	} else {
-		uint64_t align = l->in->nr_opds == 3 ? opd(l, 2)->imm : 8;
+		/* LLVM writes 0 where it has no wish; 8 would do */
+		uint64_t align = l->in->nr_opds == 3 && opd(l, 2)->imm ? opd(l, 2)->imm : 16;
 
-		if (l->in->nr_opds == 3 && (opd(l, 2)->kind != PTX_OPD_INT || !align || align & (align - 1) || align > 4096)) {
+		if ((l->in->nr_opds == 3 && opd(l, 2)->kind != PTX_OPD_INT) || align & (align - 1) || align > 4096) {
 			lower_bad(l, opd(l, 2), "expected an alignment, a power of two");
 			return;
 		}

@@ -68,6 +68,15 @@ size_t hg_image_size(const void *image);
  * the log keeps and hg_module_load reads again. *out is malloc'ed.
  */
 enum hg_status hg_image_flatten(const void *image, size_t size, void **out, size_t *out_size) HG_MUST_CHECK;
+/* One such copy of several images, whose parts are linked by symbol when it is loaded. None of the sizes may be 0. */
+struct hg_image { const void *data; size_t size; };
+enum hg_status hg_image_join(const struct hg_image *image, size_t nr, void **out, size_t *out_size) HG_MUST_CHECK;
+/*
+ * The fatbins in a host's object file (ELF, 64 bits) or in an archive of such: each gets what lies in `size` bytes at data, without a copy.
+ * HG_ERR_INVALID with a message when it is neither; HG_ERR_CORRUPT when it cannot be walked. What `each` returns ends the walk unless it is HG_OK.
+ */
+enum hg_status hg_object_fatbins(const void *data, size_t size, enum hg_status (*each)(const void *fatbin, size_t size, void *arg),
+				 void *arg) HG_MUST_CHECK;
 void hg_module_free(struct hg_module *m);	/* NULL is allowed */
 
 size_t hg_module_nr_kernels(const struct hg_module *m);

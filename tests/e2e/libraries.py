@@ -70,4 +70,4 @@ def tests():
     return [("cublas: its results are right on cpu, and its log replays", held),
             ("cublas on cuda: moves to cpu and never notices", moved)] + [
         (f"{name}: its results are right on cpu", lambda scratch, name=name: runs(name, scratch))
-        for name in ("curand", "cusparse", "cusolver")]
+        for name in ("cufft", "curand", "cusparse", "cusolver")]

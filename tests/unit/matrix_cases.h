@@ -3,13 +3,17 @@
 #define TESTS_UNIT_MATRIX_CASES_H
 
 /*
- * Included by one file of each suite, after its own kernel_run, with MATRIX_SUITE, the name of the suite, and MATRIX_RUN, the
- * function that runs a kernel in all of the suite's ways.
+ * Included by one file of each suite, after its own kernel_run, with MATRIX_RUN, the function that runs a kernel in all of the suite's
+ * ways, and MATRIX_SUITE, the name of the suite; without that name the tests are functions.
  */
 #include <math.h>
 
+#ifdef MATRIX_SUITE
 #define MATRIX_TEST_(suite, name) Test(suite, name)
 #define MATRIX_TEST(name) MATRIX_TEST_(MATRIX_SUITE, name)
+#else
+#define MATRIX_TEST(name) static inline __attribute__((unused)) void name(void)
+#endif
 
 /* ---- elements ---- */
 
@@ -466,7 +470,8 @@ struct wmma {
 	enum elem a, b, c, d;
 	bool a_col, b_col, c_col, d_col, sat;
 	char bit_op;
-	const char *space;	/* "", ".shared", ".global" */
+	bool rn;
+	const char *space;	/* "", ".shared", ".shared::cta", ".global", or "to shared": generic addresses of shared memory */
 	unsigned int pad;	/* elements between lines */
 };
 
@@ -486,8 +491,8 @@ static void check_wmma(const struct wmma *w)
 	struct regs ra = regs_of(w->a, w->m * w->k), rb = regs_of(w->b, w->n * w->k), rc = regs_of(w->c, w->m * w->n),
 		    rd = regs_of(w->d, w->m * w->n);
 	const char *pre = w->a == F64 ? "%d" : "%x", *op = w->bit_op == 'x' ? ".xor.popc" : w->bit_op ? ".and.popc" : "";
-	bool shared = !strcmp(w->space, ".shared") || !strcmp(w->space, "to shared");
-	const char *space = !strcmp(w->space, "to shared") ? "" : w->space, *base = !strcmp(w->space, ".shared") ? "%r8" : "%rd1";
+	bool shared = !strncmp(w->space, ".shared", 7) || !strcmp(w->space, "to shared");
+	const char *space = !strcmp(w->space, "to shared") ? "" : w->space, *base = !strncmp(w->space, ".shared", 7) ? "%r8" : "%rd1";
 	char *ptx = malloc(65536), *at = ptx, l[4][256], types[64], shape[32], stride[4][16] = { "", "", "", "" };
 	unsigned char *data = aligned_alloc(256, size * 4);
 	struct { void *p; uint32_t n; } params = { .p = data };
@@ -500,7 +505,7 @@ static void check_wmma(const struct wmma *w)
 		snprintf(types, sizeof(types), "%s.%s", elem_info[w->d].name, elem_info[w->c].name);
 	else
 		snprintf(types, sizeof(types), "%s.%s.%s.%s%s", elem_info[w->d].name, elem_info[w->a].name, elem_info[w->b].name,
-			 elem_info[w->c].name, w->sat ? ".satfinite" : "");
+			 elem_info[w->c].name, w->sat ? ".satfinite" : w->rn ? ".rn" : "");
 	if (w->pad) {
 		snprintf(stride[0], 16, ", %u", sa);
 		snprintf(stride[1], 16, ", %u", sb);

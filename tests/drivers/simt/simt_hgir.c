@@ -1259,7 +1259,7 @@ static void isspacep(struct em *e)
 	case IR_LOCAL: set(e, 0, local); break;
 	case IR_PARAM: set(e, 0, param); break;
 	case IR_GLOBAL:
-		any = bin(e, LLVMOr, bin(e, LLVMOr, shared, local), param);
+		any = bin(e, LLVMOr, shared, local);
 		set(e, 0, LLVMBuildNot(e->b, any, ""));
 		break;
 	default: refuse(e, "a test for this space"); break;

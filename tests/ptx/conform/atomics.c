@@ -185,7 +185,7 @@ static void run(const struct cf_batch *b)
 			at += sprintf(at, "@%%p1 st.global.b%u [%%rd2+%zu], %s%u;\n", bits, 2 * SLOT * i + SLOT + k * bits / 8, r, 30 + k);
 	}
 	strcpy(at, "ret;\n}\n");
-	if (cf_run(ptx, THREADS / BLOCK, BLOCK, buf, 2, NULL, 0, true))
+	if (cf_run(ptx, THREADS / BLOCK, BLOCK, buf, 2, NULL, 0, cf_long || cf_random(&seed) >> 62 == 0))
 		for (size_t i = 0; i < b->nr; i++) {
 			const char *form = b->item[i].arg, *op = operation(form), *type = cf_type(form, 0);
 			unsigned int bits = cf_bits(type), n = vector(form), bytes = bits / 8;

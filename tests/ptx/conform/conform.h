@@ -79,5 +79,6 @@ void cf_approx(void);
 void cf_memory(void);
 void cf_atomics(void);
 void cf_lanes(void);
+void cf_matrix(void);
 
 #endif

@@ -329,7 +329,8 @@ static void spaces(void)
 			if (k != 2 && k != 3 && k != 7)
 				ask = cf_text("%sisspacep.%s %%p1, %%rd11; selp.u32 %%r10, %d, 0, %%p1; or.b32 %%r20, %%r20, %%r10;", ask,
 					      list[k].bit == list[i].bit ? s : list[k].space, 1 << list[k].bit);
-		probe((struct probe){ .x = 's', .y = 1 << list[i].bit, .want = words, .before = ".global .align 16 .b8 g[16]; .const .align 16 .b8 c[16];",
+		/* parameters are in global memory as well */
+		probe((struct probe){ .x = 's', .y = 1 << list[i].bit | (list[i].bit == 4), .want = words, .before = ".global .align 16 .b8 g[16]; .const .align 16 .b8 c[16];",
 			.body = cf_text("%s cvta.%s.u64 %%rd11, %%rd10; cvta.to.%s.u64 %%rd12, %%rd11; setp.eq.u64 %%p1, %%rd12, %%rd10; selp.u32 %%r21, 1, 0, %%p1;"
 					"ld%s.u32 %%r10, [%%rd12]; ld.u32 %%r11, [%%rd11]; setp.eq.u32 %%p1, %%r10, %%r11; selp.u32 %%r22, 1, 0, %%p1; %s",
 					list[i].bit == 1 ? "mov.u64 %rd10, s; st.shared.u32 [s], 5; bar.sync 0;" : list[i].bit == 4 ? "mov.b64 %rd10, in;" :
@@ -363,7 +364,130 @@ static void control(void)
 	probe((struct probe){ .x = 'e', .want = words, .body =
 		"activemask.b32 %r10; shr.u32 %r10, %r10, %r2; and.b32 %r20, %r10, 1; elect.sync %r21|%p1, 0xffffffff; selp.u32 %r22, 1, 0, %p1;"
 		"setp.ge.u32 %p2, %r2, 16; @%p2 elect.sync %r23|%p3, 0xffff0000; @%p2 selp.u32 %r24, 1, 0, %p3;" });
-	probe((struct probe){ .x = 'h', .want = words, .body = "bar.warp.sync 0xffffffff; mov.u32 %r20, 1;" });
+}
+
+/* --- barriers, mbarriers, asynchronous copies ---- */
+/* x: what the first word must be */
+static void first_word(const struct probe *p, const uint32_t *a, const uint32_t *b, unsigned int lane, uint32_t *out)
+{
+	(void)a;
+	(void)b;
+	(void)lane;
+	out[0] = (uint32_t)p->x;
+}
+
+/* Threads leave a word in shared memory, and find each other's behind the barrier. With .red: 22 of 64 are a third. */
+static void one_barrier(const char *form, void *arg)
+{
+	bool red = cf_has(form, "red"), popc = cf_has(form, "popc");
+	char *reset = cf_text("%s", "shl.b32 %r10, %r1, 2; mov.u32 %r11, s; add.u32 %r12, %r11, %r10; sub.u32 %r13, %r11, %r10; mad.lo.u32 %r14, %r1, 7, 3;"
+			      "rem.u32 %r15, %r1, 3; setp.eq.u32 %p1, %r15, 0; sub.u32 %r16, 63, %r1; mad.lo.u32 %r16, %r16, 7, 3; mov.u32 %r18, 0;");
+
+	(void)arg;
+	if (cf_has(form, "warp")) {
+		probe((struct probe){ .x = 1, .want = first_word, .body = cf_text(
+			"%s xor.b32 %%r17, %%r10, 4; add.u32 %%r17, %%r17, %%r11; st.shared.u32 [%%r12], %%r1; %s 0xffffffff; ld.shared.u32 %%r19, [%%r17];"
+			"xor.b32 %%r19, %%r19, 1; setp.eq.u32 %%p2, %%r19, %%r1; selp.u32 %%r20, 1, 0, %%p2;", reset, form) });
+		return;
+	}
+	if (cf_has(form, "arrive")) {	/* the first warp leaves words and goes on, the second waits for them */
+		probe((struct probe){ .x = 1, .want = first_word, .body = cf_text(
+			"%s setp.lt.u32 %%p2, %%r1, 32; mov.u32 %%r20, 1; @!%%p2 bra SECOND; st.shared.u32 [%%r12], %%r14; %s 3, 64; bra OUT;"
+			"SECOND: bar.sync 3, 64; ld.shared.u32 %%r19, [%%r13+252]; setp.eq.u32 %%p3, %%r19, %%r16; selp.u32 %%r20, 1, 0, %%p3; OUT:", reset, form) });
+		return;
+	}
+	for (int count = 0; count < 2; count++) {
+		char *insn = red ? cf_text("%s %s, 2%s, %%p1; %s", form, popc ? "%r18" : "%p4", count ? ", 64" : "", popc ? "" : "selp.u32 %r18, 1, 0, %p4;") :
+				   cf_text("%s 2%s;", form, count ? ", 64" : "");
+
+		probe((struct probe){ .x = !red ? 1 : popc ? 23 : cf_has(form, "or") ? 2 : 1, .want = first_word, .body = cf_text(
+			"%s st.shared.u32 [%%r12], %%r14; %s ld.shared.u32 %%r19, [%%r13+252]; setp.eq.u32 %%p3, %%r19, %%r16; selp.u32 %%r20, 1, 0, %%p3;"
+			"add.u32 %%r20, %%r20, %%r18;", reset, insn) });
+	}
+}
+
+/* Each thread has an object of its own; after all that it waits for, and not before, its phase is over. */
+static void one_mbarrier(const char *form, void *arg)
+{
+	static const char begin[] = "shl.b32 %r10, %r1, 3; mov.u32 %r11, s; add.u32 %r10, %r11, %r10; cvt.u64.u32 %rd10, %r10; cvta.shared.u64 %rd10, %rd10;";
+	static const char over[] = "mbarrier.test_wait.parity.shared.b64 %p1, [%r10], 0; selp.u32 %r12, 1, 0, %p1; add.u32 %r20, %r20, %r12;";
+	const char *at = strstr(form, ".shared") ? "[%r10]" : "[%rd10]", *before = "mbarrier.init.shared.b64 [%r10], 2;";
+	const char *state = strstr(form, "shared::cluster") ? "_" : "%rd11", *after = "mbarrier.arrive.shared.b64 _, [%r10];";
+	char *insn;
+
+	(void)arg;
+	if (cf_has(form, "init")) {
+		before = "";
+		insn = cf_text("%s %s, 1;", form, at);
+	} else if (cf_has(form, "inval")) {
+		insn = cf_text("mbarrier.arrive.shared.b64 _, [%%r10]; mbarrier.arrive.shared.b64 _, [%%r10]; %s %s %s; mov.u32 %%r20, 0; mbarrier.init.shared.b64 [%%r10], 1;",
+			       over, form, at);
+	} else if (cf_has(form, "pending_count")) {
+		insn = cf_text("mbarrier.arrive.shared.b64 %%rd11, [%%r10]; %s %%r13, %%rd11; setp.ne.u32 %%p2, %%r13, 2; @%%p2 trap;", form);
+	} else if (cf_has(form, "test_wait") || cf_has(form, "try_wait")) {
+		bool parity = cf_has(form, "parity");
+
+		/* once for the phase that goes on, once for one that is over */
+		insn = cf_text("mbarrier.arrive.shared.b64 %%rd11, [%%r10]; %s %%p2, %s, %s; @%%p2 trap; mbarrier.arrive.shared.b64 _, [%%r10];"
+			       "%s %%p2, %s, %s; @!%%p2 trap; mbarrier.init.shared.b64 [%%r10], 1;", form, at, parity ? "0" : "%rd11", form, at, parity ? "0" : "%rd11");
+	} else if (cf_has(form, "arrive") || cf_has(form, "arrive_drop")) {
+		if (cf_has(form, "expect_tx"))
+			insn = cf_text("%s %s, %s, 16; mbarrier.complete_tx.relaxed.cta.shared.b64 [%%r10], 16;", form, state, at);
+		else if (cf_has(form, "noComplete"))
+			insn = cf_text("%s %s, %s, 1;", form, state, at);
+		else
+			insn = cf_text("%s %s, %s; mbarrier.init.shared.b64 [%%r10], 3; %s %s, %s, 2;", form, state, at, form, state, at);
+	} else {
+		bool expect = cf_has(form, "expect_tx");
+
+		insn = expect ? cf_text("%s %s, 16; mbarrier.complete_tx.relaxed.cta.shared.b64 [%%r10], 16; mbarrier.arrive.shared.b64 _, [%%r10];", form, at) :
+				cf_text("mbarrier.expect_tx.relaxed.cta.shared.b64 [%%r10], 32; %s %s, 32; mbarrier.arrive.shared.b64 _, [%%r10];", form, at);
+	}
+	probe((struct probe){ .x = 1, .want = first_word, .body = cf_text("%s %s %s %s %s %s", begin, before, insn, over, after, over) });
+}
+
+static void one_copy(const char *form, void *arg)
+{
+	static const char begin[] = "shl.b32 %r10, %r1, 3; mov.u32 %r11, s; add.u32 %r10, %r11, %r10; and.b32 %r12, %r1, 1; setp.eq.u32 %p2, %r12, 0; mov.u64 %rd9, 0;";
+	const char *at = strstr(form, ".shared") ? "[%r10]" : "[%rd10]", *hint = cf_has(form, "L2::cache_hint") ? ", %rd9" : "";
+
+	(void)arg;
+	if (cf_has(form, "mbarrier")) {
+		bool noinc = cf_has(form, "noinc");
+
+		probe((struct probe){ .x = 1, .want = first_word, .body = cf_text(
+			"%s cvt.u64.u32 %%rd10, %%r10; cvta.shared.u64 %%rd10, %%rd10; mbarrier.init.shared.b64 [%%r10], %d; %s %s; mbarrier.test_wait.parity.shared.b64 %%p1, [%%r10], 0; @%%p1 trap;"
+			"mbarrier.arrive.shared.b64 _, [%%r10]; W: mbarrier.test_wait.parity.shared.b64 %%p1, [%%r10], 0; @!%%p1 bra W; mov.u32 %%r20, 1;", begin, noinc ? 2 : 1, form, at) });
+		return;
+	}
+	if (!cf_has(form, "global")) {	/* the other half of each copy below */
+		probe((struct probe){ .x = 1, .want = first_word, .body = cf_text(
+			"%s cp.async.ca.shared.global [%%r10], [%%rd1], 8; cp.async.commit_group; %s%s; cp.async.wait_all; ld.shared.u32 %%r13, [%%r10+4];"
+			"ld.global.u32 %%r14, [%%rd1]; setp.eq.u32 %%p1, %%r13, %%r14; selp.u32 %%r20, 1, 0, %%p1;", begin, form, cf_has(form, "wait_group") ? " 0" : "") });
+		return;
+	}
+	/* even threads copy 16 bytes, their own and the next thread's place */
+	probe((struct probe){ .x = 4, .want = first_word, .body = cf_text(
+		"%s @%%p2 %s [%%r10], [%%rd1], 16%s; cp.async.wait_all; bar.sync 0; and.b32 %%r13, %%r1, 62; shl.b32 %%r14, %%r13, 3; add.u32 %%r14, %%r14, %%r11; ld.shared.v4.u32 {%%r15, %%r16, %%r17, %%r18}, [%%r14];"
+		"cvt.u64.u32 %%rd10, %%r13; mad.lo.u64 %%rd10, %%rd10, 256, %%rd2; ld.global.u32 %%r19, [%%rd10];"
+		"setp.eq.u32 %%p1, %%r15, %%r19; selp.u32 %%r20, 1, 0, %%p1; setp.eq.u32 %%p1, %%r16, %%r19; @%%p1 add.u32 %%r20, %%r20, 1;"
+		"setp.eq.u32 %%p1, %%r17, %%r19; @%%p1 add.u32 %%r20, %%r20, 1; setp.eq.u32 %%p1, %%r18, %%r19; @%%p1 add.u32 %%r20, %%r20, 1;", begin, form, hint) });
+}
+
+/* Two pieces of the stack beside each other, and what was there before them once the stack is as it was. */
+static void one_stack(const char *form, void *arg)
+{
+	const char *t = cf_type(form, 0), *R = cf_bits(t) == 64 ? "%rd" : "%r", *save, *alloc, *restore;
+
+	(void)arg;
+	save = cf_text("stacksave.%s %s10", t, R);
+	alloc = cf_text("alloca.%s", t);
+	restore = cf_text("stackrestore.%s %s10", t, R);
+	probe((struct probe){ .x = 7, .want = first_word, .body = cf_text(
+		"st.local.u32 [l], 3; %s; %s %s11, 16, 16; %s %s12, 32, 16; st.local.u32 [%s11], 1; st.local.u32 [%s12+28], 2; ld.local.u32 %%r33, [%s11];"
+		"ld.local.u32 %%r34, [%s12+28]; ld.local.u32 %%r35, [l]; %s; %s %s13, 16, 16; setp.eq.u%u %%p1, %s13, %s11; selp.u32 %%r20, 1, 0, %%p1;"
+		"add.u32 %%r20, %%r20, %%r33; add.u32 %%r20, %%r20, %%r34; add.u32 %%r20, %%r20, %%r35;", save, alloc, R, alloc, R, R, R, R, R, restore,
+		alloc, R, cf_bits(t), R, R) });
 }
 
 void cf_lanes(void)
@@ -384,6 +508,11 @@ void cf_lanes(void)
 	cf_forms("griddepcontrol", one_hint, none);
 	cf_forms("setmaxnreg", one_hint, regs);
 	cf_forms("nanosleep", one_hint, time);
+	cf_forms("bar", one_barrier, NULL);
+	cf_forms("barrier", one_barrier, NULL);
+	cf_forms("mbarrier", one_mbarrier, NULL);
+	cf_forms("cp", one_copy, NULL);
+	cf_forms("alloca", one_stack, NULL);	/* and the two others with it */
 	spaces();
 	control();
 }

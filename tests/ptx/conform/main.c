@@ -18,12 +18,11 @@ static const struct cf_batch *current;
 static FILE *dump;
 static uint64_t seed;
 
-/* Opcodes whose cases are elsewhere, and where: their results are more than registers and memory of one launch. */
+/* Opcodes whose cases are elsewhere, and where: they need more than a kernel and buffers. */
 static const struct { const char *op, *where; } elsewhere[] = {
-	{ "mma", "tests/unit/matrix_cases.h" }, { "wmma", "tests/unit/matrix_cases.h" }, { "ldmatrix", "tests/unit/matrix_cases.h" },
-	{ "stmatrix", "tests/unit/matrix_cases.h" }, { "movmatrix", "tests/unit/matrix_cases.h" },
-	{ "mbarrier", "tests/unit/replay/test_memory.c" }, { "cp", "tests/unit/replay/test_memory.c" },
-	{ "bar", "tests/unit/grid_cases.h" }, { "barrier", "tests/unit/grid_cases.h" },
+	{ "tex", "tests/unit/replay/test_texture.c" }, { "tld4", "tests/unit/replay/test_texture.c" }, { "txq", "tests/unit/replay/test_texture.c" },
+	{ "suld", "tests/unit/replay/test_texture.c" }, { "sust", "tests/unit/replay/test_texture.c" }, { "sured", "tests/unit/replay/test_texture.c" },
+	{ "suq", "tests/unit/replay/test_texture.c" }, { "istypep", "tests/unit/replay/test_texture.c" },
 };
 
 static const struct ptx_form *form;
@@ -324,9 +323,15 @@ static bool is_complete(void)
 /* --- running ---- */
 void cf_ran(const struct cf_buffer *buf, size_t nr_bufs)
 {
+	static const struct cf_batch *ran;
+	static unsigned int nr_ran;
+
 	if (!dump)
 		return;
-	fprintf(dump, "%.60s", current->item[0].insn);
+	/* which batch, and which of its kernels */
+	nr_ran = current == ran ? nr_ran + 1 : 0;
+	ran = current;
+	fprintf(dump, "%zu.%u\t%.60s\t", (size_t)(current - batch), nr_ran, current->item[0].insn);
 	for (size_t b = 0; b < nr_bufs; b++) {
 		uint64_t h = 0xcbf29ce484222325u;
 
@@ -387,6 +392,7 @@ int main(int argc, char **argv)
 	cf_memory();
 	cf_atomics();
 	cf_lanes();
+	cf_matrix();
 	good = is_complete();
 	if (list)
 		return !good;

@@ -122,7 +122,7 @@ static void run(const struct cf_batch *b)
 		at += sprintf(at, "}\n");
 	}
 	strcpy(at, "ret;\n}\n");
-	if (cf_run(ptx, 2, THREADS / 2, buf, 3, extra, sizeof(extra), true))
+	if (cf_run(ptx, 2, THREADS / 2, buf, 3, extra, sizeof(extra), cf_long || cf_random(&seed) >> 62 == 0))
 		for (size_t i = 0; i < b->nr; i++) {
 			const char *form = b->item[i].arg, *type = cf_type(form, 0), *sp = space(form);
 			unsigned int n = vector(form), bytes = cf_bits(type) / 8, wide = bytes < 4 ? 4 : bytes;

@@ -98,6 +98,7 @@ Test(memory, goes_with_its_context)
 	OK(cu.cuCtxSetCurrent(ctx));
 	cr_assert(is_mapped(p));	/* still reserved */
 	GIVES(CUDA_ERROR_INVALID_VALUE, cu.cuMemFree_v2(p));
+	OK(cu.cuMemFree_v2(0));
 	OK(cu.cuMemAlloc_v2(&p, 2 * MIB));
 	cr_assert_eq(read_u32(p), 0xcdcdcdcd);
 	OK(cu.cuDevicePrimaryCtxRelease_v2(0));

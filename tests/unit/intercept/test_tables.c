@@ -152,6 +152,7 @@ Test(coverage, a_call_of_which_nothing_is_known_is_not_harmless)
 	cr_expect(hg_coverage_is_harmless("cuOccupancyMaxPotentialBlockSize"));
 	cr_expect(hg_coverage_is_harmless("cuMemGetInfo_v2"));
 	cr_expect(hg_coverage_is_harmless("cuProfilerStart"));
+	cr_expect(hg_coverage_is_harmless("cuLinkComplete"), "the image that it makes is recorded when it is loaded");
 }
 
 Test(coverage, phrases_become_well_formed_json)
@@ -195,4 +196,30 @@ Test(tables, of_contexts_and_streams_what_cublas_asks_is_answered)
 	cr_expect_eq(stream_object(CTX(1), (CUstream)0x1234, &s, 0), CUDA_SUCCESS);
 	cr_expect_eq(s, (CUstream)0x1234);
 	cr_expect_eq(stream_object(CTX(1), NULL, NULL, 0), CUDA_ERROR_INVALID_VALUE);
+}
+
+static void count_function(void *arg, CUfunction f)
+{
+	(void)f;
+	++*(int *)arg;
+}
+
+Test(tables, of_modules_the_functions_are_told_one_by_one)
+{
+	static const unsigned char id[16] = { 0x6e, 0x16, 0x3f, 0xbe, 0xb9, 0x58, 0x44, 0x4d,
+					      0x83, 0x5c, 0xe1, 0x82, 0xaf, 0xf1, 0x99, 0x1e };
+	unsigned int (*functions)(CUcontext, CUmodule, void (*)(void *, CUfunction), void *);
+	const void *table;
+	void *const *slot;
+	int nr = 0;
+
+	cr_assert_eq(hg_table_get((const char *)id, &table), CUDA_SUCCESS);
+	slot = table;
+	cr_expect_eq(hg_table_function(id, 7), slot[7]);
+	cr_expect_null(hg_table_function(id, 6));
+	functions = (__typeof__(functions))slot[7];
+	/* no driver is there, so there is no module: e2e's cufft is where there is one */
+	cr_expect_eq(functions(CTX(1), (CUmodule)0x1234, count_function, &nr), 0);
+	cr_expect_eq(functions(CTX(1), (CUmodule)0x1234, NULL, &nr), 0);
+	cr_expect_eq(nr, 0);
 }

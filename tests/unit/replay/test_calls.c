@@ -157,6 +157,19 @@ Test(calls, recursion_through_pointers_with_a_barrier_and_a_shuffle_inside)
 	}
 }
 
+Test(calls, a_parameter_of_the_kernel_is_handed_on)
+{
+	static const char ptx[] = CALLS_HEAD
+		".func put (.param .align 8 .b8 s[16], .param .b64 p) { .reg .b32 %a<3>; .reg .b64 %d; ld.param.b64 %d, [p];\n"
+		"ld.param.b16 %a1, [s+6]; ld.param.b32 %a2, [s+8]; add.u32 %a1, %a1, %a2; st.global.u32 [%d], %a1; ret; }\n"
+		".visible .entry k(.param .align 8 .b8 s[16], .param .u64 p) { call put, (s, p); call put, (s, p); ret; }\n";
+	struct { uint16_t h[8]; uint64_t p; } params = { { 0, 0, 0, 77, 1000 }, (uintptr_t)out };
+	struct kernel_run r = { .params = &params, .data = out, .size = 16 };
+
+	run_all_ways(ptx, &r);
+	cr_expect_eq(out[0][0], 1077, "%u", out[0][0]);
+}
+
 Test(calls, a_large_function_called_from_many_places_stands_in_the_kernel_once)
 {
 	size_t room = 1 << 16, n = 0;

@@ -1,9 +1,13 @@
-/* test_matrix.c - matrices on the CPU target: its tiers, and lanes in any order. */
+/* test_matrix.c - matrices on the CPU target: what the conformance suite (tests/ptx/conform), which has all forms, does not try. */
 #include "tests/unit/replay/kernel_test.h"
 
-#define MATRIX_SUITE matrix
 #define MATRIX_RUN run_all_ways
 #include "tests/unit/matrix_cases.h"
+
+Test(matrix, lanes_meet)
+{
+	lanes_meet_at_a_matrix();
+}
 
 Test(matrix, products_without_avx)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "driver_test.h"
+#include "tests/unit/translate/code_util.h"
 
 static const char ptx[] =
 	".version 8.0\n.target sm_70\n.address_size 64\n"
@@ -339,6 +340,45 @@ Test(fault, sticks_to_its_context_and_to_no_other)
 	bad = mem;
 	MUST(CU(cuLaunchKernel)(poke, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
 	cr_assert_eq(read_u32(mem), 1);
+	hg_driver_close();
+}
+
+/* CUDA's code for each, for every call that follows in that context, and a message that says where. */
+Test(fault, has_the_code_of_its_kind)
+{
+	static const struct { const char *body; CUresult code; const char *says; } kind[] = {
+		{ "mov.u64 %rd2, 0;\n@%p1 st.global.u32 [%rd2], 1;", CUDA_ERROR_ILLEGAL_ADDRESS, "illegal address 0x0 in kernel 'k'" },
+		{ "@%p1 st.global.u32 [%rd1+2], 1;", CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address" },
+		{ "@%p1 red.global.add.u32 [%rd1+1], 1;", CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address" },
+		{ "@%p1 trap;", CUDA_ERROR_LAUNCH_FAILED, "trap in kernel 'k'" },
+		{ "@%p1 brkpt;", CUDA_ERROR_LAUNCH_FAILED, "trap in kernel 'k'" },
+		{ "setp.lt.u32 %p2, %r1, 16;\n@%p2 bar.sync 1, 64;\n@!%p2 bar.sync 2, 128;", CUDA_ERROR_LAUNCH_FAILED, "wait for each other for ever" },
+		{ "bar.sync %r1, 64;", CUDA_ERROR_LAUNCH_FAILED, "barrier 16 misused" },
+		{ "div.u32 %r2, %r1, 0; rem.s32 %r3, %r1, 0; @%p1 st.global.u32 [%rd1], %r2;", CUDA_SUCCESS, "" },	/* no fault */
+	};
+
+	driver_begin();
+	for (size_t i = 0; i < sizeof(kind) / sizeof(kind[0]); i++) {
+		char text[1024];
+		CUdeviceptr mem, more;
+		void *params[] = { &mem };
+		CUcontext ctx;
+		CUmodule m;
+
+		snprintf(text, sizeof(text), PTX_HEAD ".visible .entry k(.param .u64 p) {\n.reg .pred %%p<4>; .reg .b32 %%r<4>; .reg .b64 %%rd<4>;\n"
+			 "ld.param.u64 %%rd1, [p]; mov.u32 %%r1, %%tid.x; setp.eq.u32 %%p1, %%r1, 5;\n%s\nret;\n}\n", kind[i].body);
+		catch_messages();
+		MUST(CU(cuCtxCreate_v2)(&ctx, 0, 0));
+		MUST(CU(cuMemAlloc_v2)(&mem, 64));
+		MUST(CU(cuModuleLoadData)(&m, text));
+		MUST(CU(cuLaunchKernel)(function(m, "k"), 1, 1, 1, 64, 1, 1, 0, NULL, params, NULL));
+		GIVES(kind[i].code, CU(cuCtxSynchronize)());
+		cr_assert(strstr(last_message, kind[i].says), "%s: '%s'", kind[i].body, last_message);
+		GIVES(kind[i].code, CU(cuCtxSynchronize)());
+		GIVES(kind[i].code, CU(cuMemAlloc_v2)(&more, 64));
+		GIVES(kind[i].code, CU(cuMemsetD8_v2)(mem, 0, 64));
+		MUST(CU(cuCtxDestroy_v2)(ctx));
+	}
 	hg_driver_close();
 }
 

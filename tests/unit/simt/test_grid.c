@@ -120,6 +120,29 @@ Test(simt_grid, lanes_that_have_exited_are_not_waited_for)
 	cr_assert_eq(word[1], 0);
 }
 
+Test(simt_grid, functions_call_themselves_and_take_from_the_stack)
+{
+	static const char ptx[] = ".version 8.0\n.target sm_75\n.address_size 64\n"
+		".func (.param .b32 r) fib (.param .b32 n) { .reg .b32 %a<6>; .reg .b64 %d; .reg .pred %p;\n"
+		"ld.param.b32 %a1, [n]; setp.lt.u32 %p, %a1, 2; @%p bra $end; alloca.u64 %d, 16; st.local.b32 [%d+8], %a1;\n"
+		"sub.u32 %a2, %a1, 1; { .param .b32 i; .param .b32 o; st.param.b32 [i], %a2; call.uni (o), fib, (i); ld.param.b32 %a3, [o]; }\n"
+		"ld.local.b32 %a2, [%d+8]; sub.u32 %a2, %a2, 2;\n"
+		"{ .param .b32 i; .param .b32 o; st.param.b32 [i], %a2; call.uni (o), fib, (i); ld.param.b32 %a4, [o]; }\n"
+		"add.u32 %a1, %a3, %a4; $end: st.param.b32 [r], %a1; ret; }\n"
+		".visible .entry k(.param .u64 p) { .reg .b32 %r<4>; .reg .b64 %rd<3>; ld.param.u64 %rd1, [p]; mov.u32 %r1, %tid.x;\n"
+		"mul.wide.u32 %rd2, %r1, 4; add.u64 %rd1, %rd1, %rd2; and.b32 %r2, %r1, 7;\n"
+		"{ .param .b32 i; .param .b32 o; st.param.b32 [i], %r2; call (o), fib, (i); ld.param.b32 %r3, [o]; }\n"
+		"st.global.u32 [%rd1], %r3; ret; }\n";
+	static const uint32_t fib[] = { 0, 1, 1, 2, 3, 5, 8, 13 };
+	uint32_t out[64] = { 0 };
+	uint64_t p = (uintptr_t)out;
+	struct kernel_run r = { .block = { 64 }, .params = &p, .data = out, .size = sizeof(out) };
+
+	run_both(ptx, &r);
+	for (int t = 0; t < 64; t++)
+		cr_expect_eq(out[t], fib[t & 7]);
+}
+
 Test(simt_grid, lanes_take_turns_in_a_queue_of_warp_operations)
 {
 	/* as programs that aggregate atomics: the lanes that are here elect a leader, which adds for all of them */

@@ -264,6 +264,24 @@ Test(lower, recursive_functions_have_code_of_their_own_and_a_stack)
 	hg_module_free(m);
 }
 
+Test(lower, functions_of_another_module_have_other_numbers)
+{
+	static const char *const text[] = {
+		PTX_HEAD ".func f() { ret; } .global .u64 at = f;\n", PTX_HEAD ".func g() { ret; } .global .u64 at = g;\n",
+		PTX_HEAD ".func f() { ret; } .global .u64 at = f;\n",
+	};
+	uint64_t at[3];
+
+	for (int i = 0; i < 3; i++) {
+		struct hg_module *m = load_text(text[i]);
+
+		memcpy(&at[i], hg_module_var(m, 0)->init, sizeof(at[i]));
+		hg_module_free(m);
+	}
+	cr_expect_neq(at[0], at[1]);
+	cr_expect_eq(at[0], at[2], "those of the same module are the same");
+}
+
 Test(lower, a_call_through_a_pointer_compares_with_the_functions_it_may_mean)
 {
 	struct hg_module *m = load_text(PTX_HEAD
