@@ -59,7 +59,7 @@ static void run(const struct cf_batch *b)
 	}
 	for (size_t i = 0; i < THREADS * 32; i++)
 		in[i] = (unsigned char)(cf_random(&seed) >> 40);
-	
+
 	at += sprintf(at, CF_HEAD ".const .align 32 .b8 c[32] = {%s};\n"
 		      ".func (.param .align 32 .b8 r[32]) same(.param .align 32 .b8 a[32]) {\n.reg .b64 %%rd<5>;\n"
 		      "ld.param.v2.b64 {%%rd1, %%rd2}, [a]; ld.param.v2.b64 {%%rd3, %%rd4}, [a+16];\n"
