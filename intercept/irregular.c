@@ -819,6 +819,107 @@ CUresult cuMemcpyAtoA_v2(CUarray dstArray, size_t dstOffset, CUarray srcArray, s
 	     copy_rows(&f, dstArray, dstOffset, srcArray, srcOffset, 0, ByteCount, false, NULL));
 }
 
+/* ---- references to textures: what the call has made of one is recorded ---- */
+
+static void record_reference(struct hg_frame *f, enum hg_call_id id, uint64_t ref, CUresult r)
+{
+	uint64_t size = r == CUDA_SUCCESS ? hg_engine()->size(ref) : 0;
+	unsigned char bytes[2048];
+	struct copy c = { .dst = ref, .src = HG_WORD(bytes), .width = size, .height = 1, .depth = 1, .dst_pitch = size, .dst_slice = size,
+			  .src_pitch = size, .src_slice = size, .to_device = true };
+
+	if (r != CUDA_SUCCESS)
+		c = (struct copy){ .dst = 0 };
+	else if (size > sizeof(bytes) || hg_engine()->read(bytes, ref, size) != HG_OK)
+		c.unknown = true;
+	record_copy(f, id, &c, r);
+}
+
+#define REFERENCE(sym, ref, args)                                                                  \
+	do {                                                                                       \
+		struct hg_frame f;                                                                 \
+		CUresult r;                                                                        \
+                                                                                                   \
+		ENTER(f, sym);                                                                     \
+		r = f.real->sym args;                                                              \
+		if (hg_shim_executor() == &hg_executor_portable)                                   \
+			record_reference(&f, HG_ID_##sym, HG_WORD(ref), r);                        \
+		else                                                                               \
+			hg_shim_see(HG_SYM_##sym, r);                                              \
+		hg_frame_leave(&f);                                                                \
+		return r;                                                                          \
+	} while (0)
+
+CUresult cuTexRefSetArray(CUtexref hTexRef, CUarray hArray, unsigned int Flags)
+{
+	REFERENCE(cuTexRefSetArray, hTexRef, (hTexRef, hArray, Flags));
+}
+
+CUresult cuTexRefSetMipmappedArray(CUtexref hTexRef, CUmipmappedArray hMipmappedArray, unsigned int Flags)
+{
+	REFERENCE(cuTexRefSetMipmappedArray, hTexRef, (hTexRef, hMipmappedArray, Flags));
+}
+
+CUresult cuTexRefSetAddress_v2(size_t *ByteOffset, CUtexref hTexRef, CUdeviceptr dptr, size_t bytes)
+{
+	REFERENCE(cuTexRefSetAddress_v2, hTexRef, (ByteOffset, hTexRef, dptr, bytes));
+}
+
+CUresult cuTexRefSetAddress2D_v3(CUtexref hTexRef, const CUDA_ARRAY_DESCRIPTOR *desc, CUdeviceptr dptr, size_t Pitch)
+{
+	REFERENCE(cuTexRefSetAddress2D_v3, hTexRef, (hTexRef, desc, dptr, Pitch));
+}
+
+CUresult cuTexRefSetFormat(CUtexref hTexRef, CUarray_format fmt, int NumPackedComponents)
+{
+	REFERENCE(cuTexRefSetFormat, hTexRef, (hTexRef, fmt, NumPackedComponents));
+}
+
+CUresult cuTexRefSetAddressMode(CUtexref hTexRef, int dim, CUaddress_mode am)
+{
+	REFERENCE(cuTexRefSetAddressMode, hTexRef, (hTexRef, dim, am));
+}
+
+CUresult cuTexRefSetFilterMode(CUtexref hTexRef, CUfilter_mode fm)
+{
+	REFERENCE(cuTexRefSetFilterMode, hTexRef, (hTexRef, fm));
+}
+
+CUresult cuTexRefSetMipmapFilterMode(CUtexref hTexRef, CUfilter_mode fm)
+{
+	REFERENCE(cuTexRefSetMipmapFilterMode, hTexRef, (hTexRef, fm));
+}
+
+CUresult cuTexRefSetMipmapLevelBias(CUtexref hTexRef, float bias)
+{
+	REFERENCE(cuTexRefSetMipmapLevelBias, hTexRef, (hTexRef, bias));
+}
+
+CUresult cuTexRefSetMipmapLevelClamp(CUtexref hTexRef, float minMipmapLevelClamp, float maxMipmapLevelClamp)
+{
+	REFERENCE(cuTexRefSetMipmapLevelClamp, hTexRef, (hTexRef, minMipmapLevelClamp, maxMipmapLevelClamp));
+}
+
+CUresult cuTexRefSetMaxAnisotropy(CUtexref hTexRef, unsigned int maxAniso)
+{
+	REFERENCE(cuTexRefSetMaxAnisotropy, hTexRef, (hTexRef, maxAniso));
+}
+
+CUresult cuTexRefSetBorderColor(CUtexref hTexRef, float *pBorderColor)
+{
+	REFERENCE(cuTexRefSetBorderColor, hTexRef, (hTexRef, pBorderColor));
+}
+
+CUresult cuTexRefSetFlags(CUtexref hTexRef, unsigned int Flags)
+{
+	REFERENCE(cuTexRefSetFlags, hTexRef, (hTexRef, Flags));
+}
+
+CUresult cuSurfRefSetArray(CUsurfref hSurfRef, CUarray hArray, unsigned int Flags)
+{
+	REFERENCE(cuSurfRefSetArray, hSurfRef, (hSurfRef, hArray, Flags));
+}
+
 /* ---- launches ---- */
 
 struct launch {

@@ -114,7 +114,7 @@ static void unblock(sigset_t *old)
 	pthread_sigmask(SIG_UNBLOCK, &set, old);
 }
 
-/* Whose access it was: a helper says what it does; the code itself says so where it finds the fault. */
+/* Whose access it was, if a helper was at work: it says what it does. */
 static void find_lanes(struct hg_cpu_run *run)
 {
 	const volatile struct hg_cpu_access *a = hg_cpu_rt_access();
@@ -130,9 +130,6 @@ static void find_lanes(struct hg_cpu_run *run)
 				break;
 			}
 		}
-	} else if (run->frame && run->frame->fault_line) {
-		run->line = run->frame->fault_line;
-		run->lanes = run->frame->fault_lanes;
 	}
 }
 

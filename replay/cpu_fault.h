@@ -17,7 +17,7 @@ struct hg_cpu_run {
 	uint64_t addr;
 	uint64_t pc;		/* of the instruction, of a fault in the kernel's own code; else 0 */
 	struct hg_cpu_frame *frame;	/* of the warp that runs; the runner sets it */
-	uint32_t lanes, line;	/* whose fault it was, and the PTX line; 0: not known */
+	uint32_t lanes, line;	/* whose fault it was, and the PTX line; 0: not known here (the frame may know) */
 	sigset_t mask;		/* of the thread before */
 	unsigned int mxcsr;
 };

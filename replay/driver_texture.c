@@ -21,8 +21,11 @@ struct object {
 	CUDA_RESOURCE_DESC resource;
 	CUDA_TEXTURE_DESC texture;
 	CUDA_RESOURCE_VIEW_DESC view;
-	uint32_t has_view, unused;
+	uint32_t has_view;
+	uint32_t is_bound;		/* references only: `resource` is set */
+	CUDA_ARRAY_DESCRIPTOR format;	/* references only: of memory that is bound */
 };
+_Static_assert(sizeof(struct object) <= HG_TEXTURE_REFERENCE_BYTES, "a reference has room for it");
 
 /* ---- where the texels are ---- */
 
@@ -379,6 +382,225 @@ CUresult drv_cuSurfObjectGetResourceDesc(CUDA_RESOURCE_DESC *out, CUsurfObject h
 		*out = o.resource;
 	return r;
 }
+
+/* ---- references: the same in a module's memory, bound later and again and again ---- */
+
+static CUresult reference_find(uint64_t ref, struct object *o)
+{
+	struct drv_alloc a;
+	struct drv_ctx *ctx;
+	CUresult r = drv_current(&ctx);
+
+	if (r)
+		return r;
+	if (!ref || !drv_mem_find(ref, &a) || a.addr != ref || a.kind != HG_REGION_GLOBAL || a.size != HG_TEXTURE_REFERENCE_BYTES)
+		return CUDA_ERROR_INVALID_VALUE;
+	return drv_result(drv.ops->read(drv.target, o, ref, sizeof(*o)));
+}
+
+static enum hg_status ctx_sync_each(struct drv_ctx *ctx, void *arg)
+{
+	(void)arg;
+	return drv_ctx_sync(ctx);
+}
+
+/* Makes the structure that kernels read of what the reference is to be; those that were launched before read what it was. */
+static CUresult reference_store(uint64_t ref, struct object *o)
+{
+	CUresult r = drv_result(drv_each_ctx(ctx_sync_each, NULL));
+
+	if (r)
+		return r;
+	memset(&o->t, 0, sizeof(o->t));
+	if (o->is_bound)
+		r = set_resource(&o->t, &o->resource);
+	if (o->is_bound && !r) {
+		CUDA_TEXTURE_DESC d = o->texture;
+
+		/* of mipmaps, references have normalised coordinates without being told */
+		if (o->resource.resType == CU_RESOURCE_TYPE_MIPMAPPED_ARRAY)
+			d.flags |= CU_TRSF_NORMALIZED_COORDINATES;
+		r = set_sampling(&o->t, &o->resource, &d);
+	}
+	return r ? r : drv_result(drv.ops->write(drv.target, ref, o, sizeof(*o)));
+}
+
+static CUresult reference_get(void **out, CUmodule module, const char *name)
+{
+	CUdeviceptr addr;
+	size_t size;
+	CUresult r;
+
+	if (!out)
+		return CUDA_ERROR_INVALID_VALUE;
+	r = drv_cuModuleGetGlobal_v2(&addr, &size, module, name);
+	if (r)
+		return r;
+	if (size != HG_TEXTURE_REFERENCE_BYTES)
+		return CUDA_ERROR_NOT_FOUND;
+	*out = (void *)(uintptr_t)addr;
+	return CUDA_SUCCESS;
+}
+
+CUresult drv_cuModuleGetTexRef(CUtexref *out, CUmodule module, const char *name)
+{
+	return reference_get((void **)out, module, name);
+}
+
+CUresult drv_cuModuleGetSurfRef(CUsurfref *out, CUmodule module, const char *name)
+{
+	return reference_get((void **)out, module, name);
+}
+
+static CUresult reference_bind(void *ref, const CUDA_RESOURCE_DESC *d)
+{
+	struct object o;
+	CUresult r = reference_find((uintptr_t)ref, &o);
+
+	if (r)
+		return r;
+	o.is_bound = 1;
+	o.resource = *d;
+	return reference_store((uintptr_t)ref, &o);
+}
+
+CUresult drv_cuTexRefSetArray(CUtexref ref, CUarray array, unsigned int flags)
+{
+	const CUDA_RESOURCE_DESC d = { .resType = CU_RESOURCE_TYPE_ARRAY, .res.array.hArray = array };
+
+	return flags != CU_TRSA_OVERRIDE_FORMAT ? CUDA_ERROR_INVALID_VALUE : reference_bind(ref, &d);
+}
+
+CUresult drv_cuTexRefSetMipmappedArray(CUtexref ref, CUmipmappedArray array, unsigned int flags)
+{
+	const CUDA_RESOURCE_DESC d = { .resType = CU_RESOURCE_TYPE_MIPMAPPED_ARRAY, .res.mipmap.hMipmappedArray = array };
+
+	return flags != CU_TRSA_OVERRIDE_FORMAT ? CUDA_ERROR_INVALID_VALUE : reference_bind(ref, &d);
+}
+
+CUresult drv_cuSurfRefSetArray(CUsurfref ref, CUarray array, unsigned int flags)
+{
+	const CUDA_RESOURCE_DESC d = { .resType = CU_RESOURCE_TYPE_ARRAY, .res.array.hArray = array };
+	struct drv_array a;
+
+	if (flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!drv_array_find((uintptr_t)array, false, &a) && !(a.flags & CUDA_ARRAY3D_SURFACE_LDST))
+		return CUDA_ERROR_INVALID_VALUE;
+	return reference_bind(ref, &d);
+}
+
+/* An address that is not aligned is bound from the aligned one before it on; the kernel adds the offset. */
+CUresult drv_cuTexRefSetAddress_v2(size_t *offset, CUtexref ref, CUdeviceptr ptr, size_t bytes)
+{
+	size_t before = ptr % ALIGNMENT;
+	CUDA_RESOURCE_DESC d = { .resType = CU_RESOURCE_TYPE_LINEAR };
+	struct object o;
+	CUresult r = reference_find((uintptr_t)ref, &o);
+
+	if (r)
+		return r;
+	if (before && !offset)
+		return CUDA_ERROR_INVALID_VALUE;
+	d.res.linear.devPtr = ptr - before;
+	d.res.linear.sizeInBytes = bytes + before;
+	d.res.linear.format = o.format.Format;
+	d.res.linear.numChannels = o.format.NumChannels;
+	r = reference_bind(ref, &d);
+	if (!r && offset)
+		*offset = before;
+	return r;
+}
+
+CUresult drv_cuTexRefSetAddress2D_v3(CUtexref ref, const CUDA_ARRAY_DESCRIPTOR *a, CUdeviceptr ptr, size_t pitch)
+{
+	CUDA_RESOURCE_DESC d = { .resType = CU_RESOURCE_TYPE_PITCH2D };
+
+	if (!a)
+		return CUDA_ERROR_INVALID_VALUE;
+	d.res.pitch2D.devPtr = ptr;
+	d.res.pitch2D.format = a->Format;
+	d.res.pitch2D.numChannels = a->NumChannels;
+	d.res.pitch2D.width = a->Width;
+	d.res.pitch2D.height = a->Height;
+	d.res.pitch2D.pitchInBytes = pitch;
+	return reference_bind(ref, &d);
+}
+
+/* One property of a reference: `change` uses o. */
+#define REFERENCE_SET(sym, params, ref, valid, change)						\
+	CUresult drv_##sym params								\
+	{											\
+		struct object o;								\
+		CUresult r = reference_find((uintptr_t)(ref), &o);				\
+												\
+		if (r)										\
+			return r;								\
+		if (!(valid))									\
+			return CUDA_ERROR_INVALID_VALUE;					\
+		change;										\
+		return reference_store((uintptr_t)(ref), &o);					\
+	}
+#define REFERENCE_GET(sym, params, ref, valid, tell)						\
+	CUresult drv_##sym params								\
+	{											\
+		struct object o;								\
+		CUresult r = reference_find((uintptr_t)(ref), &o);				\
+												\
+		if (r)										\
+			return r;								\
+		if (!(valid))									\
+			return CUDA_ERROR_INVALID_VALUE;					\
+		tell;										\
+		return CUDA_SUCCESS;								\
+	}
+
+static bool is_format(CUarray_format format, int channels)
+{
+	struct drv_format f;
+
+	return channels > 0 && drv_format(format, (unsigned int)channels, &f);
+}
+
+REFERENCE_SET(cuTexRefSetFormat, (CUtexref ref, CUarray_format format, int channels), ref, is_format(format, channels),
+	      (o.format.Format = format, o.format.NumChannels = (unsigned int)channels))
+REFERENCE_SET(cuTexRefSetAddressMode, (CUtexref ref, int dim, CUaddress_mode mode), ref,
+	      dim >= 0 && dim < 3 && is_one_of(mode, CU_TR_ADDRESS_MODE_BORDER), o.texture.addressMode[dim] = mode)
+REFERENCE_SET(cuTexRefSetFilterMode, (CUtexref ref, CUfilter_mode mode), ref, is_one_of(mode, CU_TR_FILTER_MODE_LINEAR),
+	      o.texture.filterMode = mode)
+REFERENCE_SET(cuTexRefSetMipmapFilterMode, (CUtexref ref, CUfilter_mode mode), ref, is_one_of(mode, CU_TR_FILTER_MODE_LINEAR),
+	      o.texture.mipmapFilterMode = mode)
+REFERENCE_SET(cuTexRefSetMipmapLevelBias, (CUtexref ref, float bias), ref, !isnan(bias), o.texture.mipmapLevelBias = bias)
+REFERENCE_SET(cuTexRefSetMipmapLevelClamp, (CUtexref ref, float min, float max), ref, !isnan(min) && !isnan(max),
+	      (o.texture.minMipmapLevelClamp = min, o.texture.maxMipmapLevelClamp = max))
+REFERENCE_SET(cuTexRefSetMaxAnisotropy, (CUtexref ref, unsigned int n), ref, true, o.texture.maxAnisotropy = n)
+REFERENCE_SET(cuTexRefSetBorderColor, (CUtexref ref, float *colour), ref, colour != NULL,
+	      memcpy(o.texture.borderColor, colour, sizeof(o.texture.borderColor)))
+REFERENCE_SET(cuTexRefSetFlags, (CUtexref ref, unsigned int flags), ref,
+	      !(flags & ~(unsigned int)(CU_TRSF_READ_AS_INTEGER | CU_TRSF_NORMALIZED_COORDINATES | CU_TRSF_SRGB |
+					CU_TRSF_DISABLE_TRILINEAR_OPTIMIZATION)), o.texture.flags = flags)
+
+REFERENCE_GET(cuTexRefGetArray, (CUarray *out, CUtexref ref), ref,
+	      out && o.is_bound && o.resource.resType == CU_RESOURCE_TYPE_ARRAY, *out = o.resource.res.array.hArray)
+REFERENCE_GET(cuSurfRefGetArray, (CUarray *out, CUsurfref ref), ref,
+	      out && o.is_bound && o.resource.resType == CU_RESOURCE_TYPE_ARRAY, *out = o.resource.res.array.hArray)
+REFERENCE_GET(cuTexRefGetMipmappedArray, (CUmipmappedArray *out, CUtexref ref), ref,
+	      out && o.is_bound && o.resource.resType == CU_RESOURCE_TYPE_MIPMAPPED_ARRAY, *out = o.resource.res.mipmap.hMipmappedArray)
+REFERENCE_GET(cuTexRefGetAddress_v2, (CUdeviceptr *out, CUtexref ref), ref,
+	      out && o.is_bound && o.resource.resType >= CU_RESOURCE_TYPE_LINEAR, *out = o.resource.res.linear.devPtr)
+REFERENCE_GET(cuTexRefGetFormat, (CUarray_format *format, int *channels, CUtexref ref), ref, format && channels,
+	      (*format = o.format.Format, *channels = (int)o.format.NumChannels))
+REFERENCE_GET(cuTexRefGetAddressMode, (CUaddress_mode *out, CUtexref ref, int dim), ref, out && dim >= 0 && dim < 3,
+	      *out = o.texture.addressMode[dim])
+REFERENCE_GET(cuTexRefGetFilterMode, (CUfilter_mode *out, CUtexref ref), ref, out != NULL, *out = o.texture.filterMode)
+REFERENCE_GET(cuTexRefGetMipmapFilterMode, (CUfilter_mode *out, CUtexref ref), ref, out != NULL, *out = o.texture.mipmapFilterMode)
+REFERENCE_GET(cuTexRefGetMipmapLevelBias, (float *out, CUtexref ref), ref, out != NULL, *out = o.texture.mipmapLevelBias)
+REFERENCE_GET(cuTexRefGetMipmapLevelClamp, (float *min, float *max, CUtexref ref), ref, min && max,
+	      (*min = o.texture.minMipmapLevelClamp, *max = o.texture.maxMipmapLevelClamp))
+REFERENCE_GET(cuTexRefGetMaxAnisotropy, (int *out, CUtexref ref), ref, out != NULL, *out = (int)o.texture.maxAnisotropy)
+REFERENCE_GET(cuTexRefGetBorderColor, (float *out, CUtexref ref), ref, out != NULL,
+	      memcpy(out, o.texture.borderColor, sizeof(o.texture.borderColor)))
+REFERENCE_GET(cuTexRefGetFlags, (unsigned int *out, CUtexref ref), ref, out != NULL, *out = o.texture.flags)
 
 int hg_driver_image_memory(uint32_t call, uint64_t size, hg_dptr *out)
 {

@@ -626,11 +626,18 @@ static void block_failed(struct job *job, const struct block *b, enum block_end 
 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
 {
+	const struct hg_cpu_frame *f = running(b);
 	unsigned long long addr = run->addr;
-	uint32_t line = run->pc ? hg_cpu_kernel_line(job->kernel, run->pc) : run->line;
+	uint32_t line = run->line, lanes = run->lanes;
 	char who[80];
 
-	thread_text(running(b), run->lanes, line, who, sizeof(who));
+	if (run->pc) {
+		line = hg_cpu_kernel_line(job->kernel, run->pc);
+	} else if (!line && f) {	/* the code itself found it */
+		line = f->fault_line;
+		lanes = f->fault_lanes;
+	}
+	thread_text(f, lanes, line, who, sizeof(who));
 	switch (run->signo) {
 	case 0:
 		switch (run->kind) {

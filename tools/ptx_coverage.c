@@ -31,6 +31,7 @@ struct coverage {
 	struct job job[MAX_JOBS];
 	size_t nr_jobs, max_jobs;
 	bool json;
+	unsigned long compile;	/* every so many kernels; 0: none */
 	json_t *images;		/* by number */
 	size_t nr_images;
 	bool failed;		/* not the images' fault */
@@ -79,7 +80,7 @@ static void keep_error(enum hg_msg_level level, const char *line, void *arg)
 		snprintf(first, 300, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
-static int look_at(const void *image, size_t size, FILE *out)
+static int look_at(const void *image, size_t size, unsigned long compile, FILE *out)
 {
 	static char log[16384], error[300];
 	json_t *kernels = json_array(), *root;
@@ -89,8 +90,14 @@ static int look_at(const void *image, size_t size, FILE *out)
 
 	hg_msg_sink_set(keep_error, error);
 	st = hg_module_load(image, size, ptx_tool_sm, log, sizeof(log), &m);
-	for (uint32_t i = 0; m && i < hg_module_ir(m)->nr_funcs; i++)
-		json_array_append_new(kernels, describe_kernel(&hg_module_ir(m)->func[i]));
+	for (uint32_t i = 0; m && i < hg_module_ir(m)->nr_funcs; i++) {
+		const struct ir_func *fn = &hg_module_ir(m)->func[i];
+		json_t *k = describe_kernel(fn);
+
+		if (!fn->refused && ptx_compile_is_sampled(fn->name, compile))
+			json_object_set_new(k, "compiled", ptx_compile(hg_module_ir(m), i));
+		json_array_append_new(kernels, k);
+	}
 	log[strcspn(log, "\n")] = 0;
 	root = json_pack("{s:s,s:o,s:o}", "outcome", outcome(st, log), "message",
 			 st ? text_or_null(log[0] ? log : error[0] ? error : hg_status_text(st)) : json_null(), "kernels", kernels);
@@ -167,7 +174,7 @@ static enum hg_status start(const void *image, size_t size, void *arg)
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(2);
 		alarm(MAX_SECONDS);
-		_exit(look_at(image, size, j.result));
+		_exit(look_at(image, size, c->compile, j.result));
 	}
 	json_array_append_new(c->images, json_null());
 	c->nr_images++;
@@ -175,7 +182,26 @@ static enum hg_status start(const void *image, size_t size, void *arg)
 	return HG_OK;
 }
 
-struct counts { size_t kernels, unsupported, no_ptx, unread; };
+struct counts { size_t kernels, unsupported, no_ptx, unread, compiled, broken; };
+
+/* Whether all that was compiled of a kernel is code. */
+static bool is_code(const json_t *k, bool print)
+{
+	const json_t *c;
+	bool all = true;
+	size_t i;
+
+	json_array_foreach(json_object_get(k, "compiled"), i, c) {
+		bool ok = json_is_true(json_object_get(c, "ok"));
+
+		if (print && !ok)
+			printf("  tier %" JSON_INTEGER_FORMAT "%s: %s\n", json_integer_value(json_object_get(c, "tier")),
+			       json_is_true(json_object_get(c, "any_order")) ? ", lanes in any order" : "",
+			       json_string_value(json_object_get(c, "message")));
+		all &= ok;
+	}
+	return all;
+}
 
 static void print_kernel(const json_t *k)
 {
@@ -218,6 +244,8 @@ static void count(const json_t *images, bool print, struct counts *n)
 			n->unsupported += json_is_false(json_object_get(k, "supported"));
 			if (print)
 				print_kernel(k);
+			n->compiled += json_object_get(k, "compiled") != NULL;
+			n->broken += !is_code(k, print);
 		}
 	}
 }
@@ -243,13 +271,15 @@ static bool cover_file(struct coverage *c, const char *path, json_t *files)
 				printf("; %zu image%s without PTX", n.no_ptx, n.no_ptx > 1 ? "s" : "");
 			if (n.unread)
 				printf("; %zu image%s not read", n.unread, n.unread > 1 ? "s" : "");
+			if (n.compiled)
+				printf("; %zu compiled, %zu of them wrong", n.compiled, n.broken);
 			printf("\n");
 		}
 	}
 	json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:I,s:o}", "file", path, "target", "cpu", "kernels",
 					       (json_int_t)n.kernels, "supported",
 					       (json_int_t)(n.kernels - n.unsupported), "images", c->images));
-	return !n.unsupported && !n.no_ptx && !n.unread;
+	return !n.unsupported && !n.no_ptx && !n.unread && !n.broken;
 }
 
 int ptx_cmd_coverage(int argc, char **argv)
@@ -261,6 +291,10 @@ int ptx_cmd_coverage(int argc, char **argv)
 	for (; argc >= 2 && !strncmp(argv[1], "--", 2); argc--, argv++) {
 		if (!strcmp(argv[1], "--json")) {
 			c.json = true;
+		} else if (!strcmp(argv[1], "--compile") && argc >= 3 && atoi(argv[2]) > 0) {
+			c.compile = (unsigned long)atoi(argv[2]);
+			argc--;
+			argv++;
 		} else if (!strcmp(argv[1], "--jobs") && argc >= 3 && atoi(argv[2]) > 0) {
 			c.max_jobs = (size_t)atoi(argv[2]) < MAX_JOBS ? (size_t)atoi(argv[2]) : MAX_JOBS;
 			argc--;

@@ -2,8 +2,11 @@
 #ifndef HG_TOOLS_PTX_TOOL_H
 #define HG_TOOLS_PTX_TOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <jansson.h>
 
 #include "common/status.h"
 #include "translate/module.h"
@@ -30,6 +33,14 @@ int ptx_cmd_run(int argc, char **argv) __attribute__((weak));
  */
 enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const void *image, size_t size, void *arg),
 			       void *arg) HG_MUST_CHECK;
+
+/* tools/ptx_compile.c: whether a kernel is one of the sample of about every `each`-th, always the same ones; each 0: none are. */
+bool ptx_compile_is_sampled(const char *kernel, unsigned long each);
+/*
+ * Compiles a kernel for the CPU target: by both tiers, and to run lanes in any order. A list of objects with tier, any_order, ok, message,
+ * bytes, instructions (the whole code was disassembled), seconds of processor time, frame_bytes (of the stack), peak_kib (of the process so far).
+ */
+json_t *ptx_compile(const struct ir_module *ir, size_t index);
 
 extern uint32_t ptx_tool_sm;	/* --sm; the portable device's by default */
 

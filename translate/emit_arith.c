@@ -783,10 +783,6 @@ static bool half_arith(struct emit *e)
 	case IR_neg: case IR_abs: break;
 	default: return false;
 	}
-	if (directed(e)) {
-		emit_unsupported(e, "rounding mode of 16-bit arithmetic");
-		return true;
-	}
 	for (unsigned int i = 0; i < nr; i++)
 		x[i] = emit_src(e, i, bits);
 	for (unsigned int h = 0; h < bits / 16; h++) {
@@ -822,10 +818,7 @@ static LLVMValueRef compare_int(struct emit *e, enum ir_cmp cmp, enum ir_type t,
 	case IR_LTU: return icmp(e, LLVMIntULT, a, b);	/* lo, ls, hi, hs are the unsigned ones */
 	case IR_LEU: return icmp(e, LLVMIntULE, a, b);
 	case IR_GTU: return icmp(e, LLVMIntUGT, a, b);
-	case IR_GEU: return icmp(e, LLVMIntUGE, a, b);
-	default:
-		emit_unsupported(e, "comparison");
-		return icmp(e, LLVMIntEQ, a, b);
+	default: return icmp(e, LLVMIntUGE, a, b);	/* IR_GEU */
 	}
 }
 
@@ -931,18 +924,10 @@ static void set(struct emit *e)
 	LLVMValueRef p[2], yes = emit_const(e, bits, true_value(e->insn->type)), no = emit_const(e, bits, 0);
 
 	if (from == IR_F16X2 || from == IR_BF16X2) {
-		if (bits != 32) {
-			emit_unsupported(e, "two comparisons with one result");
-			return;
-		}
 		compare_halves(e, from, p);
 		p[0] = emit_select(e, p[0], band(e, yes, emit_const(e, 32, 0xffff)), no);
 		p[1] = emit_select(e, p[1], band(e, yes, emit_const(e, 32, 0xffff0000)), no);
 		emit_set(e, 0, bor(e, p[0], p[1]));
-		return;
-	}
-	if (e->insn->type == IR_F16X2 || e->insn->type == IR_BF16X2) {
-		emit_unsupported(e, "one comparison with two results");
 		return;
 	}
 	emit_set(e, 0, emit_select(e, combine(e, compare(e, from)), yes, no));
@@ -1088,10 +1073,6 @@ static void cvt_float_float(struct emit *e)
 	if (in->type == IR_F16X2 || in->type == IR_BF16X2) {
 		LLVMValueRef hi, lo;
 
-		if (in->nr_src != 2 || in->type2 != IR_F32) {
-			emit_unsupported(e, "packed conversion");
-			return;
-		}
 		hi = cvt_to_half(e, emit_fsrc(e, 0), is_bf(in->type));
 		lo = cvt_to_half(e, emit_fsrc(e, 1), is_bf(in->type));
 		emit_set(e, 0, bor(e, LLVMBuildShl(e->b, emit_resize(e, hi, 32, false), emit_const(e, 32, 16), ""),

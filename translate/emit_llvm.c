@@ -252,8 +252,9 @@ LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValu
 {
 	LLVMValueRef rt = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, rt));
 	LLVMValueRef fn = emit_load(e, ptr_type(e), emit_at(e, rt, offset), 8);
-	LLVMTypeRef types[8];
+	LLVMTypeRef types[12];
 
+	assert(nr <= sizeof(types) / sizeof(types[0]));
 	for (unsigned int i = 0; i < nr; i++)
 		types[i] = LLVMTypeOf(args[i]);
 	return LLVMBuildCall2(e->b, LLVMFunctionType(result ? result : LLVMVoidTypeInContext(e->c), types, nr, 0), fn,
@@ -1680,7 +1681,8 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	e.pend = calloc(fn->nr_blocks + 1, sizeof(*e.pend));
 	e.line_base = calloc(fn->nr_regs + 1, sizeof(*e.line_base));
 	e.line_step = calloc(fn->nr_regs + 1, sizeof(*e.line_step));
-	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.after_sync || !e.pend) {
+	if (!e.line_base || !e.line_step || !e.slot || !e.cur || !e.dirty || !e.touched || !e.bb || !e.after_red || !e.after_sync ||
+	    !e.pend) {
 		st = HG_ERR_NOMEM;
 		goto out;
 	}

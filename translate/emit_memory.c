@@ -5,7 +5,7 @@
 
 #include "translate/cpu_rt.h"
 
-#define MAX_PARTS 8	/* components of a vector access */
+#define MAX_PARTS IR_MAX_VECTOR
 #define MAX_SPELT_OUT 64	/* accesses of a kernel that are code for each lane, where there are no gathers: they take time to compile */
 
 static LLVMTypeRef ptr_type(struct emit *e)
@@ -747,11 +747,7 @@ set:
 
 static void access(struct emit *e, bool is_store)
 {
-	unsigned int nr = is_store ? e->insn->nr_src - 2u : e->insn->nr_dst;
-
-	if (nr > MAX_PARTS || nr * ir_type_bits(e->insn->type) > 256)
-		emit_unsupported(e, "a vector of more than 32 bytes");
-	else if (e->lanes == 1)
+	if (e->lanes == 1)
 		scalar_access(e, is_store);
 	else
 		vector_access(e, is_store);
@@ -866,14 +862,11 @@ static void isspacep(struct emit *e)
 	case IR_PARAM:
 		r = inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes));
 		break;
-	case IR_GLOBAL:
+	default:	/* IR_GLOBAL */
 		r = LLVMBuildOr(e->b, shared, inside(e, a, IR_PARAM, emit_i64(e, e->fn->param_bytes)), "");
 		r = LLVMBuildOr(e->b, r, inside(e, a, IR_LOCAL, local_size(e)), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
-	default:
-		emit_unsupported(e, "a test for this space");
-		return;
 	}
 	emit_set(e, 0, r);
 }

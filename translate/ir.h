@@ -47,6 +47,7 @@ enum ir_type {
 	IR_TYPE_COUNT
 };
 unsigned int ir_type_bits(enum ir_type t);	/* 1 for a predicate */
+#define IR_MAX_VECTOR 8			/* parts of a vector in memory, which has 32 bytes at most */
 const char *ir_type_name(enum ir_type t);	/* "u32" */
 enum ir_type ir_type_class(enum ir_type t);	/* of the register that holds one: IR_PRED, IR_B16…IR_B128 */
 bool ir_type_is_signed(enum ir_type t);		/* s8…s64 */

@@ -243,6 +243,39 @@ static bool check_mma(struct verifier *v, const struct ir_insn *in)
 	return true;
 }
 
+static bool is_half(enum ir_type t)
+{
+	return t == IR_F16 || t == IR_F16X2 || t == IR_BF16 || t == IR_BF16X2;
+}
+
+static bool is_pair(enum ir_type t)
+{
+	return t == IR_F16X2 || t == IR_BF16X2;
+}
+
+static bool check_vector(struct verifier *v, const struct ir_insn *in, unsigned int nr)
+{
+	if (nr > IR_MAX_VECTOR || nr * ir_type_bits(in->type) > 256)
+		return fail(v, "a vector of more than %d parts or 32 bytes", IR_MAX_VECTOR);
+	return true;
+}
+
+static bool check_compare(struct verifier *v, const struct ir_insn *in)
+{
+	enum ir_type t = in->op == IR_set ? in->type2 : in->type;
+
+	if (in->cmp == IR_CMP_NONE)
+		return fail(v, "nothing to compare by");
+	if ((in->nr_src == 3) != (in->boolop != IR_BOOL_NONE))
+		return fail(v, "a third operand goes with and, or, xor");
+	if (!ir_type_is_float(t) && (in->cmp == IR_EQU || in->cmp == IR_NEU || in->cmp == IR_NUM || in->cmp == IR_NAN))
+		return fail(v, "no such comparison of %s", ir_type_name(t));
+	/* each half of a pair has its result */
+	if (in->op == IR_set && (is_pair(t) ? ir_type_bits(in->type) != 32 : is_pair(in->type)))
+		return fail(v, "no such result of comparing %s", ir_type_name(t));
+	return true;
+}
+
 static bool check_special(struct verifier *v, const struct ir_insn *in)
 {
 	unsigned int bits = ir_type_bits(in->type);
@@ -255,13 +288,15 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 			return fail(v, "both the high half and the whole of a product");
 		if (in->flags & (IR_HI | IR_WIDE) && (ir_type_is_float(in->type) || (in->flags & IR_WIDE && bits == 64)))
 			return fail(v, "no such product of %s", ir_type_name(in->type));
+		if (is_half(in->type) && in->rnd != IR_RND_NONE && in->rnd != IR_RN)
+			return fail(v, "16-bit floats round to nearest");
+		break;
+	case IR_add: case IR_sub: case IR_fma:
+		if (is_half(in->type) && in->rnd != IR_RND_NONE && in->rnd != IR_RN)
+			return fail(v, "16-bit floats round to nearest");
 		break;
 	case IR_setp: case IR_set:
-		if (in->cmp == IR_CMP_NONE)
-			return fail(v, "nothing to compare by");
-		if ((in->nr_src == 3) != (in->boolop != IR_BOOL_NONE))
-			return fail(v, "a third operand goes with and, or, xor");
-		break;
+		return check_compare(v, in);
 	case IR_shfl: case IR_dp4a: case IR_dp2a: case IR_prmt:
 		if (bits != 32)
 			return fail(v, "only of 32 bits");
@@ -309,9 +344,15 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 		    (ir_type_is_float(in->type) && in->sub != IR_ATOM_MIN && in->sub != IR_ATOM_MAX))
 			return fail(v, "no such redux");
 		break;
+	case IR_ld:
+		return check_vector(v, in, in->nr_dst);
 	case IR_st:
 		if (in->space == IR_CONST || in->space == IR_PARAM)
 			return fail(v, "nothing may be stored in this space");
+		return check_vector(v, in, in->nr_src - 2u);
+	case IR_isspacep:
+		if (in->space == IR_GENERIC || in->space == IR_CONST)
+			return fail(v, "no addresses can be told to be in this space");
 		break;
 	case IR_cvta: case IR_cvta_to:
 		if (in->space != IR_SHARED && in->space != IR_LOCAL && in->space != IR_PARAM)
@@ -332,6 +373,8 @@ static bool check_special(struct verifier *v, const struct ir_insn *in)
 			return fail(v, "nothing to convert from");
 		if (in->nr_src == 2 && in->type != IR_F16X2 && in->type != IR_BF16X2)
 			return fail(v, "two operands make a packed result only");
+		if (is_pair(in->type2) || (is_pair(in->type) && (in->nr_src != 2 || in->type2 != IR_F32)))
+			return fail(v, "pairs are made of two f32 only");
 		break;
 	default:
 		break;

@@ -223,7 +223,7 @@ static LLVMTargetMachineRef machine_get(int tier)
 	pthread_mutex_unlock(&machines.lock);
 	return tm ? tm : LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
 						 tier == 1 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault, LLVMRelocPIC,
-						 LLVMCodeModelJITDefault);
+						 LLVMCodeModelSmall);
 }
 
 static void machine_put(LLVMTargetMachineRef tm, int tier)
@@ -239,6 +239,13 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 }
 
 /* ---- compiling ---- */
+
+/*
+ * What of LLVM's -O2 makes kernels faster: there is one function, nothing to inline, nothing left to vectorise, and unrolling
+ * a loop of whole warps only costs. The rest of -O2 would take a quarter of the time to compile.
+ */
+#define PASSES "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(loop-rotate,licm)," \
+	"loop(indvars),gvn,dse,simplifycfg)"
 
 /* A kernel as an optimised LLVM module. All results are the caller's. */
 static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
@@ -276,10 +283,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	if (tier == 1)
 		return HG_OK;
 	passes = LLVMCreatePassBuilderOptions();
-	/* there is nothing left to vectorise, and unrolling a loop of whole warps only costs */
-	LLVMPassBuilderOptionsSetLoopVectorization(passes, 0);
-	LLVMPassBuilderOptionsSetSLPVectorization(passes, 0);
-	err = LLVMRunPasses(m, "default<O2>", *tm, passes);
+	err = LLVMRunPasses(m, PASSES, *tm, passes);
 	LLVMDisposePassBuilderOptions(passes);
 	if (said(err, "optimise a kernel")) {
 		st = HG_ERR_UNSUPPORTED;
@@ -507,6 +511,7 @@ static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
 			return HG_OK;
 		}
 	}
+	pr_debug("optimising kernel '%s'", k->fn->name);
 	st = compile_tier(k, variant, 2);
 	hg_cache_unlock(lock);
 	return st;

@@ -1373,6 +1373,10 @@ static void op_isspacep(struct lower *l)
 		lower_bad(l, NULL, "expected a state space such as .global");
 	if (!operands(l, 2, 2))
 		return;
+	if (sp == IR_CONST) {
+		lower_refuse(l, "whether an address is constant memory cannot be told: it is one of global memory here");
+		return;
+	}
 	a = opd(l, 1);
 	v = get(l, a, IR_U64);
 	build(&b, IR_isspacep, v.kind == IR_OPD_REG ? ir_type_bits(l->fn->reg_type[v.reg]) == 32 ? IR_U32 : IR_U64 : IR_U64);

@@ -970,8 +970,10 @@ static void parse_reference(struct parser *p, struct ptx_var *v)
 		}
 		expect(p, '}');
 	}
-	v->init = hg_pool_copy(p->pool, &t, sizeof(t));
-	if (!v->init)
+	v->init = hg_pool_alloc(p->pool, v->size);
+	if (v->init)
+		memcpy(v->init, &t, sizeof(t));
+	else
 		nomem(p);
 }
 
@@ -990,7 +992,7 @@ static void define_var(struct parser *p, const struct decl *d, const struct link
 	if (d->is_reference && d->space != PTX_PARAM) {
 		if (v.is_array || (d->space != PTX_GLOBAL && !link->is_extern))
 			expected(p, "one global reference");
-		v.size = sizeof(struct hg_texture);
+		v.size = HG_TEXTURE_REFERENCE_BYTES;
 	}
 	v.align = (ir_type_bits(v.type) + 7) / 8 * v.vec;
 	if (d->has_align)

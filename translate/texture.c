@@ -11,27 +11,30 @@
 
 #include <stdbool.h>
 
-static float as_float(uint32_t v)
+/* Inlined into code for a shape that is known, where most of it falls away. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float as_float(uint32_t v)
 {
 	union { uint32_t u; float f; } x = { .u = v };
 
 	return x.f;
 }
 
-static uint32_t as_bits(float f)
+INLINE uint32_t as_bits(float f)
 {
 	union { float f; uint32_t u; } x = { .f = f };
 
 	return x.u;
 }
 
-static float absolute(float f)
+INLINE float absolute(float f)
 {
 	return as_float(as_bits(f) & 0x7fffffff);
 }
 
 /* Rounded down, of numbers that fit; what is no number is 0. */
-static int32_t to_index(float f)
+INLINE int32_t to_index(float f)
 {
 	int32_t i;
 
@@ -43,7 +46,7 @@ static int32_t to_index(float f)
 	return i - ((float)i > f);
 }
 
-static float round_down(float f)
+INLINE float round_down(float f)
 {
 	return absolute(f) < 8388608.0f ? (float)to_index(f) : f;
 }
@@ -67,35 +70,40 @@ unsigned int hg_texel_bytes(enum hg_texel texel)
 	}
 }
 
-static unsigned int shape_of(uint32_t what)
+INLINE unsigned int shape_of(uint32_t what)
 {
 	return what & 15;
 }
 
-static bool is_layered(uint32_t what)
+INLINE bool is_layered(uint32_t what)
 {
 	unsigned int s = shape_of(what);
 
 	return s == HG_TEX_A1D || s == HG_TEX_A2D || s == HG_TEX_ACUBE;
 }
 
-static bool is_cube(uint32_t what)
+INLINE bool is_cube(uint32_t what)
 {
 	return shape_of(what) == HG_TEX_CUBE || shape_of(what) == HG_TEX_ACUBE;
 }
 
-static unsigned int lod_of(uint32_t what)
+INLINE unsigned int lod_of(uint32_t what)
 {
 	return what >> HG_TEX_LOD_SHIFT & 3;
 }
 
-unsigned int hg_tex_nr_coords(uint32_t what)
+INLINE unsigned int nr_coords(uint32_t what)
 {
 	switch (shape_of(what)) {
 	case HG_TEX_1D: case HG_TEX_A1D: return 1;
 	case HG_TEX_2D: case HG_TEX_A2D: return 2;
 	default: return 3;
 	}
+}
+
+unsigned int hg_tex_nr_coords(uint32_t what)
+{
+	return nr_coords(what);
 }
 
 unsigned int hg_tex_nr_args(uint32_t what)
@@ -138,7 +146,7 @@ static float srgb_float(uint32_t v)
 	return (float)(square * root);
 }
 
-static uint32_t channel(const struct sampling *s, const unsigned char *p, unsigned int i)
+INLINE uint32_t channel(const struct sampling *s, const unsigned char *p, unsigned int i)
 {
 	bool as_float_read = s->t->flags & HG_TEXTURE_AS_FLOAT;
 	int32_t v;
@@ -173,7 +181,7 @@ struct texel {
 	uint32_t v[4];
 };
 
-static struct texel border_texel(const struct sampling *s)
+INLINE struct texel border_texel(const struct sampling *s)
 {
 	struct texel r;
 
@@ -183,12 +191,16 @@ static struct texel border_texel(const struct sampling *s)
 }
 
 /* The indices are within the level. */
-static struct texel load(const struct sampling *s, const struct hg_texture_level *l, int32_t x, int32_t y, int32_t z)
+INLINE struct texel load(const struct sampling *s, const struct hg_texture_level *l, int32_t x, int32_t y, int32_t z)
 {
 	uint64_t addr = l->addr + (uint64_t)z * l->slice + (uint64_t)y * l->pitch + (uint64_t)x * s->size;
 	const unsigned char *p = (const unsigned char *)(uintptr_t)addr;
 	struct texel r = { { 0, 0, 0, s->is_float ? as_bits(1) : 1 } };
 
+	if (s->t->texel == HG_TEXEL_F32 && s->t->channels == 1) {
+		r.v[0] = *(const uint32_t *)(const void *)p;
+		return r;
+	}
 	for (unsigned int i = 0; i < s->t->channels && i < 4; i++)
 		r.v[i] = channel(s, p, i);
 	return r;
@@ -196,7 +208,7 @@ static struct texel load(const struct sampling *s, const struct hg_texture_level
 
 /* ---- addressing ---- */
 
-static enum hg_texture_address mode_of(const struct sampling *s, int axis)
+INLINE enum hg_texture_address mode_of(const struct sampling *s, int axis)
 {
 	uint32_t mode = s->sampler->address[axis];
 
@@ -207,8 +219,10 @@ static enum hg_texture_address mode_of(const struct sampling *s, int axis)
 }
 
 /* The texel that index i of an axis with n of them stands for; -1: the border. */
-static int32_t place(int32_t i, int32_t n, enum hg_texture_address mode)
+INLINE int32_t place(int32_t i, int32_t n, enum hg_texture_address mode)
 {
+	if (i >= 0 && i < n)
+		return i;
 	switch (mode) {
 	case HG_TEXTURE_WRAP:
 		i %= n;
@@ -218,14 +232,14 @@ static int32_t place(int32_t i, int32_t n, enum hg_texture_address mode)
 		i = i < 0 ? i + 2 * n : i;
 		return i < n ? i : 2 * n - 1 - i;
 	case HG_TEXTURE_BORDER:
-		return i < 0 || i >= n ? -1 : i;
+		return -1;
 	default:
-		return i < 0 ? 0 : i >= n ? n - 1 : i;
+		return i < 0 ? 0 : n - 1;
 	}
 }
 
 /* A coordinate in texels of a level; *back: it was mirrored, and runs backwards. */
-static float scale(const struct sampling *s, float x, uint32_t n, enum hg_texture_address mode, bool *back)
+INLINE float scale(const struct sampling *s, float x, uint32_t n, enum hg_texture_address mode, bool *back)
 {
 	float whole;
 
@@ -307,12 +321,24 @@ struct point {
 	unsigned int nr;	/* axes */
 };
 
+/* The slice of a point that is not in 3D: a layer that is not there is the last one. */
+INLINE int32_t slice_of(const struct sampling *s, const struct hg_texture_level *l, const struct point *p, int32_t face)
+{
+	uint32_t slice = p->layer;
+
+	if (is_cube(s->what)) {
+		if (slice >= l->depth / 6)
+			slice = l->depth / 6 ? l->depth / 6 - 1 : 0;
+		slice = slice * 6 + (uint32_t)face;
+	}
+	return (int32_t)(slice < l->depth ? slice : l->depth - 1);
+}
+
 /* Texel (i, j, k) of the level after the address modes. */
-static struct texel fetch(const struct sampling *s, const struct hg_texture_level *l, const struct point *p, int32_t i,
+INLINE struct texel fetch(const struct sampling *s, const struct hg_texture_level *l, const struct point *p, int32_t i,
 			  int32_t j, int32_t k)
 {
 	int32_t at[3] = { i, j, k }, n[3] = { (int32_t)l->width, (int32_t)l->height, (int32_t)l->depth }, face = p->face;
-	uint32_t slice;
 
 	if (is_cube(s->what) && s->sampler->flags & HG_TEXTURE_SEAMLESS) {
 		cube_neighbour(&face, &at[0], &at[1], n[0]);
@@ -325,20 +351,11 @@ static struct texel fetch(const struct sampling *s, const struct hg_texture_leve
 	}
 	if (p->nr == 3)
 		return load(s, l, at[0], at[1], at[2]);
-	slice = p->layer;
-	if (is_cube(s->what)) {
-		/* a layer that is not there is the last one */
-		if (slice >= l->depth / 6)
-			slice = l->depth / 6 ? l->depth / 6 - 1 : 0;
-		slice = slice * 6 + (uint32_t)face;
-	}
-	if (slice >= l->depth)
-		slice = l->depth - 1;
-	return load(s, l, at[0], p->nr > 1 ? at[1] : 0, (int32_t)slice);
+	return load(s, l, at[0], p->nr > 1 ? at[1] : 0, slice_of(s, l, p, face));
 }
 
 /* The two texels beside a coordinate, and the weight of the second in 256ths. */
-static int32_t beside(float x, float *weight)
+INLINE int32_t beside(float x, float *weight)
 {
 	float at = x - 0.5f, below = round_down(at);
 
@@ -348,12 +365,13 @@ static int32_t beside(float x, float *weight)
 	return to_index(below);
 }
 
-static struct texel sample_level(const struct sampling *s, const struct hg_texture_level *l, const struct point *p)
+INLINE struct texel sample_level(const struct sampling *s, const struct hg_texture_level *l, const struct point *p)
 {
 	uint32_t n[3] = { l->width, l->height, l->depth };
 	float weight[3] = { 0 }, sum[4] = { 0 };
-	int32_t first[3] = { 0 };
+	int32_t first[3] = { 0 }, at[3][2] = { { 0 } };
 	unsigned int backwards[3] = { 0 };
+	bool seamless;
 	struct texel r;
 
 	for (unsigned int a = 0; a < p->nr; a++) {
@@ -371,23 +389,37 @@ static struct texel sample_level(const struct sampling *s, const struct hg_textu
 		backwards[a] = back;
 	}
 	if (s->what & HG_TEX_GATHER) {
-		static const unsigned char at[4][2] = { { 0, 1 }, { 1, 1 }, { 1, 0 }, { 0, 0 } };
+		static const unsigned char corner[4][2] = { { 0, 1 }, { 1, 1 }, { 1, 0 }, { 0, 0 } };
 
 		for (int i = 0; i < 4; i++)
-			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(at[i][0] ^ backwards[0]), first[1] + (int32_t)(at[i][1] ^ backwards[1]), 0)
+			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(corner[i][0] ^ backwards[0]), first[1] + (int32_t)(corner[i][1] ^ backwards[1]), 0)
 				.v[s->what >> HG_TEX_COMPONENT_SHIFT & 3];
 		return r;
 	}
 	if (s->what & HG_TEX_INTEGER || !(s->sampler->flags & HG_TEXTURE_LINEAR) || !s->is_float)
 		return fetch(s, l, p, first[0], first[1], first[2]);
+	seamless = is_cube(s->what) && s->sampler->flags & HG_TEXTURE_SEAMLESS;
+	for (unsigned int a = 0; a < p->nr && !seamless; a++)
+		for (int b = 0; b < 2; b++)
+			at[a][b] = place(first[a] + b, (int32_t)n[a], is_cube(s->what) ? HG_TEXTURE_CLAMP : mode_of(s, (int)a));
+	if (p->nr < 3)
+		at[2][0] = slice_of(s, l, p, p->face);
 	for (unsigned int corner = 0; corner < 1u << p->nr; corner++) {
-		float w = 1;
+		unsigned int x = corner & 1, y = corner >> 1 & 1, z = corner >> 2 & 1;
+		float w = x ? weight[0] : 1 - weight[0];
 
-		for (unsigned int a = 0; a < p->nr; a++)
-			w *= corner >> a & 1 ? weight[a] : 1 - weight[a];
+		if (p->nr > 1)
+			w *= y ? weight[1] : 1 - weight[1];
+		if (p->nr > 2)
+			w *= z ? weight[2] : 1 - weight[2];
 		if (w == 0)
 			continue;	/* an infinity there must not matter */
-		r = fetch(s, l, p, first[0] + (corner & 1), first[1] + (corner >> 1 & 1), first[2] + (corner >> 2 & 1));
+		if (seamless)
+			r = fetch(s, l, p, first[0] + (int32_t)x, first[1] + (int32_t)y, 0);
+		else if ((at[0][x] | at[1][y] | at[2][z]) < 0)
+			r = border_texel(s);
+		else
+			r = load(s, l, at[0][x], at[1][y], at[2][z]);
 		for (int i = 0; i < 4; i++)
 			sum[i] += w * as_float(r.v[i]);
 	}
@@ -433,11 +465,11 @@ static float level_of(const struct sampling *s, const float *given, unsigned int
 	return lod;
 }
 
-void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg,
-		   unsigned int stride, uint32_t out[4])
+INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg, unsigned int stride,
+		   uint32_t out[4])
 {
 	struct sampling s = { .t = t, .sampler = sampler, .what = what };
-	unsigned int nr = hg_tex_nr_coords(what), lod_mode = lod_of(what);
+	unsigned int nr = nr_coords(what), lod_mode = lod_of(what);
 	unsigned int nr_lod = lod_mode == HG_TEX_LEVEL ? 1 : lod_mode == HG_TEX_GRAD ? 2 * nr : 0;
 	float given[6], lod = 0, major = 1, fraction = 0;
 	struct point p = { .nr = is_cube(what) ? 2 : nr };
@@ -468,8 +500,13 @@ void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler,
 		p.face = cube_face(p.c[0], p.c[1], p.c[2], &p.c[0], &p.c[1], &major);
 		s.normalised = true;
 	}
-	if (lod_mode)
-		lod = level_of(&s, given, nr, major);
+	if (!lod_mode) {
+		a = sample_level(&s, &t->level[0], &p);
+		for (int i = 0; i < 4; i++)
+			out[i] = a.v[i];
+		return;
+	}
+	lod = level_of(&s, given, nr, major);
 	if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
 		level = (uint32_t)to_index(lod);
 		fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
@@ -484,4 +521,18 @@ void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	}
 	for (int i = 0; i < 4; i++)
 		out[i] = a.v[i];
+}
+
+void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg,
+		   unsigned int stride, uint32_t out[4])
+{
+	/* the usual ones */
+	switch (what) {
+	case HG_TEX_1D | HG_TEX_INTEGER: sample(t, sampler, HG_TEX_1D | HG_TEX_INTEGER, arg, stride, out); return;
+	case HG_TEX_2D | HG_TEX_INTEGER: sample(t, sampler, HG_TEX_2D | HG_TEX_INTEGER, arg, stride, out); return;
+	case HG_TEX_1D: sample(t, sampler, HG_TEX_1D, arg, stride, out); return;
+	case HG_TEX_2D: sample(t, sampler, HG_TEX_2D, arg, stride, out); return;
+	case HG_TEX_3D: sample(t, sampler, HG_TEX_3D, arg, stride, out); return;
+	default: sample(t, sampler, what, arg, stride, out); return;
+	}
 }

@@ -54,6 +54,12 @@ struct hg_texture {
 };
 
 /*
+ * Bytes of a .texref, .samplerref or .surfref in a module's memory: the structure, and room behind it for what the driver keeps of
+ * the reference.
+ */
+#define HG_TEXTURE_REFERENCE_BYTES 1288
+
+/*
  * What a tex or tld4 does, as a number: shape | (enum hg_tex_lod << 4) | flags. The coordinates come in one list, in this
  * order, each 32 bits, those that the shape does not have left out:
  *   layer (u32), x, y, z (f32, or s32 with HG_TEX_INTEGER), the level (f32), or the derivatives along x then y of x, y, z,

@@ -1,11 +1,12 @@
-"""libraries.py - programs that use the toolkit's own libraries, unmodified, on the cpu target."""
+"""libraries.py - programs that use the toolkit's own libraries, unmodified."""
 import os
-import subprocess
 
 import harness
-from harness import CPU, LONG, Program, Skipped, checkpoint, compare, expect, replay
+from harness import CPU, CUDA, LONG, Program, Skipped, checkpoint, compare, expect, replay
 
 ROUNDS = 160 if LONG else 16    # all kinds of calls once in 16
+# The double takes PTX alone, and of what cuBLAS would choose for a GPU that it knows there is machine code alone.
+NEW_CUDA = CUDA.with_env(", newer than the library", HG_FAKE_CUDA_COMPUTE_CAPABILITY="990")
 
 
 def program(name):
@@ -15,11 +16,14 @@ def program(name):
     return path
 
 
+def begin(place, log, rounds, *options):
+    return Program("cublas", log, "--rounds", rounds, *options, path=program("cublas"), place=place, env={"HGSHIM_CALLS": "all"})
+
+
 def held(scratch):
     """One run, held and checkpointed in the middle; the rest of it is run again by the replay."""
     log, hold = os.path.join(scratch, "log"), os.path.join(scratch, "hold")
-    with Program("cublas", log, "--rounds", ROUNDS, "--hold", f"{hold}@{ROUNDS // 2}", path=program("cublas"),
-                 env={"HGSHIM_CALLS": "all"}) as p:
+    with begin(CPU, log, ROUNDS, "--hold", f"{hold}@{ROUNDS // 2}") as p:
         p.wait_file(hold, limit=300)
         snapshot = checkpoint(p)
         memory = p.memory()
@@ -29,13 +33,31 @@ def held(scratch):
         said = p.stderr().strip()
     expect(not said, f"it was told: {said.splitlines()[-1:]}")
     known = harness.snapshots(log)
-    later = [s for s in harness.launches(log) if s > known[snapshot]]
+    launched = harness.launches(log)
+    later = [s for s in launched if s > known[snapshot]]
     expect(later, "no launch after the snapshot: nothing would be shown")
     dump = os.path.join(scratch, "held")
     replay(log, "--snapshot", snapshot, "--to", known[snapshot], "--dump", dump)
     compare(memory, dump, "cublas, held")
     replay(log, "--snapshot", snapshot, "--verify", limit=300)
-    return f"{checksum}, {len(harness.launches(log))} launches, {len(later)} of them replayed"
+    return f"{checksum}, {len(launched)} launches, {len(later)} of them replayed"
+
+
+def moved(scratch):
+    """Behind the double of NVIDIA's driver, which it leaves in the middle."""
+    hold = os.path.join(scratch, "hold")
+    rounds = ROUNDS // 2
+    with begin(CPU, os.path.join(scratch, "log"), rounds) as p:
+        p.finish(limit=300)
+        checksum = p.passed()
+    with begin(NEW_CUDA, os.path.join(scratch, "moved"), rounds, "--hold", f"{hold}@{rounds // 2}") as p:
+        p.wait_file(hold, limit=300)
+        checkpoint(p, "--migrate", "cpu", "--timeout", 250, limit=300)
+        os.unlink(hold)
+        p.finish(limit=300)
+        got = p.passed()
+    expect(got == checksum, f"moved from cuda to cpu, its result is {got}; on cpu it is {checksum}")
+    return checksum
 
 
 def runs(name, scratch):
@@ -45,6 +67,7 @@ def runs(name, scratch):
 
 
 def tests():
-    return [("cublas: runs on cpu, its products and vectors are right, and its log replays", held)] + [
-        (f"{name}: runs on cpu, and its results are right", lambda scratch, name=name: runs(name, scratch))
+    return [("cublas: its results are right on cpu, and its log replays", held),
+            ("cublas on cuda: moves to cpu and never notices", moved)] + [
+        (f"{name}: its results are right on cpu", lambda scratch, name=name: runs(name, scratch))
         for name in ("curand", "cusparse", "cusolver")]

@@ -212,10 +212,29 @@ def stranger(place, scratch, call="cuMemAllocManaged", *options):
     return checksum
 
 
+def references(place, scratch):
+    """References to textures: their module's memory holds what they are, and calls that change them are replayed."""
+    first, log, hold = (os.path.join(scratch, n) for n in ("first", "log", "hold"))
+    compared = r"[1-9]\d* results compared, 0 differ"
+    with Program("reference", first, env={"HGSHIM_CALLS": "all"}, path=program("reference"), place=place) as p:
+        checksum = p.passed()
+    with Program("reference", log, "--hold", f"{hold}@20", path=program("reference"), place=place) as p:
+        p.wait_file(hold)
+        checkpoint(p)
+        os.unlink(hold)
+        expect(p.passed() == checksum, "the result is another one")
+    for where in (first, log):
+        leaving.check_whole(where)
+        result = replay(where, "--verify")
+        expect(re.search(compared, result.out), f"nothing was compared: {result.out[-300:]!r}")
+    return checksum
+
+
 def tests():
     return [
         ("keeper on cpu: every pointer it was given is the shim's, and works as long as it runs",
          lambda s: keeper(CPU, False, s)),
+        ("reference on cpu: replayed from the start and from a snapshot in its middle", lambda s: references(CPU, s)),
         ("keeper on cuda: no pointer of the driver reaches it, and those from before a move work after it",
          lambda s: keeper(CUDA, True, s)),
         ("lasting on cuda: moved while it waits, it uses all of the runtime afterwards",

@@ -22,6 +22,8 @@ MOMENTS = 10 if LONG else 3
 DOUBLE = os.path.join(harness.BUILD, "drivers", "cuda", "libcuda.so.1")
 ROUNDS = {"train.py": {"cpu": 160, "cuda": 12}}  # the double executes slowly
 FEW = {"cpu": 100, "cuda": 20}
+# what hgshim has to say: of the kernel that fails, and of the log of a process that another one has started
+EXPECTED = {"manners.py": "illegal address 0x10 in kernel 'add'|holds another log"}
 PACE = {"cpu": 20000, "cuda": 500000}  # microseconds of rest in each, where something is to happen meanwhile
 TOLERANCE = 1e-3  # of a loss of tinygrad's CPU backend, relative; its compiler contracts, and sums in another order
 
@@ -87,7 +89,8 @@ def reference(app, name, rounds):
 
 
 def expect_silence(program):
-    said = [l for l in program.stderr().splitlines() if "hgshim" in l]
+    expected = EXPECTED.get(program.name)
+    said = [l for l in program.stderr().splitlines() if "hgshim" in l and not (expected and re.search(expected, l))]
     expect(not said, f"hgshim says: {said[:3]}")
 
 
@@ -205,7 +208,8 @@ def moved(app, scratch):
     return f"in round {number}; {verify(log, '--snapshot', taken)}"
 
 
-OTHERS = {"heat_cupy.py": "CuPy", "walk_bindings.py": "cuda.bindings", "sums_core.py": "cuda.core", "saxpy_numba.py": "numba's compiler"}
+OTHERS = {"heat_cupy.py": "CuPy", "walk_bindings.py": "cuda.bindings", "sums_core.py": "cuda.core", "saxpy_numba.py": "numba's compiler",
+          "manners.py": "threads, processes and signals"}
 
 
 def tests():
@@ -216,9 +220,10 @@ def tests():
               bind(moments, "train.py", "cpu", MOMENTS)),
              ("tinygrad: killed after a checkpoint, its log replays", bind(killed, "train.py", "cpu")),
              ("tinygrad on cuda: the same losses with the shim, without it, and on cpu", bind(as_without, "train.py")),
-             ("tinygrad on cuda: a checkpoint in mid-training changes no loss, and the log replays on cpu",
-              bind(moments, "train.py", "cuda", 1)),
              ("tinygrad on cuda: moved to cpu in mid-training it goes on as if nothing was", bind(moved, "train.py"))]
+    if LONG:
+        found.append(("tinygrad on cuda: checkpoints in mid-training change no loss, and the log replays on cpu",
+                      bind(moments, "train.py", "cuda", 3)))
     for app, what in OTHERS.items():
         found += [(f"{what}: checkpointed while it runs its results stay, and the log replays", bind(moments, app, "cpu", MOMENTS)),
                   (f"{what} on cuda: the same results with the shim, without it, and on cpu", bind(as_without, app)),

@@ -530,9 +530,10 @@ CUresult fake_cuCtxGetLimit(size_t *value, CUlimit limit)
 		return r;
 	if (!value || (int)limit < 0 || limit >= CU_LIMIT_MAX)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (limit == CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH || limit > CU_LIMIT_PERSISTING_L2_CACHE_SIZE)
+	if (limit == CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH)
 		return CUDA_ERROR_UNSUPPORTED_LIMIT;
-	*value = ctx->limit[limit];
+	/* shared with no graphics: what is beyond can be asked for, and is 0 */
+	*value = limit > CU_LIMIT_PERSISTING_L2_CACHE_SIZE ? 0 : ctx->limit[limit];
 	return CUDA_SUCCESS;
 }
 

@@ -417,7 +417,7 @@ CUresult fake_cuMemFree_v2(CUdeviceptr addr)
 	struct fake_ctx *ctx;
 	CUresult r = fake_current(&ctx);
 
-	if (r != CUDA_SUCCESS)
+	if (r != CUDA_SUCCESS || !addr)	/* libraries free nothing, to have a context made */
 		return r;
 	pthread_mutex_lock(&fake_mem_lock);
 	found = fake_range_find(addr);

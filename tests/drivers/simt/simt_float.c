@@ -316,6 +316,117 @@ uint64_t simt_float_min_max(uint32_t format, uint32_t flags, uint64_t a, uint64_
 	return flags & 4 ? (r & ~sign) | product : r;
 }
 
+/* ---- narrow formats ---- */
+
+struct small {
+	unsigned int exponent, fraction;
+	int bias;
+	uint32_t most, nan;	/* magnitudes: the largest number; what a NaN becomes */
+	bool has_infinity;	/* it is the code above `most` */
+};
+
+static const struct small *small_of(uint32_t format)
+{
+	static const struct small e4m3 = { 4, 3, 7, 0x7e, 0x7f, false }, e5m2 = { 5, 2, 15, 0x7b, 0x7f, true },
+		e2m3 = { 2, 3, 1, 31, 31, false }, e3m2 = { 3, 2, 3, 31, 31, false }, e2m1 = { 2, 1, 1, 7, 7, false },
+		tf32 = { 8, 10, 127, 0x3fbff, 0x3ffff, true };
+
+	switch (format) {
+	case IR_FMT_E4M3: return &e4m3;
+	case IR_FMT_E5M2: return &e5m2;
+	case IR_FMT_E2M3: return &e2m3;
+	case IR_FMT_E3M2: return &e3m2;
+	case IR_FMT_E2M1: return &e2m1;
+	default: return &tf32;
+	}
+}
+
+/* A magnitude; past the largest one as if the format went on. */
+static double small_value(const struct small *s, uint32_t code)
+{
+	double m = code & ((1u << s->fraction) - 1);
+	int e = (int)(code >> s->fraction);
+
+	return e ? ldexp(m + (1u << s->fraction), e - s->bias - (int)s->fraction) : ldexp(m, 1 - s->bias - (int)s->fraction);
+}
+
+static uint32_t to_exponent(double mag, bool up, bool finite)
+{
+	int c = mag == 0 ? 0 : isinf(mag) ? 255 : ilogb(mag) + 127;
+
+	if (c < 0)
+		c = 0;
+	if (up && c < 255 && mag > ldexp(1, c - 127))
+		c++;
+	return finite && c > 254 ? 254 : (uint32_t)c;
+}
+
+uint32_t simt_narrow(uint32_t code, uint32_t v)
+{
+	const struct small *s = small_of(code & 0xff);
+	bool finite = code & SIMT_NARROW_FINITE, negative = v >> 31, up;
+	enum ir_rnd rnd = code >> 8 & 0xff;
+	uint32_t low = 0, high = s->most, r;
+	double mag, below, above;
+	float f;
+
+	v &= INT32_MAX;
+	memcpy(&f, &v, sizeof(f));
+	mag = (double)f;
+	if ((code & 0xff) == IR_FMT_UE8M0)
+		return isnan(f) ? 255 : to_exponent(mag, rnd == IR_RP, finite);
+	if (isnan(f))
+		return (code & 0xff) == IR_FMT_TF32 ? INT32_MAX : s->nan;
+	while (low < high) {
+		uint32_t middle = (low + high + 1) / 2;
+
+		if (small_value(s, middle) <= mag)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	below = small_value(s, low);
+	above = small_value(s, low + 1);
+	switch (rnd) {
+	case IR_RZ: up = false; break;
+	case IR_RM: up = negative && mag > below; break;
+	case IR_RP: up = !negative && mag > below; break;
+	case IR_RNA: up = mag - below >= above - mag; break;
+	default: up = mag - below > above - mag || (mag - below == above - mag && low & 1); break;
+	}
+	r = low + (up ? 1 : 0);
+	if (isinf(f))
+		r = s->most + 1;
+	if (r > s->most && (finite || !s->has_infinity))
+		r = s->most;
+	if ((code & 0xff) == IR_FMT_TF32)
+		return r << 13 | (uint32_t)negative << 31;
+	return r | (uint32_t)negative << (s->exponent + s->fraction);
+}
+
+uint32_t simt_widen(uint32_t format, uint32_t v)
+{
+	const struct small *s = small_of(format);
+	uint32_t magnitude = v & ((1u << (s->exponent + s->fraction)) - 1), r;
+	bool negative = v >> (s->exponent + s->fraction) & 1;
+	float f;
+
+	if (format == IR_FMT_UE8M0) {
+		if ((v & 0xff) == 255)
+			return INT32_MAX;
+		f = (float)ldexp(1, (int)(v & 0xff) - 127);
+		negative = false;
+	} else if (s->has_infinity && magnitude == s->most + 1) {
+		f = INFINITY;
+	} else if (magnitude > s->most) {
+		return INT32_MAX;
+	} else {
+		f = (float)small_value(s, magnitude);
+	}
+	memcpy(&r, &f, sizeof(r));
+	return r | (uint32_t)negative << 31;
+}
+
 /* ---- approximations ---- */
 
 static float power_of_two(uint32_t n)

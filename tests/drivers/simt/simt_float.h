@@ -21,6 +21,14 @@ uint64_t simt_float_cvt(uint32_t code, uint64_t v);
 /* code: SIMT_FLOAT_CODE(is signed, to, rnd); v: extended to 64 bits */
 uint64_t simt_float_from_int(uint32_t code, uint64_t v);
 
+/*
+ * Formats that are no types (enum ir_fmt). code: format | rounding << 8 | SIMT_NARROW_FINITE; of and to the bits of an f32. Found by
+ * looking for the neighbours among all numbers of the format.
+ */
+#define SIMT_NARROW_FINITE (UINT32_C(1) << 16)
+uint32_t simt_narrow(uint32_t code, uint32_t v);
+uint32_t simt_widen(uint32_t format, uint32_t v);
+
 uint64_t simt_float_nan(enum ir_type format);
 bool simt_float_is_nan(enum ir_type format, uint64_t v);
 

@@ -355,12 +355,23 @@ static V to_format(struct em *e, V v, enum ir_type format, enum ir_rnd rnd)
 		      false);
 }
 
+/* A subnormal number of 16 bits as the 0 of its sign. */
+static V flush_half(struct em *e, V h, enum ir_type format)
+{
+	V exponent = bin(e, LLVMAnd, h, k(e, 16, format == IR_F16 ? 0x7c00 : 0x7f80));
+
+	return sel(e, icmp(e, LLVMIntEQ, exponent, k(e, 16, 0)), bin(e, LLVMAnd, h, k(e, 16, 0x8000)), h);
+}
+
 static V fsrc_of(struct em *e, unsigned int i, enum ir_type t)
 {
 	V v;
 
-	if (is_half(t))
-		return half_as_float(e, src(e, i, 16), t);
+	if (is_half(t)) {
+		v = src(e, i, 16);
+		/* cvt's flag is about f32 */
+		return half_as_float(e, e->in->flags & IR_FTZ && e->in->op != IR_cvt ? flush_half(e, v, half_format(t)) : v, t);
+	}
 	v = as_float(e, src(e, i, ir_type_bits(t)));
 	return e->in->flags & IR_FTZ && t == IR_F32 ? flush(e, v) : v;
 }
@@ -510,24 +521,26 @@ static void testp(struct em *e)
 	set(e, 0, p);
 }
 
-static void approximate(struct em *e)
+static const char *approximation(enum ir_op op)
 {
-	const char *name = e->in->op == IR_sin ? "simt_sin" : e->in->op == IR_cos ? "simt_cos" :
-			   e->in->op == IR_ex2 ? "simt_ex2" : e->in->op == IR_lg2 ? "simt_lg2" : "simt_tanh";
-
-	if (e->in->type != IR_F32)
-		refuse(e, "this precision");
-	else
-		fset(e, call(e, name, float_t(e, 32), 1, fsrc(e, 0)));
+	switch (op) {
+	case IR_sin: return "simt_sin";
+	case IR_cos: return "simt_cos";
+	case IR_ex2: return "simt_ex2";
+	case IR_lg2: return "simt_lg2";
+	default: return "simt_tanh";
+	}
 }
 
 /* One element of 16 bits. */
 static V half_op(struct em *e, V *x, enum ir_type format)
 {
 	const struct ir_insn *in = e->in;
-	uint64_t flags = (in->op == IR_max) | (in->flags & IR_NAN_OUT ? 2 : 0);
+	uint64_t flags = (in->op == IR_max) | (in->flags & IR_NAN_OUT ? 2 : 0) | (in->flags & IR_XORSIGN ? 4 : 0);
 	V r, f;
 
+	for (unsigned int i = 0; i < in->nr_src && in->flags & IR_FTZ; i++)
+		x[i] = flush_half(e, x[i], format);
 	switch (in->op) {
 	case IR_add: r = soft(e, SIMT_ADD, format, x[0], x[1], NULL); break;
 	case IR_sub: r = soft(e, SIMT_SUB, format, x[0], x[1], NULL); break;
@@ -535,17 +548,21 @@ static V half_op(struct em *e, V *x, enum ir_type format)
 	case IR_fma: r = soft(e, SIMT_FMA, format, x[0], x[1], x[2]); break;
 	case IR_neg: return bin(e, LLVMXor, x[0], k(e, 16, 0x8000));
 	case IR_abs: return bin(e, LLVMAnd, x[0], k(e, 16, 0x7fff));
+	case IR_ex2: case IR_tanh:
+		r = to_format(e, call(e, approximation(in->op), float_t(e, 32), 1, half_as_float(e, x[0], format)), format, IR_RN);
+		break;
 	default:
 		r = call(e, "simt_float_min_max", int_t(e, 64), 4, i32k(e, format), i32k(e, (uint32_t)flags),
 			 resize(e, x[0], 64, false), resize(e, x[1], 64, false));
 		r = resize(e, r, 16, false);
 		break;
 	}
-	if (!(in->flags & (IR_SAT | IR_RELU)))
-		return r;
-	f = half_as_float(e, r, format);
-	f = in->flags & IR_SAT ? clamp01(e, f) : sel(e, fcmp(e, LLVMRealOLT, f, fk(e, 32, 0)), fk(e, 32, 0), f);
-	return to_format(e, f, format, IR_RN);
+	if (in->flags & (IR_SAT | IR_RELU)) {
+		f = half_as_float(e, r, format);
+		f = in->flags & IR_SAT ? clamp01(e, f) : sel(e, fcmp(e, LLVMRealOLT, f, fk(e, 32, 0)), fk(e, 32, 0), f);
+		r = to_format(e, f, format, IR_RN);
+	}
+	return in->flags & IR_FTZ ? flush_half(e, r, format) : r;
 }
 
 static void halves(struct em *e)
@@ -555,13 +572,10 @@ static void halves(struct em *e)
 	V x[3], part[3], r = k(e, bits, 0);
 
 	switch (in->op) {
-	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_min: case IR_max: case IR_neg: case IR_abs: break;
+	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_min: case IR_max: case IR_neg: case IR_abs: case IR_ex2: case IR_tanh:
+		break;
 	default:
 		refuse(e, "this precision");
-		return;
-	}
-	if (in->flags & (IR_FTZ | IR_XORSIGN)) {
-		refuse(e, "modifier of a 16-bit float");
 		return;
 	}
 	for (unsigned int i = 0; i < in->nr_src; i++)
@@ -838,6 +852,9 @@ static V compare_half(struct em *e, enum ir_type t, unsigned int h)
 
 	for (unsigned int i = 0; i < 2; i++)
 		x[i] = half_as_float(e, resize(e, LLVMBuildLShr(e->b, src(e, i, 32), i32k(e, 16 * h), ""), 16, false), t);
+	/* what is subnormal there is a number of few bits here */
+	for (unsigned int i = 0; i < 2 && e->in->flags & IR_FTZ; i++)
+		x[i] = half_as_float(e, flush_half(e, to_format(e, x[i], half_format(t), IR_RN), half_format(t)), t);
 	return combine(e, compare_float(e, x[0], x[1]));
 }
 
@@ -845,10 +862,6 @@ static void setp(struct em *e)
 {
 	V p, q;
 
-	if (is_half(e->in->type) && e->in->flags & IR_FTZ) {
-		refuse(e, "modifier of a 16-bit float");
-		return;
-	}
 	if (is_pair(e->in->type)) {
 		p = compare_half(e, e->in->type, 0);
 		q = compare_half(e, e->in->type, 1);
@@ -867,8 +880,15 @@ static void set_op(struct em *e)
 	unsigned int bits = type_bits(e);
 	V p;
 
-	if (is_pair(e->in->type) || is_pair(e->in->type2) || (is_half(e->in->type2) && e->in->flags & IR_FTZ)) {
-		refuse(e, "a form with 16-bit floats");
+	if (is_pair(e->in->type2)) {
+		uint32_t yes = !ir_type_is_float(e->in->type) ? 0xffff : half_format(e->in->type) == IR_F16 ? 0x3c00 : 0x3f80;
+		V lo = sel(e, compare_half(e, e->in->type2, 0), i32k(e, yes), i32k(e, 0));
+
+		set(e, 0, bin(e, LLVMOr, lo, sel(e, compare_half(e, e->in->type2, 1), i32k(e, yes << 16), i32k(e, 0))));
+		return;
+	}
+	if (is_pair(e->in->type)) {
+		refuse(e, "one comparison with two results");
 		return;
 	}
 	p = combine(e, compare(e, e->in->type2));
@@ -990,7 +1010,10 @@ static void int_to_float(struct em *e)
 		return;
 	}
 	if (is_half(in->type) && in->flags & (IR_SAT | IR_RELU | IR_SATFINITE)) {
-		refuse(e, "modifier of a 16-bit float");
+		/* f64 has every integer of 32 bits, and more than any other that a half can tell apart from infinity */
+		V d = s ? LLVMBuildSIToFP(e->b, v, float_t(e, 64), "") : LLVMBuildUIToFP(e->b, v, float_t(e, 64), "");
+
+		set(e, 0, to_half(e, d, in->type));
 		return;
 	}
 	code = i32k(e, SIMT_FLOAT_CODE(s, in->type, is_directed(in->rnd) ? in->rnd : IR_RN));
@@ -1022,9 +1045,7 @@ static void cvt(struct em *e)
 	bool from_signed = ir_type_is_signed(in->type2);
 	V v;
 
-	if (in->rnd == IR_RNA) {
-		refuse(e, "rounding to nearest away from zero");
-	} else if (ir_type_is_float(in->type2)) {
+	if (ir_type_is_float(in->type2)) {
 		if (is_pair(in->type2) && !ir_type_is_float(in->type))
 			refuse(e, "packed conversion");
 		else if (ir_type_is_float(in->type))
@@ -1038,6 +1059,18 @@ static void cvt(struct em *e)
 		v = in->flags & IR_SAT ? saturate(e, v, from_signed) : resize(e, v, type_bits(e), from_signed);
 		set_ext(e, 0, v, is_signed(e));
 	}
+}
+
+/* Of an f32 to the bits of a format that is no type, and back. */
+static void narrow(struct em *e)
+{
+	const struct ir_insn *in = e->in;
+	V v = fsrc(e, 0);
+
+	if (in->flags & IR_RELU)
+		v = sel(e, fcmp(e, LLVMRealOLT, v, fk(e, 32, 0)), fk(e, 32, 0), v);
+	set(e, 0, call(e, "simt_narrow", int_t(e, 32), 2, i32k(e, in->sub | (uint32_t)in->rnd << 8 |
+		       (in->flags & IR_SATFINITE ? SIMT_NARROW_FINITE : 0)), as_int(e, v)));
 }
 
 static void pack(struct em *e)
@@ -1146,12 +1179,41 @@ static V inside(struct em *e, V a, enum ir_space space, V size)
 	return icmp(e, LLVMIntULT, LLVMBuildSub(e->b, a, window(e, space), ""), resize(e, size, 64, false));
 }
 
+/* A place in the stack that is made once, whatever loop it is used in. */
+static V place(struct em *e, LLVMTypeRef t)
+{
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
+	V p;
+
+	LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(LLVMGetEntryBasicBlock(e->f)));
+	p = LLVMBuildAlloca(e->b, t, "");
+	LLVMPositionBuilderAtEnd(e->b, here);
+	return p;
+}
+
+static void atom128(struct em *e)
+{
+	const struct ir_insn *in = e->in;
+	V a = place(e, int_t(e, 128)), b = place(e, int_t(e, 128)), old = place(e, int_t(e, 128));
+
+	LLVMBuildStore(e->b, src(e, 2, 128), a);
+	if (in->nr_src > 3)
+		LLVMBuildStore(e->b, src(e, 3, 128), b);
+	call(e, "simt_atom128", NULL, 5, i32k(e, in->sub), address(e, 16), a, b, old);
+	if (in->nr_dst)
+		set(e, 0, LLVMBuildLoad2(e->b, int_t(e, 128), old, ""));
+}
+
 static void atom(struct em *e)
 {
 	const struct ir_insn *in = e->in;
 	unsigned int bits = type_bits(e);
 	V a, b, r, p, code;
 
+	if (bits == 128) {
+		atom128(e);
+		return;
+	}
 	if (bits < 16 || bits > 64) {
 		refuse(e, "atomics of this width");
 		return;
@@ -1177,12 +1239,11 @@ static void atom(struct em *e)
 
 static void convert_address(struct em *e)
 {
-	V a = src(e, 0, 64), base = window(e, e->in->space);
+	V a = resize(e, src(e, 0, type_bits(e)), 64, false), base = window(e, e->in->space);
 
-	if (type_bits(e) != 64)
-		refuse(e, "addresses of 32 bits");
-	else
-		set(e, 0, e->in->op == IR_cvta ? LLVMBuildAdd(e->b, a, base, "") : LLVMBuildSub(e->b, a, base, ""));
+	if (base)
+		a = e->in->op == IR_cvta ? LLVMBuildAdd(e->b, a, base, "") : LLVMBuildSub(e->b, a, base, "");
+	set(e, 0, resize(e, a, type_bits(e), false));
 }
 
 static void isspacep(struct em *e)
@@ -1247,14 +1308,8 @@ static void mma(struct em *e)
 {
 	const struct ir_insn *in = e->in;
 	unsigned int bits = in->type == IR_F64 ? 64 : 32;
-	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b), entry = LLVMGetEntryBasicBlock(e->f);
-	V from, to;
+	V from = place(e, LLVMArrayType2(int_t(e, 64), in->nr_src)), to = place(e, LLVMArrayType2(int_t(e, 64), in->nr_dst));
 
-	/* in the first block, or a loop would need more and more */
-	LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(entry));
-	from = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 64), in->nr_src), "");
-	to = LLVMBuildAlloca(e->b, LLVMArrayType2(int_t(e, 64), in->nr_dst), "");
-	LLVMPositionBuilderAtEnd(e->b, here);
 	for (unsigned int i = 0; i < in->nr_src; i++)
 		LLVMBuildStore(e->b, resize(e, src(e, i, bits), 64, false), at(e, from, i * 8));
 	call(e, "simt_mma", NULL, 4, e->self,
@@ -1370,6 +1425,14 @@ static bool other_op(struct em *e)
 	case IR_warpsync: call(e, "simt_warpsync", NULL, 2, e->self, src(e, 0, 32)); return true;
 	case IR_activemask: set(e, 0, resize(e, active(e), 32, false)); return true;
 	case IR_bar_sync: case IR_bar_arrive: case IR_bar_red: barrier(e); return true;
+	case IR_narrow: narrow(e); return true;
+	case IR_widen:
+		fset(e, as_float(e, call(e, "simt_widen", int_t(e, 32), 2, i32k(e, e->in->sub), src(e, 0, 32))));
+		return true;
+	case IR_vprintf:
+		set(e, 0, call(e, "simt_vprintf", int_t(e, 32), 3, e->self, LLVMBuildIntToPtr(e->b, src(e, 0, 64), ptr_t(e), ""),
+			       LLVMBuildIntToPtr(e->b, src(e, 1, 64), ptr_t(e), "")));
+		return true;
 	case IR_nanosleep: call(e, "simt_sleep", NULL, 2, e->self, src(e, 0, 32)); return true;
 	case IR_trap:
 		trap(e, e->in->sub == IR_TRAP_STACK ? "the stack is too small" : "trap");
@@ -1388,6 +1451,9 @@ static bool float_op_of(struct em *e)
 	switch (e->in->op) {
 	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_rcp: case IR_sqrt: case IR_rsqrt:
 		float_op(e);
+		return true;
+	case IR_sin: case IR_cos: case IR_ex2: case IR_lg2: case IR_tanh:
+		fset(e, call(e, approximation(e->in->op), float_t(e, 32), 1, fsrc(e, 0)));
 		return true;
 	case IR_min: case IR_max: float_min_max(e); return true;
 	case IR_neg: case IR_abs: sign_op(e); return true;
@@ -1408,17 +1474,6 @@ static void one(struct em *e)
 {
 	const struct ir_insn *in = e->in;
 
-	if (in->rnd == IR_RNA && in->op != IR_cvt) {
-		refuse(e, "rounding to nearest away from zero");
-		return;
-	}
-	switch (in->op) {
-	case IR_sin: case IR_cos: case IR_ex2: case IR_lg2: case IR_tanh:
-		approximate(e);
-		return;
-	default:
-		break;
-	}
 	if (other_op(e) || logic(e))
 		return;
 	if (is_half(in->type)) {

@@ -1,6 +1,7 @@
 /* simt_ptx.c - operations of hgIR as functions. */
 #include "tests/drivers/simt/simt_ptx.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/drivers/simt/simt_float.h"
@@ -220,6 +221,114 @@ uint64_t simt_atom(uint32_t code, void *p, uint64_t a, uint64_t b)
 	}
 }
 
+__attribute__((no_sanitize("address", "undefined")))
+void simt_atom128(uint32_t op, void *p, const unsigned __int128 *a, const unsigned __int128 *b, unsigned __int128 *old)
+{
+	unsigned __int128 next = op == IR_ATOM_CAS ? *b : *a;
+	uint64_t lo = op == IR_ATOM_CAS ? (uint64_t)*a : 0, hi = op == IR_ATOM_CAS ? (uint64_t)(*a >> 64) : 0;
+	bool done;
+
+	do
+		__asm__ volatile("lock cmpxchg16b (%[p])" : "=@ccz"(done), "+a"(lo), "+d"(hi)
+				 : [p] "r"(p), "b"((uint64_t)next), "c"((uint64_t)(next >> 64)) : "memory");
+	while (!done && op != IR_ATOM_CAS);
+	*old = (unsigned __int128)hi << 64 | lo;
+}
+
+/* ---- printing ---- */
+
+/* The next argument of `size` bytes, at a multiple of that. */
+static const void *argument(const unsigned char *args, size_t *at, size_t size)
+{
+	const void *p;
+
+	*at = (*at + size - 1) / size * size;
+	p = args + *at;
+	*at += size;
+	return p;
+}
+
+static int32_t int_argument(const unsigned char *args, size_t *at)
+{
+	int32_t v;
+
+	memcpy(&v, argument(args, at, 4), sizeof(v));
+	return v;
+}
+
+/* One conversion, which ends with `c`, by the C library: its letters before that, and widths that were given as *. */
+static int convert(char *to, size_t room, const char *spec, char c, const unsigned char *args, size_t *at)
+{
+	char with[64];
+	size_t n = 0;
+	bool wide = strstr(spec, "l") || strstr(spec, "j") || strstr(spec, "z") || strstr(spec, "t");
+	uint64_t word;
+	double d;
+
+	for (const char *s = spec; *s && n < sizeof(with) - 16; s++)
+		if (*s == '*')
+			n += (size_t)snprintf(with + n, 12, "%d", int_argument(args, at));
+		else
+			with[n++] = *s;
+	with[n++] = c;
+	with[n] = 0;
+	switch (c) {
+	case 'd': case 'i': case 'u': case 'x': case 'X': case 'o': case 'c':
+		if (!wide)
+			return snprintf(to, room, with, int_argument(args, at));
+		memcpy(&word, argument(args, at, 8), sizeof(word));
+		return snprintf(to, room, with, word);
+	case 'e': case 'E': case 'f': case 'F': case 'g': case 'G': case 'a': case 'A':
+		memcpy(&d, argument(args, at, 8), sizeof(d));
+		return snprintf(to, room, with, d);
+	case 'p': case 's':
+		memcpy(&word, argument(args, at, 8), sizeof(word));
+		return snprintf(to, room, with, (const char *)(uintptr_t)word);
+	default:
+		return -1;
+	}
+}
+
+uint32_t simt_vprintf(struct simt_item *self, const char *format, const void *args)
+{
+	char out[2048];
+	size_t n = 0, at = 0;
+	uint32_t nr = 0;
+
+	(void)self;
+	if (!format)
+		return UINT32_MAX;
+	while (*format && n < sizeof(out) - 1) {
+		size_t len = strspn(format + 1, "-+ #0123456789.*hlLjzt");
+		char spec[32], c = format[0] == '%' ? format[1 + len] : 0;
+		int r;
+
+		if (*format != '%' || !c || len + 2 > sizeof(spec)) {
+			out[n++] = *format++;
+			continue;
+		}
+		memcpy(spec, format, len + 1);
+		spec[len + 1] = 0;
+		format += len + 2;
+		if (c == '%') {
+			out[n++] = '%';
+			continue;
+		}
+		r = convert(out + n, sizeof(out) - n, spec, c, args, &at);
+		if (r < 0) {
+			/* as it stands */
+			r = snprintf(out + n, sizeof(out) - n, "%s%c", spec, c);
+		} else {
+			nr++;
+			for (const char *s = spec; *s; s++)
+				nr += *s == '*';
+		}
+		n += (size_t)r < sizeof(out) - n ? (size_t)r : sizeof(out) - 1 - n;
+	}
+	fwrite(out, 1, n, stdout);
+	return nr;
+}
+
 /* ---- lanes ---- */
 
 /* Names of the operations that lanes meet in. */
@@ -317,7 +426,8 @@ void simt_tex(struct simt_item *self, uint64_t texture, uint64_t sampler, uint32
 #define SYMBOL(name) { #name, (void *)name }
 const struct simt_symbol simt_ptx_symbols[] = {
 	SYMBOL(simt_lop3), SYMBOL(simt_funnel), SYMBOL(simt_prmt), SYMBOL(simt_bfe), SYMBOL(simt_bfi), SYMBOL(simt_bfind),
-	SYMBOL(simt_dot), SYMBOL(simt_atom), SYMBOL(simt_shfl), SYMBOL(simt_vote), SYMBOL(simt_match), SYMBOL(simt_redux),
+	SYMBOL(simt_dot), SYMBOL(simt_atom), SYMBOL(simt_atom128), SYMBOL(simt_vprintf), SYMBOL(simt_narrow), SYMBOL(simt_widen),
+	SYMBOL(simt_shfl), SYMBOL(simt_vote), SYMBOL(simt_match), SYMBOL(simt_redux),
 	SYMBOL(simt_warpsync), SYMBOL(simt_float_op), SYMBOL(simt_float_cvt), SYMBOL(simt_float_from_int),
 	SYMBOL(simt_float_min_max), SYMBOL(simt_sin), SYMBOL(simt_cos), SYMBOL(simt_ex2), SYMBOL(simt_lg2), SYMBOL(simt_tanh),
 	SYMBOL(simt_mma), SYMBOL(simt_ldmatrix), SYMBOL(simt_stmatrix), SYMBOL(simt_movmatrix),

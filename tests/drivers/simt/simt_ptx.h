@@ -22,6 +22,11 @@ uint32_t simt_dot(uint32_t how, uint32_t a, uint32_t b, uint32_t c);
 #define SIMT_ATOM_FTZ 0x10000u	/* of f32: denormals are zeros */
 #define SIMT_ATOM_NAN 0x20000u	/* min, max: a NaN gives NaN */
 uint64_t simt_atom(uint32_t code, void *p, uint64_t a, uint64_t b);
+/* Of 128 bits: exchanges, or compares with a and puts b there. The old value goes to *old. */
+void simt_atom128(uint32_t op, void *p, const unsigned __int128 *a, const unsigned __int128 *b, unsigned __int128 *old);
+
+/* Writes one message to the program's stdout at once; the number of its arguments, -1 without a format. */
+uint32_t simt_vprintf(struct simt_item *self, const char *format, const void *args);
 
 /* Warps of 32. The low half is the value, bit 32 whether the lane read from is in range. */
 uint64_t simt_shfl(struct simt_item *self, uint32_t mode, uint32_t value, uint32_t b, uint32_t c, uint32_t mask);

@@ -79,7 +79,5 @@ void cf_approx(void);
 void cf_memory(void);
 void cf_atomics(void);
 void cf_lanes(void);
-void cf_matrix(void);
-void cf_others(void);
 
 #endif

@@ -18,6 +18,14 @@ static const struct cf_batch *current;
 static FILE *dump;
 static uint64_t seed;
 
+/* Opcodes whose cases are elsewhere, and where: their results are more than registers and memory of one launch. */
+static const struct { const char *op, *where; } elsewhere[] = {
+	{ "mma", "tests/unit/matrix_cases.h" }, { "wmma", "tests/unit/matrix_cases.h" }, { "ldmatrix", "tests/unit/matrix_cases.h" },
+	{ "stmatrix", "tests/unit/matrix_cases.h" }, { "movmatrix", "tests/unit/matrix_cases.h" },
+	{ "mbarrier", "tests/unit/replay/test_memory.c" }, { "cp", "tests/unit/replay/test_memory.c" },
+	{ "bar", "tests/unit/grid_cases.h" }, { "barrier", "tests/unit/grid_cases.h" },
+};
+
 static const struct ptx_form *form;
 static size_t nr_forms;
 
@@ -256,14 +264,21 @@ static void read_forms(void)
 /* Names what no case covers; false if there is something. */
 static bool is_complete(void)
 {
-	size_t rows = 0, forms = 0, good_rows = 0, good_forms = 0, named = 0;
+	size_t rows = 0, forms = 0, good_rows = 0, good_forms = 0, named = 0, others = 0;
 
 	for (size_t b = 0; b < nr_batches; b++)
 		for (size_t i = 0; i < batch[b].nr; i++)
 			cover_text(batch[b].item[i].insn);
 	for (size_t f = 0; f < nr_forms; f++) {
 		bool good = true;
+		size_t o = 0;
 
+		while (o < CF_NR(elsewhere) && strcmp(elsewhere[o].op, ptx_word_text(form[f].op)))
+			o++;
+		if (o < CF_NR(elsewhere)) {
+			others++;
+			continue;
+		}
 		for (uint32_t i = 0; i < cover[f].combinations; i++) {
 			uint32_t rest = i;
 
@@ -300,7 +315,8 @@ static bool is_complete(void)
 		rows++;
 		good_rows += good;
 	}
-	printf("forms: %zu of %zu rows of the table covered, %zu of %zu forms written out\n", good_rows, rows, good_forms, forms);
+	printf("forms: %zu of %zu rows of the table covered here, %zu more have their cases elsewhere; %zu of %zu forms written out\n", good_rows,
+	       rows + others, others, good_forms, forms);
 	fflush(stdout);
 	return good_rows == rows;
 }
@@ -371,8 +387,6 @@ int main(int argc, char **argv)
 	cf_memory();
 	cf_atomics();
 	cf_lanes();
-	cf_matrix();
-	cf_others();
 	good = is_complete();
 	if (list)
 		return !good;

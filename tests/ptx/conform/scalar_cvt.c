@@ -187,7 +187,7 @@ static void conversions(void)
 						continue;
 					if (!to->is_float && !from->is_float && (w != 8 || (z & SAT && fits)))
 						continue;
-					if (!to->is_float && from->is_float && (w < 10 || z & SAT))
+					if (!to->is_float && from->is_float && (w < 10 || (z & SAT && w != 11)))	/* .sat is there already */
 						continue;
 					if (to->is_float && !from->is_float && w > 3)
 						continue;

@@ -335,8 +335,40 @@ static void chains(void)
 	scalar_add(preds, CF_NR(preds));
 }
 
+REF(first, a)
+REF(second, b)
+REF(outer, (a >> 48) | (a >> 16 & 0xffff) << 16)
+REF(pack2, a | b << r->x)
+REF(high_part, a >> r->x)
+REF(mov_pred, U(a) > 100)
+
+/* mov, also of vectors */
+static void moves(void)
+{
+	static const char *const types[] = { "b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f32", "f64" };
+	static struct scalar_row rows[32];
+	size_t n = 0;
+
+	for (size_t i = 0; i < CF_NR(types); i++) {
+		char kind = !strcmp(types[i], "f32") ? 'f' : !strcmp(types[i], "f64") ? 'g' : types[i][1] == '1' ? 'h' : types[i][1] == '3' ? 'r' : 'd';
+		const char *R = kind == 'h' ? "%h" : kind == 'r' ? "%r" : kind == 'f' ? "%f" : kind == 'g' ? "%fd" : "%rd";
+
+		rows[n++] = (struct scalar_row){ .insn = cf_text("mov.%s %s4, %s1;", types[i], R, R), .in = kind == 'h' ? "h" : kind == 'r' ? "r" :
+			kind == 'f' ? "f" : kind == 'g' ? "g" : "d", .out = kind, .ref = first };
+	}
+	rows[n++] = (struct scalar_row){ .insn = "+setp.gt.u32 %p1, %r1, 100; mov.pred %p2, %p1; selp.u32 %r4, 1, 0, %p2;", .in = "r", .out = 'r', .ref = mov_pred };
+	rows[n++] = (struct scalar_row){ .insn = "+{ .reg .b128 %q<3>; mov.b128 %q1, {%rd1, %rd2}; mov.b128 %q2, %q1; mov.b128 {%rd5, %rd4}, %q2; }", .in = "dd", .out = 'd', .ref = second };
+	rows[n++] = (struct scalar_row){ .insn = "mov.b32 %r4, {%h1, %h2};", .in = "hh", .out = 'r', .ref = pack2, .x = 16 };
+	rows[n++] = (struct scalar_row){ .insn = "mov.b64 %rd4, {%r1, %r2};", .in = "rr", .out = 'd', .ref = pack2, .x = 32 };
+	rows[n++] = (struct scalar_row){ .insn = "mov.b32 {%h5, %h4}, %r1;", .in = "r", .out = 'h', .ref = high_part, .x = 16 };
+	rows[n++] = (struct scalar_row){ .insn = "mov.b64 {_, %r4}, %rd1;", .in = "d", .out = 'r', .ref = high_part, .x = 32 };
+	rows[n++] = (struct scalar_row){ .insn = "+mov.b64 {%h5, %h6, %h7, %h8}, %rd1; mov.b32 %r4, {%h8, %h6};", .in = "d", .out = 'r', .ref = outer };
+	scalar_add(rows, n);
+}
+
 void cf_scalar_int(void)
 {
+	moves();
 	integers();
 	bits();
 	tables();

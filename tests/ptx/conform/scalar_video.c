@@ -166,7 +166,11 @@ static void video_of_one(void)
 							  .asel = (int)chance(7), .bsel = (int)chance(7), .cmp = (int)chance(6) };
 					char *text;
 
-					if ((shift && f.b_signed) || (set && (f.d_signed || sat)) || chance(4))	/* one in four will do */
+					if (shift)
+						f.wrap = form & 1;
+					if (set && form > 3)
+						f.cmp = form - 4;
+					if ((shift && f.b_signed) || (set && (f.d_signed || sat)) || (form > 3 && !set && chance(4)))	/* one part in four will do */
 						continue;
 					refused = list[i].op == '{' && (sat || f.second == '<' || f.second == '>');
 					text = cf_text("%s%s%s%s%s%s%s%s %%r4%s, %%r1%s, %%r2%s%s;", list[i].word, set ? "" : type(f.d_signed),
@@ -188,7 +192,7 @@ static void video_of_one(void)
 			rows[i].ref = NULL;
 	}
 	for (int types = 0; types < 8; types++)
-		for (int k = types % 3; k < 36; k += 3) {
+		for (int k = 0; k < 36; k++) {
 			int minus = k / 3 % 6, scale = (k + k / 3) % 3;	/* none, a, b, both, c, po */
 			struct form f = { .op = '*', .d_signed = types & 1, .a_signed = types & 2, .b_signed = types & 4, .sat = k >= 18,
 					  .minus_a = minus == 1 || minus == 3, .minus_b = minus == 2 || minus == 3, .minus_c = minus == 4,
@@ -249,7 +253,7 @@ static void video_side_by_side(void)
 								  .sat = how == 1, .second = how == 2 ? '+' : 0, .cmp = cmp, .nr = nr };
 						char *text;
 
-						if ((set && (f.d_signed || f.sat)) || chance(4))	/* one in four will do */
+						if (set && (f.d_signed || f.sat))
 							continue;
 						f.mask = standard ? (1u << nr) - 1 : 1 + chance((1u << nr) - 1);
 						for (int s = 0; s < 2; s++)

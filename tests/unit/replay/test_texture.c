@@ -631,3 +631,102 @@ Test(texture, a_view_reads_other_levels_layers_and_formats)
 	cr_expect_eq(out[2], 0x02000000u + 8, "%x", out[2]);
 	hg_driver_close();
 }
+
+/* ---- references ---- */
+
+Test(texture, references_are_bound_and_told_how_to_read)
+{
+	static const char ptx[] =
+		".version 8.0\n.target sm_80\n.address_size 64\n.global .texref t;\n.global .surfref s;\n.global .u32 number;\n"
+		".visible .entry k(.param .u64 p)\n{\n.reg .b64 %o, %d; .reg .b32 %i, %r; .reg .f32 %x, %f<5>;\n"
+		"ld.param.u64 %o, [p];\nmov.u32 %i, %tid.x;\ncvt.rn.f32.u32 %x, %i;\nmul.wide.u32 %d, %i, 4;\nadd.u64 %o, %o, %d;\n"
+		"tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [t, {%x, 0f00000000}];\nst.global.f32 [%o], %f1;\n"
+		"shl.b32 %r, %i, 2;\nsust.b.2d.b32.zero [s, {%r, 1}], {%i};\nret;\n}\n";
+	float row[2][8], out[8], got;
+	uint32_t drawn[2][8];
+	CUDA_ARRAY_DESCRIPTOR d = { .Width = 8, .Height = 2, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 1 };
+	CUarray a, b, said;
+	CUaddress_mode mode;
+	CUdeviceptr o, mem, back;
+	CUsurfref s;
+	CUtexref t;
+	CUfunction k;
+	CUmodule m;
+	size_t offset;
+	void *params[] = { &o };
+
+	driver_begin();
+	for (int i = 0; i < 16; i++)
+		row[i / 8][i % 8] = (float)(i * 10);
+	MUST(CU(cuModuleLoadData)(&m, ptx));
+	MUST(CU(cuModuleGetFunction)(&k, m, "k"));
+	MUST(CU(cuModuleGetTexRef)(&t, m, "t"));
+	MUST(CU(cuModuleGetSurfRef)(&s, m, "s"));
+	GIVES(CUDA_ERROR_NOT_FOUND, CU(cuModuleGetTexRef)(&t, m, "number"));
+	GIVES(CUDA_ERROR_NOT_FOUND, CU(cuModuleGetTexRef)(&t, m, "nothing"));
+	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuTexRefGetArray)(&said, t));
+	MUST(CU(cuMemAlloc_v2)(&o, 32));
+	a = array_of(8, 2, 0, CU_AD_FORMAT_FLOAT, 1, 0);
+	b = array_of(8, 2, 0, CU_AD_FORMAT_UNSIGNED_INT32, 1, CUDA_ARRAY3D_SURFACE_LDST);
+	copy_in(a, row, 32, 2, 1);
+	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuSurfRefSetArray)(s, a, 0));
+	MUST(CU(cuSurfRefSetArray)(s, b, 0));
+	GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuTexRefSetArray)(t, (CUarray)o, CU_TRSA_OVERRIDE_FORMAT));
+	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuTexRefSetArray)((CUtexref)o, a, CU_TRSA_OVERRIDE_FORMAT));
+	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuTexRefSetFilterMode)(t, (CUfilter_mode)9));
+	MUST(CU(cuTexRefSetAddressMode)(t, 0, CU_TR_ADDRESS_MODE_BORDER));
+	MUST(CU(cuTexRefSetAddressMode)(t, 1, CU_TR_ADDRESS_MODE_CLAMP));
+	MUST(CU(cuTexRefSetFilterMode)(t, CU_TR_FILTER_MODE_LINEAR));
+	MUST(CU(cuTexRefSetBorderColor)(t, (float[]){ 100, 0, 0, 0 }));
+	MUST(CU(cuTexRefSetArray)(t, a, CU_TRSA_OVERRIDE_FORMAT));
+	MUST(CU(cuTexRefGetArray)(&said, t));
+	cr_expect_eq(said, a);
+	MUST(CU(cuTexRefGetAddressMode)(&mode, t, 0));
+	cr_expect_eq(mode, CU_TR_ADDRESS_MODE_BORDER);
+	MUST(CU(cuLaunchKernel)(k, 1, 1, 1, 8, 1, 1, 0, NULL, params, NULL));
+	MUST(CU(cuMemcpyDtoH_v2)(out, o, 32));
+	for (int i = 0; i < 8; i++)
+		cr_expect_eq(out[i], i ? (row[0][i - 1] + row[0][i]) / 2 : 50, "%d: %g", i, (double)out[i]);
+	copy_out(drawn, b, 32, 2, 1);
+	for (uint32_t i = 0; i < 8; i++)
+		cr_expect(drawn[0][i] == 0 && drawn[1][i] == i);
+
+	/* told otherwise after it was bound; then bound to memory */
+	MUST(CU(cuTexRefSetFilterMode)(t, CU_TR_FILTER_MODE_POINT));
+	MUST(CU(cuLaunchKernel)(k, 1, 1, 1, 8, 1, 1, 0, NULL, params, NULL));
+	MUST(CU(cuMemcpyDtoH_v2)(out, o, 32));
+	for (int i = 0; i < 8; i++)
+		cr_expect_eq(out[i], row[0][i]);
+	MUST(CU(cuMemAlloc_v2)(&mem, 4096));
+	MUST(CU(cuMemcpyHtoD_v2)(mem + 64, row[1], 32));
+	MUST(CU(cuTexRefSetAddress2D_v3)(t, &d, mem, 64));
+	MUST(CU(cuTexRefGetAddress_v2)(&back, t));
+	cr_expect_eq(back, mem);
+	MUST(CU(cuTexRefSetFormat)(t, CU_AD_FORMAT_FLOAT, 1));
+	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuTexRefSetAddress_v2)(NULL, t, mem + 64, 32));
+	MUST(CU(cuTexRefSetAddress_v2)(&offset, t, mem + 64, 32));
+	cr_expect_eq(offset, 64);
+	MUST(CU(cuLaunchKernel)(k, 1, 1, 1, 8, 1, 1, 0, NULL, params, NULL));
+	MUST(CU(cuMemcpyDtoH_v2)(&got, o + 4, 4));
+	cr_expect_eq(got, 0);	/* the aligned address before it */
+	hg_driver_close();
+}
+
+Test(texture, checked_memory_finds_an_array_that_is_gone)
+{
+	uint32_t out[16];
+	CUtexObject t;
+	CUarray a, other;
+
+	setenv("HGSHIM_CHECK", "memory", 1);
+	driver_begin();
+	a = array_of(4, 0, 0, CU_AD_FORMAT_FLOAT, 1, 0);
+	other = array_of(4, 0, 0, CU_AD_FORMAT_FLOAT, 1, 0);
+	t = texture_of(a, 0, CU_TR_FILTER_MODE_POINT, CU_TR_ADDRESS_MODE_CLAMP);
+	MUST(run("tex.1d.v4.f32.s32 {%f1, _, _, _}, [%h0, {%i}];\nst.global.f32 [%o], %f1;", 1, t, 0, out));
+	MUST(CU(cuArrayDestroy)(a));
+	/* its neighbour keeps the page mapped: nothing but the check would notice */
+	GIVES(CUDA_ERROR_ILLEGAL_ADDRESS, run("tex.1d.v4.f32.s32 {%f1, _, _, _}, [%h0, {%i}];\nst.global.f32 [%o], %f1;", 1, t, 0, out));
+	(void)other;
+	hg_driver_close();
+}

@@ -2,7 +2,10 @@
 #include <fenv.h>
 #include <math.h>
 
+#include <unistd.h>
+
 #include "tests/drivers/simt/simt_float.h"
+#include "tests/drivers/simt/simt_llvm.h"
 #include "tests/unit/simt/simt_test.h"
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
@@ -431,13 +434,127 @@ Test(simt_insn, arithmetic_by_integers_is_that_of_the_processor)
 	}
 }
 
-Test(simt_insn, what_it_does_not_know_is_refused_by_name)
+Test(simt_insn, formats_that_are_no_types)
 {
-	struct hg_module *m = load_text(KERNEL("mov.b16 %h1, 0; ex2.approx.f16 %h2, %h1; ret;"));
-	struct kernel_run r = { .block = { 1 } };
-	char why[256];
+	CHECK('f', 2, "h cvt.rn.satfinite.e4m3x2.f32 %h4, %f1, %f2;", "h cvt.rn.satfinite.e5m2x2.f32 %h4, %f1, %f2;",
+	      "h cvt.rn.satfinite.relu.e4m3x2.f32 %h4, %f1, %f2;", "h cvt.rn.satfinite.e2m3x2.f32 %h4, %f1, %f2;",
+	      "h cvt.rn.satfinite.relu.e3m2x2.f32 %h4, %f1, %f2;", "h cvt.rz.satfinite.ue8m0x2.f32 %h4, %f1, %f2;",
+	      "h cvt.rp.satfinite.ue8m0x2.f32 %h4, %f1, %f2;", "h cvt.rp.ue8m0x2.f32 %h4, %f1, %f2;");
+	CHECK('f', 1, "r cvt.rna.tf32.f32 %r4, %f1;", "r cvt.rn.tf32.f32 %r4, %f1;", "r cvt.rz.relu.tf32.f32 %r4, %f1;",
+	      "r cvt.rna.satfinite.tf32.f32 %r4, %f1;");
+	CHECK('H', 1, "r cvt.rn.f16x2.e4m3x2 %r4, %h1;", "r cvt.rn.relu.f16x2.e5m2x2 %r4, %h1;", "r cvt.rn.f16x2.e2m3x2 %r4, %h1;",
+	      "r cvt.rn.f16x2.e3m2x2 %r4, %h1;", "r cvt.rn.bf16x2.ue8m0x2 %r4, %h1;");
+}
 
-	cr_assert_eq(simt_once(hg_module_ir(m), 0, &r, NULL, why, sizeof(why)), HG_ERR_UNSUPPORTED);
-	cr_assert(strstr(why, "'k', line 7: 'ex2.f16'"), "%s", why);
+Test(simt_insn, modifiers_of_16_bit_floats)
+{
+	CHECK('P', 2, "r add.ftz.f16x2 %r4, %r1, %r2;", "r mul.ftz.sat.f16x2 %r4, %r1, %r2;", "r min.ftz.NaN.f16x2 %r4, %r1, %r2;",
+	      "r max.xorsign.abs.f16x2 %r4, %r1, %r2;", "r min.NaN.xorsign.abs.bf16x2 %r4, %r1, %r2;", "r neg.ftz.f16x2 %r4, %r1;",
+	      "r abs.ftz.f16x2 %r4, %r1;", "r ex2.approx.f16x2 %r4, %r1;", "r tanh.approx.bf16x2 %r4, %r1;",
+	      "r ex2.approx.ftz.bf16x2 %r4, %r1;", "r set.lt.f16x2.f16x2 %r4, %r1, %r2;", "r set.geu.ftz.f16x2.f16x2 %r4, %r1, %r2;",
+	      "r setp.lt.ftz.f16x2 %p1|%p2, %r1, %r2; selp.u32 %r4, 1, 0, %p1; selp.u32 %r5, 2, 0, %p2; or.b32 %r4, %r4, %r5;");
+	CHECK('H', 2, "h ex2.approx.f16 %h4, %h1;", "h tanh.approx.f16 %h4, %h1;", "h sub.ftz.f16 %h4, %h1, %h2;",
+	      "h fma.rn.ftz.relu.f16 %h4, %h1, %h2, %h1;", "h fma.rn.ftz.sat.f16 %h4, %h1, %h2, %h2;",
+	      "r set.lt.ftz.u32.f16 %r4, %h1, %h2;", "r setp.eq.ftz.f16 %p1, %h1, %h2; selp.u32 %r4, 1, 0, %p1;");
+	CHECK('r', 1, "h cvt.rn.sat.f16.s32 %h4, %r1;", "h cvt.rz.sat.f16.u32 %h4, %r1;");
+}
+
+Test(simt_insn, atomics_of_128_bits)
+{
+	static _Alignas(16) uint64_t mem[8];
+	struct { void *p; uint32_t n; } params = { mem, 0 };
+	struct kernel_run r = { .grid = { 3 }, .block = { 96 }, .params = &params, .data = mem, .size = sizeof(mem) };
+
+	run_both(KERNEL(".reg .b128 %q<4>;\n"
+			"ld.param.u64 %rd8, [p]; ld.global.v2.u64 {%rd1, %rd2}, [%rd8]; mov.b128 %q1, {%rd1, %rd2};\n"
+			"L: add.u64 %rd3, %rd1, 1; add.u64 %rd4, %rd2, 3; mov.b128 %q2, {%rd3, %rd4};\n"
+			"atom.global.cas.b128 %q3, [%rd8], %q1, %q2; mov.b128 {%rd5, %rd6}, %q3;\n"
+			"setp.ne.u64 %p1, %rd5, %rd1; setp.ne.or.u64 %p1, %rd6, %rd2, %p1; mov.u64 %rd1, %rd5; mov.u64 %rd2, %rd6;\n"
+			"mov.b128 %q1, %q3; @%p1 bra L;\n"
+			"mov.u64 %rd1, 5; mov.u64 %rd2, 7; mov.b128 %q1, {%rd1, %rd2}; atom.global.exch.b128 %q2, [%rd8+16], %q1; ret;"), &r);
+	cr_assert_eq(mem[0], 288);
+	cr_assert_eq(mem[1], 864);
+	cr_assert_eq(mem[2], 5);
+	cr_assert_eq(mem[3], 7);
+}
+
+Test(simt_insn, a_kernel_prints)
+{
+	static const char text[] = "%d %5.2f %s|%-4x|%c %lld %% %p %*d %q\n";
+	static const char *const line = "-7  3.14 word|ff  |c 1234567890123 % 0x10   42 %q\n";
+	struct { int32_t i; double d; const char *s; uint32_t x, c; int64_t l; void *p; int32_t width, last; } args = {
+		-7, 3.14159, "word", 255, 'c', 1234567890123, (void *)16, 4, 42 };
+	struct { const void *f, *a; uint32_t *out; } params;
+	struct kernel_run r = { .block = { 2 }, .params = &params };
+	struct hg_module *m = load_text(PTX_HEAD
+		".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+		".visible .entry k(.param .u64 f, .param .u64 a, .param .u64 out) {\n"
+		".reg .b64 %rd<4>; .reg .b32 %r<2>;\nld.param.u64 %rd1, [f]; ld.param.u64 %rd2, [a]; ld.param.u64 %rd3, [out];\n"
+		"{ .param .b64 p0; st.param.b64 [p0], %rd1; .param .b64 p1; st.param.b64 [p1], %rd2; .param .b32 q;\n"
+		"call.uni (q), vprintf, (p0, p1); ld.param.b32 %r1, [q]; }\nst.global.u32 [%rd3], %r1; ret;\n}\n");
+	uint32_t nr = 0;
+	char why[256], got[512] = "";
+	int to[2], out = dup(1);
+	ssize_t n;
+
+	params.f = text;
+	params.a = &args;
+	params.out = &nr;
+	fflush(stdout);
+	cr_assert_eq(pipe(to), 0);
+	dup2(to[1], 1);
+	close(to[1]);
+	cr_assert_eq(simt_once(hg_module_ir(m), 0, &r, NULL, why, sizeof(why)), HG_OK, "%s", why);
+	fflush(stdout);
+	dup2(out, 1);
+	close(out);
+	n = read(to[0], got, sizeof(got) - 1);
+	close(to[0]);
+	cr_assert_eq(n, 2 * (ssize_t)strlen(line), "%s", got);
+	cr_assert_eq(strncmp(got, line, strlen(line)), 0, "%s", got);
+	cr_assert_eq(strcmp(got + strlen(line), line), 0, "%s", got);
+	cr_assert_eq(nr, 9);
 	hg_module_free(m);
+}
+
+/* A file for each kind of instructions holds all that the front end takes. */
+Test(simt_insn, every_operation_of_hgir_is_known, .timeout = 120)
+{
+	static const char *const file[] = { "tests/ptx/arith.ptx", "tests/ptx/control.ptx", "tests/ptx/functions.ptx", "tests/ptx/matrix.ptx",
+					    "tests/ptx/memory.ptx", NULL };
+	static const char other[] = KERNEL("ld.param.u64 %rd1, [p]; mov.f32 %f1, 0f00000000;\n"
+					   "tex.2d.v4.f32.f32 {%f2, %f3, %f4, %f5}, [%rd1, {%f1, %f1}]; st.global.f32 [%rd1], %f2; ret;")
+		".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+		".extern .func __assertfail(.param .b64 m, .param .b64 f, .param .b32 l, .param .b64 n, .param .b64 s);\n"
+		".visible .entry said(.param .u64 p) {\n.reg .b64 %rd<3>; .reg .b32 %r<3>; .param .b64 a; .param .b64 b; .param .b32 l; .param .b32 q;\n"
+		"ld.param.u64 %rd1, [p]; mov.u32 %r1, 7; st.param.b64 [a], %rd1; st.param.b64 [b], %rd1; st.param.b32 [l], %r1;\n"
+		"call.uni (q), vprintf, (a, b);\ncall.uni __assertfail, (a, a, l, a, a);\nret;\n}\n";
+	bool seen[IR_OP_COUNT] = { false };
+
+	catch_messages();
+	for (size_t i = 0; i < NR(file); i++) {
+		size_t size;
+		char *text = file[i] ? read_test_file(file[i], &size) : strdup(other);
+		struct hg_module *m = load_text(text);
+		const struct ir_module *ir = hg_module_ir(m);
+		struct simt_module *sm;
+
+		cr_assert_eq(simt_module_from_hgir(ir, &sm), HG_OK);
+		for (uint32_t f = 0; f < ir->nr_funcs; f++) {
+			const struct simt_kernel *k;
+			simt_entry entry;
+
+			if (ir->func[f].refused)
+				continue;
+			cr_assert_eq(simt_module_kernel(sm, f, &k, &entry), HG_OK, "%s", k->refused);
+			for (uint32_t b = 0; b < ir->func[f].nr_blocks; b++)
+				for (uint32_t n = 0; n < ir->func[f].block[b].nr_insns; n++)
+					seen[ir->func[f].block[b].insn[n].op] = true;
+		}
+		simt_module_free(sm);
+		hg_module_free(m);
+		free(text);
+	}
+	for (int op = 0; op < IR_OP_COUNT; op++)
+		cr_assert(seen[op], "no kernel of these files has a '%s'", ir_op_desc[op].name);
 }

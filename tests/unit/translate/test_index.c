@@ -71,7 +71,7 @@ static void expect_as_parsed(const char *file, const char *text, size_t size)
 		const struct hg_index_var *got = var_of(x, want->name);
 
 		/* textures, samplers and surfaces are variables here, and none for NVIDIA's driver */
-		if (want->size == sizeof(struct hg_texture)) {
+		if (want->size == HG_TEXTURE_REFERENCE_BYTES) {
 			nr_references++;
 			cr_expect(!got, "%s: %s", file, want->name);
 			continue;

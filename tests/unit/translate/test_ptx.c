@@ -106,6 +106,7 @@ static const struct wrong refusals[] = {
 	{ "tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%rd1, {%f1, %f2}], %f3;", "a comparison of depth is not supported" },
 	{ "shfl.down.b32 %r1, %r2, 1, 31;", "the form without '.sync' is not supported" },
 	{ "call %rd1, (%r1), proto; proto: .callprototype _ (.param .b32 _);", "no function that this call could reach has its address taken" },
+	{ "isspacep.const %p1, %rd1;", "whether an address is constant memory cannot be told" },
 	{ "barrier.cluster.arrive;", "barriers of clusters are not supported" },
 	{ "mov.u32 %r1, %envreg3;", "special register" },
 	{ "vshl.u32.u32.u32.sat.clamp %r1, %r2.b0, %r3.h1;", "a saturated or compared vshl is not supported" },
