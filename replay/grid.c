@@ -53,6 +53,7 @@ struct block {
 	struct block *next;		/* parked or free */
 	uint32_t nr_warps, nr_done;
 	bool whole;		/* all warps run in one call, and no frame says anything but `alive` */
+	bool came_and_went;	/* a bar.arrive was done: there is something in `barrier` */
 	struct warp warp[MAX_THREADS / HG_WARP];
 	struct barrier barrier[NR_BARRIERS];
 };
@@ -143,6 +144,7 @@ static void bar_arrive(struct hg_cpu_frame *f, const struct hg_cpu_env *env, uin
 {
 	struct block *b = (struct block *)(uintptr_t)env;
 
+	b->came_and_went = true;
 	for (uint32_t left = mask; left; left &= left - 1) {
 		uint32_t lane = (uint32_t)__builtin_ctz(left), *arrived;
 		struct barrier *bar;
@@ -378,7 +380,10 @@ static void block_start(struct job *job, struct block *b, uint64_t index, uint32
 
 	b->job = job;
 	b->nr_done = 0;
-	memset(b->barrier, 0, sizeof(b->barrier));
+	/* two KiB: not for nothing */
+	if (!b->whole || b->came_and_went)
+		memset(b->barrier, 0, sizeof(b->barrier));
+	b->came_and_went = false;
 	b->env = (struct hg_cpu_env){
 		.params = g->params,
 		.var_addr = g->var_addr,

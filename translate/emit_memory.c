@@ -404,16 +404,20 @@ static LLVMValueRef harmless(struct emit *e, struct vector_access *a)
 	return emit_select(e, emit_bits_lane(e, a->active), a->addr, emit_splat(e, off));
 }
 
-static LLVMValueRef lane_ptr(struct emit *e, LLVMValueRef addr, unsigned int lane)
+/* By way of memory, which is faster than taking them out of the vector; volatile, or LLVM would do that after all. */
+static LLVMValueRef lane_ptr(struct emit *e, LLVMValueRef buf, unsigned int lane)
 {
-	return to_ptr(e, LLVMBuildExtractElement(e->b, addr, emit_i32(e, lane), ""));
+	LLVMValueRef v = emit_load(e, emit_scalar_int(e, 64), emit_at(e, buf, lane * 8u), 8);
+
+	LLVMSetVolatile(v, 1);
+	return to_ptr(e, v);
 }
 
 /* A load for each lane, of all its parts: less work than a gather for each part. */
 static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 {
 	LLVMTypeRef t = emit_scalar_int(e, a->bits);
-	LLVMValueRef addr = harmless(e, a), lane[HG_WARP], mask[HG_WARP * MAX_PARTS];
+	LLVMValueRef addr = emit_spread(e, 1, harmless(e, a)), lane[HG_WARP], mask[HG_WARP * MAX_PARTS];
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		lane[i] = emit_load(e, a->nr > 1 ? LLVMVectorType(t, a->nr) : t, lane_ptr(e, addr, i), a->size);
@@ -435,7 +439,7 @@ static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *va
 /* In the order of the lanes: of several at one address the last one stays. */
 static void store_lanes(struct emit *e, struct vector_access *a)
 {
-	LLVMValueRef addr = harmless(e, a);
+	LLVMValueRef addr = emit_spread(e, 1, harmless(e, a));
 
 	for (unsigned int i = 0; i < HG_WARP; i++)
 		for (unsigned int c = 0; c < a->nr; c++)
