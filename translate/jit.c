@@ -108,6 +108,17 @@ static bool has_feature(const char *name)
 	return false;
 }
 
+/* Conversions of f16 where the CPU has none; an _Float16 is passed as LLVM passes its half. */
+static float extend_half(_Float16 h)
+{
+	return (float)h;
+}
+
+static _Float16 trunc_to_half(float f)
+{
+	return (_Float16)f;
+}
+
 /* LLVM makes calls of these out of its own operations; nothing else is ever resolved. */
 static LLVMErrorRef define_libc(LLVMOrcJITDylibRef dylib)
 {
@@ -116,6 +127,7 @@ static LLVMErrorRef define_libc(LLVMOrcJITDylibRef dylib)
 		{ "fma", (void *)fma }, { "fmaf", (void *)fmaf }, { "floor", (void *)floor },
 		{ "floorf", (void *)floorf }, { "ceil", (void *)ceil }, { "ceilf", (void *)ceilf },
 		{ "trunc", (void *)trunc }, { "truncf", (void *)truncf }, { "rint", (void *)rint },
+		{ "__extendhfsf2", (void *)extend_half }, { "__truncsfhf2", (void *)trunc_to_half },
 		{ "rintf", (void *)rintf }, { "roundeven", (void *)roundeven }, { "roundevenf", (void *)roundevenf },
 	};
 	LLVMOrcCSymbolMapPair pair[sizeof(fn) / sizeof(fn[0])];

@@ -115,7 +115,8 @@ Test(grid, results_are_the_same_on_every_instruction_set, .timeout = 120)
 				"ld.global.f32 %f1, [%rd7]; sin.approx.f32 %f2, %f1; lg2.approx.f32 %f3, %f1; ex2.approx.f32 %f4, %f2; fma.rn.f32 %f2, %f3, %f4, %f1;\n"
 				"fma.rm.f32 %f3, %f1, %f2, %f4; div.rn.f32 %f3, %f3, %f2; rsqrt.approx.f32 %f4, %f3; add.f32 %f3, %f3, %f4; cvt.rzi.s32.f32 %r1, %f1;\n"
 				"cvt.rn.f32.s32 %f5, %r1; add.f32 %f3, %f3, %f5; ld.global.s8 %r2, [%rd7+1]; rem.s32 %r1, %r1, %r2; cvt.rn.f32.s32 %f5, %r1; sub.f32 %f3, %f3, %f5;\n"
-				"tanh.approx.f32 %f5, %f4; add.f32 %f3, %f3, %f5; setp.lt.f32 %p1, %f3, %f1; @%p1 bra X; mul.f32 %f3, %f3, %f4; X: st.global.f32 [%rd7+16384], %f3; ret;"), &r);
+				"tanh.approx.f32 %f5, %f4; add.f32 %f3, %f3, %f5; cvt.rn.f16.f32 %h1, %f1; cvt.rn.f16.f32 %h2, %f4; fma.rn.f16 %h1, %h1, %h2, %h2;\n"
+				"cvt.f32.f16 %f5, %h1; add.f32 %f3, %f3, %f5; setp.lt.f32 %p1, %f3, %f1; @%p1 bra X; mul.f32 %f3, %f3, %f4; X: st.global.f32 [%rd7+16384], %f3; ret;"), &r);
 			memcpy(out + i * size, word, size);
 			_exit(0);
 		}
