@@ -167,6 +167,20 @@ static CUresult create(uint64_t *out, const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned
 	return CUDA_SUCCESS;
 }
 
+/* What a header says of its level is possible, and the level lies in the allocation. */
+static bool is_within(const struct drv_array *h, const struct drv_alloc *a)
+{
+	const struct hg_texture_level *l = &h->level;
+	struct drv_format format;
+	uint64_t bytes;
+
+	return drv_format((CUarray_format)h->format, h->channels, &format) && l->width && l->height && l->depth &&
+		l->row_bytes == (uint64_t)l->width * format.bytes && l->pitch >= l->row_bytes &&
+		!__builtin_mul_overflow(l->pitch, (uint64_t)l->height, &bytes) && l->slice >= bytes &&
+		!__builtin_mul_overflow(l->slice, (uint64_t)l->depth, &bytes) &&
+		l->addr >= a->addr && l->addr - a->addr <= a->size && bytes <= a->size - (l->addr - a->addr);
+}
+
 CUresult drv_array_find(uint64_t handle, bool mipmapped, struct drv_array *out)
 {
 	struct drv_alloc a;
@@ -178,7 +192,7 @@ CUresult drv_array_find(uint64_t handle, bool mipmapped, struct drv_array *out)
 		return CUDA_ERROR_UNKNOWN;
 	/* a kernel may have written over it */
 	if (out->magic != MAGIC || !out->nr_levels || out->nr_levels > HG_TEXTURE_LEVELS ||
-	    (handle - a.addr) / HEADER_BYTES != out->level_nr)
+	    (handle - a.addr) / HEADER_BYTES != out->level_nr || !is_within(out, &a))
 		return CUDA_ERROR_INVALID_HANDLE;
 	return CUDA_SUCCESS;
 }

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/msg.h"
 #include "replay/driver_priv.h"
+#include "translate/fatbin.h"
 
 #define LOG_BYTES 4096
 
@@ -85,7 +85,7 @@ static CUresult add_image(struct drv_link *l, const void *data, size_t size, con
 	copy[size] = '\0';
 	st = hg_module_load(copy, size, drv.cc_major * 10 + drv.cc_minor, text, sizeof(text), &m);
 	if (st) {
-		CUresult r = drv_load_error(copy, st);
+		CUresult r = drv_load_error(copy, size, st);
 
 		note(l, name, *text ? text : hg_status_text(st));
 		free(copy);
@@ -109,7 +109,7 @@ static enum hg_status add_fatbin(const void *fatbin, size_t size, void *arg)
 static CUresult add_input(struct drv_link *l, CUjitInputType type, const void *data, size_t size, const char *name)
 {
 	struct add a = { l, name, CUDA_SUCCESS };
-	size_t whole;
+	uint32_t magic = 0;
 
 	if (!data || !size)
 		return CUDA_ERROR_INVALID_VALUE;
@@ -118,19 +118,19 @@ static CUresult add_input(struct drv_link *l, CUjitInputType type, const void *d
 	case CU_JIT_INPUT_CUBIN:
 		return add_image(l, data, size, name);
 	case CU_JIT_INPUT_FATBINARY:
-		whole = size >= 16 ? hg_image_size(data) : 0;
-		if (!whole) {
+		memcpy(&magic, data, size < sizeof(magic) ? size : sizeof(magic));
+		if (magic != HG_FATBIN_MAGIC && magic != HG_FATBIN_WRAPPER_MAGIC) {
 			note(l, name, "no fatbin");
 			return CUDA_ERROR_INVALID_IMAGE;
 		}
-		return add_image(l, data, whole < size ? whole : size, name);
+		return add_image(l, data, size, name);
 	case CU_JIT_INPUT_OBJECT:
 	case CU_JIT_INPUT_LIBRARY:
 		if (!hg_object_fatbins(data, size, add_fatbin, &a))
 			return CUDA_SUCCESS;
 		if (a.r)
 			return a.r;
-		note(l, name, "neither an object file nor an archive with GPU code");
+		note(l, name, "no object file and no archive, or a damaged one");
 		return CUDA_ERROR_INVALID_IMAGE;
 	case CU_JIT_INPUT_NVVM:
 		note(l, name, "LTO intermediate code is not supported");

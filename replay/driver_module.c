@@ -267,7 +267,7 @@ void drv_jit_log_fill(const struct drv_jit_log *log, const char *text, float ms)
 		*log->wall_time = ms;
 }
 
-CUresult drv_load_error(const void *image, enum hg_status st)
+CUresult drv_load_error(const void *image, size_t size, enum hg_status st)
 {
 	switch (st) {
 	case HG_ERR_NOMEM:
@@ -275,7 +275,7 @@ CUresult drv_load_error(const void *image, enum hg_status st)
 	case HG_ERR_UNSUPPORTED:
 		return CUDA_ERROR_NO_BINARY_FOR_GPU;
 	default:
-		return hg_image_size(image) ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
+		return hg_image_begins(image, size) ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
 	}
 }
 
@@ -326,6 +326,8 @@ static void functions_end(struct drv_code *code)
 /* Bytes for malloc: what the recorded place says, else the context's limit. */
 static uint64_t heap_bytes(const struct drv_code *code, struct drv_ctx *ctx, const struct hg_place *place, size_t nr_places)
 {
+	uint64_t limit;
+
 	for (size_t i = 0; i < hg_module_nr_vars(code->module); i++) {
 		const struct hg_var_info *v = hg_module_var(code->module, i);
 		uint64_t size = v->is_heap ? size_at(place, nr_places, v->name) : 0;
@@ -336,7 +338,9 @@ static uint64_t heap_bytes(const struct drv_code *code, struct drv_ctx *ctx, con
 	/* a library has no context: the current one counts */
 	if (!ctx && drv_current(&ctx))
 		return DRV_HEAP_BYTES;
-	return ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE] & ~UINT64_C(255);
+	/* no allocation is that large, and none that is a little larger wraps */
+	limit = ctx->limit[CU_LIMIT_MALLOC_HEAP_SIZE];
+	return (limit < INT64_MAX ? limit : INT64_MAX) & ~UINT64_C(255);
 }
 
 static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, struct drv_module *m,
@@ -361,7 +365,7 @@ static CUresult code_load(const void *image, size_t size, struct drv_ctx *ctx, s
 	drv_jit_log_fill(jit, text, (float)((double)(end.tv_sec - start.tv_sec) * 1e3 +
 					(double)(end.tv_nsec - start.tv_nsec) / 1e6));
 	if (st) {
-		r = drv_load_error(image, st);
+		r = drv_load_error(image, size, st);
 		goto err_free;
 	}
 	code->nr_kernels = hg_module_nr_kernels(code->module);

@@ -339,7 +339,8 @@ struct drv_jit_log {
 CUresult drv_jit_options(unsigned int nr, const CUjit_option *options, void **values, struct drv_jit_log *out) HG_MUST_CHECK;
 /* The size options give back how much of the buffers was filled. */
 void drv_jit_log_fill(const struct drv_jit_log *log, const char *text, float ms);
-CUresult drv_load_error(const void *image, enum hg_status st);	/* what a load that failed so gives */
+/* What a load that failed so gives; `size` as for hg_module_load. */
+CUresult drv_load_error(const void *image, size_t size, enum hg_status st);
 /* The file, with a NUL behind it: PTX text has no other end. *out is malloc'ed. */
 CUresult drv_file_read(const char *path, void **out, size_t *out_size) HG_MUST_CHECK;
 

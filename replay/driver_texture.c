@@ -500,7 +500,7 @@ CUresult drv_cuTexRefSetAddress_v2(size_t *offset, CUtexref ref, CUdeviceptr ptr
 
 	if (r)
 		return r;
-	if (before && !offset)
+	if ((before && !offset) || bytes > SIZE_MAX - before)
 		return CUDA_ERROR_INVALID_VALUE;
 	d.res.linear.devPtr = ptr - before;
 	d.res.linear.sizeInBytes = bytes + before;

@@ -369,6 +369,17 @@ size_t hg_image_size(const void *image)
 	return 0;
 }
 
+bool hg_image_begins(const void *image, size_t size)
+{
+	static const uint32_t wrapper_magic = HG_FATBIN_WRAPPER_MAGIC, fatbin_magic = HG_FATBIN_MAGIC;
+
+	if (!size)
+		return hg_image_size(image) != 0;
+	return (size >= 4 && (begins_with(image, &wrapper_magic, 4) || begins_with(image, &fatbin_magic, 4) ||
+			      begins_with(image, ELFMAG, SELFMAG))) ||
+		(size >= 8 && begins_with(image, FLAT_MAGIC, 8)) || is_text_start(image, size);
+}
+
 static enum hg_status add_part(struct hg_image_part **parts, size_t *nr, enum hg_image_part_kind kind, const void *data,
 			       size_t size)
 {

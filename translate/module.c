@@ -374,7 +374,8 @@ static enum hg_status describe(struct hg_module *m)
 
 		m->var[i] = (struct hg_var_info){
 			.name = v->name, .size = v->size, .align = v->align, .is_const = v->space == IR_CONST,
-			.is_visible = v->is_visible, .is_heap = !v->is_visible && !strcmp(v->name, HG_HEAP_NAME), .init = v->init, .nr_relocs = v->nr_relocs, .relocs = v->relocs,
+			.is_visible = v->is_visible, .init = v->init, .nr_relocs = v->nr_relocs, .relocs = v->relocs,
+			.is_heap = !v->is_visible && !strcmp(v->name, HG_HEAP_NAME) && v->size >= sizeof(uint64_t),
 		};
 		names[i] = (struct named){ v->name, i };
 	}

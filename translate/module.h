@@ -63,6 +63,8 @@ enum hg_status hg_module_load(const void *image, size_t size, uint32_t sm, char 
 			      struct hg_module **out) HG_MUST_CHECK;
 /* Size of an image whose caller does not know it (fatbin wrapper, fatbin, ELF, text); 0 if it is none. */
 size_t hg_image_size(const void *image);
+/* Whether it begins as an image does, whatever follows. No byte beyond `size` is read; 0: not known, as in hg_module_load. */
+bool hg_image_begins(const void *image, size_t size);
 /*
  * One flat, position-independent copy of an image (a wrapper is two pointers into the program): what
  * the log keeps and hg_module_load reads again. *out is malloc'ed.

@@ -62,7 +62,8 @@ static enum hg_status elf_fatbins(const unsigned char *p, size_t size, const str
 	enum hg_status st = HG_OK;
 
 	memcpy(&e, p, sizeof(e));
-	if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_shentsize != sizeof(sh) || !section_read(p, size, &e, e.e_shstrndx, &names)) {
+	if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_shentsize != sizeof(sh) || !section_read(p, size, &e, e.e_shstrndx, &names) ||
+	    names.sh_type == SHT_NOBITS) {
 		pr_err("object file: no table of sections that can be read");
 		return HG_ERR_CORRUPT;
 	}

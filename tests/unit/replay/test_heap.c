@@ -92,6 +92,33 @@ Test(heap, is_as_large_as_its_limit_and_then_gives_null)
 	cr_expect_eq(nr, 16);
 }
 
+Test(heap, a_limit_that_no_memory_has_is_out_of_memory)
+{
+	CUmodule module;
+
+	driver_begin();
+	MUST(CU(cuCtxSetLimit)(CU_LIMIT_MALLOC_HEAP_SIZE, SIZE_MAX));
+	GIVES(CUDA_ERROR_OUT_OF_MEMORY, CU(cuModuleLoadData)(&module, ptx));
+	MUST(CU(cuCtxSetLimit)(CU_LIMIT_MALLOC_HEAP_SIZE, 1u << 20));
+	MUST(CU(cuModuleLoadData)(&module, ptx));
+}
+
+Test(heap, a_variable_of_its_name_that_has_no_room_for_its_size_is_a_variable)
+{
+	static const char text[] = ".version 8.0\n.target sm_70\n.address_size 64\n.global .u32 " HG_HEAP_NAME " = 7;\n"
+		KERNEL("k") "ld.global.u32 %r4, [" HG_HEAP_NAME "]; cvt.u64.u32 %rd3, %r4; st.global.u64 [%rd1], %rd3; ret; }\n";
+	uint64_t got = 0;
+	CUmodule module;
+	CUdeviceptr out;
+
+	driver_begin();
+	MUST(CU(cuMemAlloc_v2)(&out, 64));
+	MUST(CU(cuModuleLoadData)(&module, text));
+	launch(module, "k", out, 1, 1);
+	MUST(CU(cuMemcpyDtoH_v2)(&got, out, sizeof(got)));
+	cr_expect_eq(got, 7);
+}
+
 Test(heap, a_second_free_is_an_assertion)
 {
 	static const char twice[] = HEAD KERNEL("k") MALLOC("%rd3", "8") FREE("%rd3") FREE("%rd3") "ret; }\n";

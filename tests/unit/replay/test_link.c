@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "driver_test.h"
@@ -192,6 +193,39 @@ Test(link, object_files_and_archives_give_their_fatbins)
 	n = put_fatbin(file, kernel_ptx);
 	s = begin();
 	MUST(add(s, CU_JIT_INPUT_FATBINARY, file, n, "fatbin"));
+	MUST(add(s, CU_JIT_INPUT_FATBINARY, file, n + 16, "with something behind it"));
+	GIVES(CUDA_ERROR_INVALID_PTX, add(s, CU_JIT_INPUT_FATBINARY, file, n - 1, "cut off"));
+	GIVES(CUDA_ERROR_INVALID_PTX, add(s, CU_JIT_INPUT_FATBINARY, file, 4, "no more than its first word"));
+	MUST(CU(cuLinkDestroy)(s));
+	hg_driver_close();
+}
+
+Test(link, nothing_is_read_beyond_what_the_caller_says)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned char *p = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *end = p + 2 * page;
+	static unsigned char file[4096];
+	size_t n = put_object(file, kernel_ptx);
+	Elf64_Ehdr e;
+	Elf64_Shdr names;
+	CUlinkState s;
+
+	cr_assert(p != MAP_FAILED && !mprotect(end, page, PROT_NONE));
+	driver_begin();
+	s = begin();
+	/* text is no fatbin, and has no NUL here */
+	memset(end - 32, ' ', 32);
+	memcpy(end - 32, ".version", 8);
+	GIVES(CUDA_ERROR_INVALID_IMAGE, add(s, CU_JIT_INPUT_FATBINARY, end - 32, 32, "text"));
+	GIVES(CUDA_ERROR_INVALID_IMAGE, add(s, CU_JIT_INPUT_FATBINARY, end - 1, 1, "a byte"));
+	/* sections' names that lie in no file */
+	memcpy(&e, file, sizeof(e));
+	memcpy(&names, file + e.e_shoff + sizeof(names), sizeof(names));
+	names.sh_type = SHT_NOBITS;
+	names.sh_offset = UINT64_C(1) << 40;
+	memcpy(file + e.e_shoff + sizeof(names), &names, sizeof(names));
+	GIVES(CUDA_ERROR_INVALID_IMAGE, add(s, CU_JIT_INPUT_OBJECT, file, n, "names.o"));
+	cr_expect(strstr(log_text, "names.o: no object file"), "%s", log_text);
 	MUST(CU(cuLinkDestroy)(s));
 	hg_driver_close();
 }

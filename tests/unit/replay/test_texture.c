@@ -217,6 +217,26 @@ Test(texture, copies_reach_every_texel_of_an_array_and_nothing_beside_it)
 	hg_driver_close();
 }
 
+Test(texture, an_array_whose_header_was_written_over_is_no_handle)
+{
+	/* words of struct drv_array: magic number, format; of its level pitch, width, depth, bytes of a row; the half of its address */
+	static const size_t at[] = { 0, 12, 56, 72, 80, 84, 52 };
+	static const uint32_t to[] = { 0, 5, 1u << 30 };
+	uint32_t whole[32], texels[16] = { 0 };
+	CUarray a;
+
+	driver_begin();
+	a = array_of(16, 4, 0, CU_AD_FORMAT_UNSIGNED_INT32, 1, 0);
+	MUST(CU(cuMemcpyDtoH_v2)(whole, (uintptr_t)a, sizeof(whole)));
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+		for (size_t k = 0; k < sizeof(to) / sizeof(to[0]); k++) {
+			MUST(CU(cuMemcpyHtoD_v2)((uintptr_t)a + at[i], &to[k], sizeof(to[k])));
+			GIVES(CUDA_ERROR_INVALID_HANDLE, CU(cuMemcpyHtoA_v2)(a, 0, texels, sizeof(texels)));
+			MUST(CU(cuMemcpyHtoD_v2)((uintptr_t)a, whole, sizeof(whole)));
+		}
+	MUST(CU(cuMemcpyHtoA_v2)(a, 0, texels, sizeof(texels)));
+}
+
 Test(texture, mipmapped_arrays_have_levels_of_half_the_size)
 {
 	CUDA_ARRAY3D_DESCRIPTOR d = { .Width = 20, .Height = 9, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 1 }, got;
