@@ -1,4 +1,4 @@
-/* lower.h - what lower.c and lower_insn.c share: a kernel on its way from PTX to hgIR. */
+/* lower.h - what lower.c and the other lower_*.c share: a kernel on its way from PTX to hgIR. */
 #ifndef HG_TRANSLATE_LOWER_H
 #define HG_TRANSLATE_LOWER_H
 
