@@ -11,10 +11,12 @@
 #include "common/msg.h"
 #include "replay/device_print.h"
 #include "replay/grid.h"
+#include "replay/target.h"
 #include "tools/ptx_tool.h"
 #include "translate/jit.h"
 
 #define MAX_ARGS 64
+#define HEAP_BYTES (8u << 20)	/* of malloc in kernels, as CUDA has it */
 
 struct argument {
 	uint64_t bits;		/* the value, or the buffer's address */
@@ -186,6 +188,38 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+/* With the heap of malloc behind it. */
+static uint64_t var_bytes(const struct hg_var_info *v)
+{
+	return v->size + (v->is_heap ? HEAP_BYTES : 0);
+}
+
+/* What the kernel that runs may touch, for HGSHIM_CHECK=memory: its variables and buffers. */
+static struct {
+	const struct hg_module *m;
+	const uint64_t *var_addr;
+	const struct cpu_args *args;
+} running;
+
+static bool is_within(uint64_t addr, uint64_t size, uint64_t begin, uint64_t bytes)
+{
+	return addr >= begin && addr - begin <= bytes && size <= bytes - (addr - begin);
+}
+
+static bool has_memory(hg_dptr addr, uint64_t size)
+{
+	for (size_t i = 0; i < running.args->nr_args; i++) {
+		const struct argument *g = &running.args->arg[i];
+
+		if (g->data && is_within(addr, size, (uintptr_t)g->data, g->size))
+			return true;
+	}
+	for (size_t i = 0; i < hg_module_nr_vars(running.m); i++)
+		if (is_within(addr, size, running.var_addr[i], var_bytes(hg_module_var(running.m, i))))
+			return true;
+	return false;
+}
+
 static enum hg_status run_kernel(const struct hg_module *m, size_t index, struct cpu_args *a)
 {
 	const struct hg_kernel_info *info = hg_module_kernel(m, index);
@@ -211,13 +245,16 @@ static enum hg_status run_kernel(const struct hg_module *m, size_t index, struct
 	for (size_t i = 0; i < nr_vars; i++) {
 		const struct hg_var_info *v = hg_module_var(m, i);
 		size_t align = v->align > 256 ? v->align : 256;
-		void *mem = aligned_alloc(align, (v->size + align) / align * align);
+		uint64_t heap = HEAP_BYTES;
+		void *mem = aligned_alloc(align, (var_bytes(v) + align) / align * align);
 
 		if (!mem)
 			goto out;
-		memset(mem, 0, v->size);
+		memset(mem, 0, var_bytes(v));
 		if (v->init)
 			memcpy(mem, v->init, v->size);
+		if (v->is_heap)
+			memcpy(mem, &heap, sizeof(heap));
 		var_addr[i] = (uintptr_t)mem;
 	}
 	for (size_t i = 0; i < nr_vars; i++) {
@@ -242,6 +279,10 @@ static enum hg_status run_kernel(const struct hg_module *m, size_t index, struct
 		hg_cpu_kernel_wait(k);
 	a->grid.params = params;
 	a->grid.var_addr = var_addr;
+	running.m = m;
+	running.var_addr = var_addr;
+	running.args = a;
+	hg_target_has_memory = has_memory;
 	for (unsigned long i = 0; i < a->repeat && !st; i++) {
 		start = now_ns();
 		st = hg_grid_run(k, &a->grid, &fault);
