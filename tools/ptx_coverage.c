@@ -72,7 +72,7 @@ static const char *outcome(enum hg_status st, const char *log)
 	return st == HG_ERR_NOMEM ? "out-of-memory" : "not-read";
 }
 
-/* The first error that is not in the log of the load. */
+/* The first error that is not in the log of the load, or that the log has in general words only. */
 static void keep_error(enum hg_msg_level level, const char *line, void *arg)
 {
 	char *first = arg;
@@ -101,7 +101,7 @@ static int look_at(const void *image, size_t size, unsigned long compile, FILE *
 	}
 	log[strcspn(log, "\n")] = 0;
 	root = json_pack("{s:s,s:o,s:o}", "outcome", outcome(st, log), "message",
-			 st ? text_or_null(log[0] ? log : error[0] ? error : hg_status_text(st)) : json_null(), "kernels", kernels);
+			 st ? text_or_null(error[0] ? error : log[0] ? log : hg_status_text(st)) : json_null(), "kernels", kernels);
 	written = root && !json_dumpf(root, out, JSON_COMPACT) && !fflush(out);
 	json_decref(root);
 	hg_module_free(m);
