@@ -932,38 +932,53 @@ struct linkage {
 	bool is_extern, is_visible, is_weak, is_common;
 };
 
-/* The properties that a reference begins with: = { filter_mode = linear, … }. Textures get theirs when they are bound. */
-static void parse_reference(struct parser *p, struct ptx_var *v)
+/* The value of addr_mode_0 to 2. */
+static void parse_address_mode(struct parser *p, unsigned int axis, struct hg_texture *t)
 {
 	/* as PTX numbers them */
 	static const struct { const char *name; uint32_t mode; enum hg_texture_address address; } modes[] = {
 		{ "wrap", 0, HG_TEXTURE_WRAP }, { "mirror", 1, HG_TEXTURE_MIRROR }, { "clamp_ogl", 2, HG_TEXTURE_CLAMP },
 		{ "clamp_to_edge", 3, HG_TEXTURE_CLAMP }, { "clamp_to_border", 4, HG_TEXTURE_BORDER },
 	};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (is_text(&p->tok, modes[i].name)) {
+			t->address[axis] = modes[i].address;
+			t->address_mode[axis] = modes[i].mode;
+			next(p);
+			return;
+		}
+	expected(p, "an address mode such as 'wrap'");
+}
+
+/* The properties that a reference begins with: = { filter_mode = linear, … }. Textures get theirs when they are bound. */
+static void parse_reference(struct parser *p, struct ptx_var *v)
+{
 	struct hg_texture t = { .magic = HG_TEXTURE_MAGIC, .nr_levels = 1, .is_normalised = 1, .flags = HG_TEXTURE_NORMALISED };
 
 	if (accept(p, '=')) {
 		expect(p, '{');
 		while (!p->st && !is_punct(p, '}')) {
-			struct ptx_token name = p->tok, value;
+			struct ptx_token name = p->tok;
 
 			next(p);
 			expect(p, '=');
-			value = p->tok;
-			next(p);
 			if (name.kind == PTX_IDENT && name.size == 11 && !memcmp(name.text, "addr_mode_", 10) && name.text[10] >= '0' &&
 			    name.text[10] <= '2') {
-				for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
-					if (is_text(&value, modes[i].name)) {
-						t.address[name.text[10] - '0'] = modes[i].address;
-						t.address_mode[name.text[10] - '0'] = modes[i].mode;
-					}
+				parse_address_mode(p, (unsigned int)(name.text[10] - '0'), &t);
 			} else if (is_text(&name, "filter_mode")) {
-				t.filter = is_text(&value, "linear");
+				t.filter = is_text(&p->tok, "linear");
 				t.flags |= t.filter ? HG_TEXTURE_LINEAR : 0;
-			} else if (is_text(&name, "force_unnormalized_coords") && value.kind == PTX_INT && value.value) {
-				t.flags &= ~(uint32_t)HG_TEXTURE_NORMALISED;
-				t.is_normalised = 0;
+				if (!t.filter && !is_text(&p->tok, "nearest"))
+					expected(p, "'linear' or 'nearest'");
+				next(p);
+			} else {
+				/* those of a texture are its own once it is bound */
+				if (is_text(&name, "force_unnormalized_coords") && p->tok.kind == PTX_INT && p->tok.value) {
+					t.flags &= ~(uint32_t)HG_TEXTURE_NORMALISED;
+					t.is_normalised = 0;
+				}
+				next(p);
 			}
 			if (!accept(p, ','))
 				break;
