@@ -1,5 +1,6 @@
 /* test_texture.c - arrays, textures and surfaces: the calls, and what kernels read and write through them. */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,7 +131,8 @@ Test(texture, arrays_say_what_they_are_and_wrong_ones_are_refused)
 		if (list[i].r)
 			continue;
 		MUST(CU(cuArray3DGetDescriptor_v2)(&got, a));
-		cr_expect_eq(memcmp(&got, &list[i].d, sizeof(got)), 0, "row %zu", i);
+		/* without the padding behind the last member */
+		cr_expect_eq(memcmp(&got, &list[i].d, offsetof(CUDA_ARRAY3D_DESCRIPTOR, Flags) + sizeof(got.Flags)), 0, "row %zu", i);
 		MUST(CU(cuArrayGetDescriptor_v2)(&flat, a));
 		cr_expect(flat.Width == got.Width && flat.Height == got.Height && flat.Format == got.Format);
 		GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuMemFree_v2)((uintptr_t)a));
