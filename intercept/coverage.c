@@ -58,11 +58,6 @@ bool hg_coverage_is_harmless(const char *symbol)
 		"cuThreadExchangeStreamCaptureMode", "cuStreamSetAttribute", "cuStreamCopyAttributes",
 		"cuPointerSetAttribute", "cuCtxRecordEvent", "cuCtxWaitEvent",
 	};
-	/* make images in the program's memory; the program loads them itself */
-	static const char *const links[] = {
-		"cuLinkCreate", "cuLinkCreate_v2", "cuLinkAddData", "cuLinkAddData_v2", "cuLinkAddFile", "cuLinkAddFile_v2",
-		"cuLinkComplete", "cuLinkDestroy",
-	};
 
 	for (size_t i = 0; i < sizeof(exports) / sizeof(exports[0]); i++)
 		if (strstr(symbol, exports[i]))
@@ -75,9 +70,6 @@ bool hg_coverage_is_harmless(const char *symbol)
 			return true;
 	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
 		if (!strcmp(symbol, harmless[i]))
-			return true;
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
-		if (!strcmp(symbol, links[i]))
 			return true;
 	return false;
 }

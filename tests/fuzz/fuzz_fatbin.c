@@ -1,8 +1,9 @@
-/* fuzz_fatbin.c - anything as a fatbin, a cubin, a flattened image or a text: its parts, its index, its kernels. */
+/* fuzz_fatbin.c - anything as a fatbin, a cubin, a flattened image, an object file, an archive or a text: its parts, its index, its kernels. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/msg.h"
+#include "translate/code_lines.h"
 #include "translate/fatbin.h"
 #include "translate/index.h"
 #include "translate/module.h"
@@ -16,8 +17,29 @@ static void drop(enum hg_msg_level level, const char *line, void *arg)
 	(void)arg;
 }
 
+static enum hg_status walk(const void *data, size_t size, void *arg)
+{
+	struct hg_fatbin_entry e;
+	struct hg_fatbin fb;
+
+	(void)arg;
+	if (!hg_fatbin_open(&fb, data, size))
+		while (!hg_fatbin_next(&fb, &e))
+			;
+	return HG_OK;
+}
+
+static bool count(void *arg, const struct code_row *r)
+{
+	(void)r;
+	++*(size_t *)arg;
+	return true;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct code_lines lines;
+	size_t nr_rows = 0;
 	struct hg_image_index *x;
 	struct hg_module *m;
 	uint32_t magic = 0;
@@ -55,6 +77,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		hg_image_index_free(x);
 	}
+	if (hg_object_fatbins(data, size, walk, NULL) == HG_ERR_NOMEM)
+		abort();
+	code_lines_take(&lines, data, size);
+	code_lines_each(&lines, count, &nr_rows);
+	/* each takes a byte at least */
+	if (nr_rows > size)
+		abort();
+	code_lines_release(&lines);
 	if (!hg_module_load(data, size, 120, NULL, 0, &m))
 		hg_module_free(m);
 	return 0;
