@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "translate/jit.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -14,8 +13,6 @@
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Error.h>
-#include <llvm-c/LLJIT.h>
-#include <llvm-c/Orc.h>
 #include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
@@ -28,6 +25,7 @@
 #include "translate/cache.h"
 #include "translate/code_lane.h"
 #include "translate/code_lines.h"
+#include "translate/code_load.h"
 #include "translate/emit.h"
 
 #if LLVM_VERSION_MAJOR < 19
@@ -52,8 +50,7 @@ struct hg_cpu_kernel {
 };
 
 struct code {
-	LLVMOrcJITDylibRef dylib;
-	uint64_t at;			/* where .text lies; 0: not loaded */
+	struct code_image image;
 	struct code_lines lines;
 	struct code *next;
 };
@@ -77,8 +74,6 @@ static struct {
 	char *triple, *cpu, *features;
 	struct emit_options opt;
 	LLVMTargetRef target;
-	LLVMOrcLLJITRef jit;
-	_Atomic unsigned int serial;
 } host = { .once = PTHREAD_ONCE_INIT };
 
 /* ---- the host ---- */
@@ -106,39 +101,6 @@ static bool has_feature(const char *name)
 			return true;
 	}
 	return false;
-}
-
-/* Conversions of f16 where the CPU has none; an _Float16 is passed as LLVM passes its half. */
-static float extend_half(_Float16 h)
-{
-	return (float)h;
-}
-
-static _Float16 trunc_to_half(float f)
-{
-	return (_Float16)f;
-}
-
-/* LLVM makes calls of these out of its own operations; nothing else is ever resolved. */
-static LLVMErrorRef define_libc(LLVMOrcJITDylibRef dylib)
-{
-	const struct { const char *name; void *addr; } fn[] = {
-		{ "memcpy", (void *)memcpy }, { "memset", (void *)memset }, { "memmove", (void *)memmove },
-		{ "fma", (void *)fma }, { "fmaf", (void *)fmaf }, { "floor", (void *)floor },
-		{ "floorf", (void *)floorf }, { "ceil", (void *)ceil }, { "ceilf", (void *)ceilf },
-		{ "trunc", (void *)trunc }, { "truncf", (void *)truncf }, { "rint", (void *)rint },
-		{ "__extendhfsf2", (void *)extend_half }, { "__truncsfhf2", (void *)trunc_to_half },
-		{ "rintf", (void *)rintf }, { "roundeven", (void *)roundeven }, { "roundevenf", (void *)roundevenf },
-	};
-	LLVMOrcCSymbolMapPair pair[sizeof(fn) / sizeof(fn[0])];
-
-	for (size_t i = 0; i < sizeof(fn) / sizeof(fn[0]); i++) {
-		pair[i].Name = LLVMOrcLLJITMangleAndIntern(host.jit, fn[i].name);
-		pair[i].Sym.Address = (uintptr_t)fn[i].addr;
-		pair[i].Sym.Flags.GenericFlags = LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable;
-		pair[i].Sym.Flags.TargetFlags = 0;
-	}
-	return LLVMOrcJITDylibDefine(dylib, LLVMOrcAbsoluteSymbols(pair, sizeof(fn) / sizeof(fn[0])));
 }
 
 /* HGSHIM_ISA: a narrower instruction set than the machine's, to compare results. */
@@ -206,8 +168,6 @@ static void host_init(void)
 		.gathers = has_feature("avx512f"),
 		.check = checks_memory(),
 	};
-	if (said(LLVMOrcCreateLLJIT(&host.jit, NULL), "start the compiler's linker"))
-		return;
 	host.usable = true;
 }
 
@@ -336,59 +296,25 @@ static enum hg_status compile(const struct ir_func *fn, int variant, int tier, L
 	return st;
 }
 
-struct found {
-	hg_cpu_entry entry;
-	bool failed;
-};
-
-static void on_found(LLVMErrorRef err, LLVMOrcCSymbolMapPairs pairs, size_t nr, void *arg)
+/* Loads an object; the code lives as long as the module. */
+static enum hg_status load(struct hg_cpu_module *m, const void *object, size_t size, hg_cpu_entry *entry)
 {
-	struct found *f = arg;
-
-	f->failed = said(err, "link a kernel") || nr != 1;
-	if (!f->failed)
-		f->entry = (hg_cpu_entry)(uintptr_t)pairs[0].Sym.Address;
-}
-
-/* Loads an object; takes `object`. The code lives as long as the module. */
-static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, hg_cpu_entry *entry)
-{
-	LLVMOrcExecutionSessionRef es = LLVMOrcLLJITGetExecutionSession(host.jit);
-	LLVMOrcCJITDylibSearchOrderElement order;
-	LLVMOrcCLookupSetElement symbol;
 	struct code *code = malloc(sizeof(*code));
-	struct found found = { 0 };
-	char name[32];
+	enum hg_status st;
 
-	if (!code) {
-		LLVMDisposeMemoryBuffer(object);
+	if (!code)
 		return HG_ERR_NOMEM;
+	st = code_load(object, size, "kernel", &code->image);
+	if (st) {
+		free(code);
+		return st;
 	}
-	code->at = 0;
-	code_lines_take(&code->lines, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
-	snprintf(name, sizeof(name), "kernel.%u", atomic_fetch_add(&host.serial, 1));
-	code->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(es, name);
+	code_lines_take(&code->lines, object, size);
+	*entry = (hg_cpu_entry)(uintptr_t)code->image.entry;
 	pthread_mutex_lock(&m->lock);
 	code->next = m->code;
 	m->code = code;
 	pthread_mutex_unlock(&m->lock);
-	if (said(define_libc(code->dylib), "load a kernel's code")) {
-		LLVMDisposeMemoryBuffer(object);
-		return HG_ERR_CORRUPT;
-	}
-	if (said(LLVMOrcLLJITAddObjectFile(host.jit, code->dylib, object), "load a kernel's code"))
-		return HG_ERR_CORRUPT;
-	order.JD = code->dylib;
-	order.JDLookupFlags = LLVMOrcJITDylibLookupFlagsMatchAllSymbols;
-	symbol.Name = LLVMOrcLLJITMangleAndIntern(host.jit, "kernel");
-	symbol.LookupFlags = LLVMOrcSymbolLookupFlagsRequiredSymbol;
-	LLVMOrcExecutionSessionLookup(es, LLVMOrcLookupKindStatic, &order, 1, &symbol, 1, on_found, &found);
-	if (found.failed || !found.entry)
-		return HG_ERR_CORRUPT;
-	pthread_mutex_lock(&m->lock);
-	code->at = (uintptr_t)found.entry;
-	pthread_mutex_unlock(&m->lock);
-	*entry = found.entry;
 	return HG_OK;
 }
 
@@ -441,11 +367,10 @@ struct cached {
 
 static bool load_cached(struct hg_cpu_kernel *k, int variant)
 {
-	LLVMMemoryBufferRef object;
 	struct cached *data;
 	unsigned char key[16];
-	uint32_t spill_bytes;
 	hg_cpu_entry entry;
+	bool loaded;
 	void *bytes;
 	size_t size;
 
@@ -455,17 +380,12 @@ static bool load_cached(struct hg_cpu_kernel *k, int variant)
 	if (!hg_cache_get(key, &bytes, &size))
 		return false;
 	data = bytes;
-	if (size <= sizeof(*data)) {
-		free(data);
-		return false;
-	}
-	object = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)data->object, size - sizeof(*data), "kernel");
-	spill_bytes = data->spill_bytes;
+	loaded = size > sizeof(*data) && !load(k->module, data->object, size - sizeof(*data), &entry);
+	if (loaded && !k->ready)
+		set_info(k, data->spill_bytes);
 	free(data);
-	if (load(k->module, object, &entry))
+	if (!loaded)
 		return false;
-	if (!k->ready)
-		set_info(k, spill_bytes);
 	install(k, variant, 2, entry);
 	return true;
 }
@@ -495,7 +415,8 @@ static enum hg_status compile_tier(struct hg_cpu_kernel *k, int variant, int tie
 		return st;
 	if (tier == 2 && k->module->has_key)
 		keep_cached(k, variant, object);
-	st = load(k->module, object, &entry);
+	st = load(k->module, LLVMGetBufferStart(object), LLVMGetBufferSize(object), &entry);
+	LLVMDisposeMemoryBuffer(object);
 	if (st)
 		return st;
 	install(k, variant, tier, entry);
@@ -717,13 +638,13 @@ void hg_cpu_kernel_where(const struct hg_cpu_kernel *k, const struct hg_cpu_stat
 	for (const struct code *c = m->code; c; c = c->next) {
 		struct code_row row;
 
-		if (!c->at || s->pc - c->at >= c->lines.text_size)
+		if (s->pc - c->image.text >= c->lines.text_size)
 			continue;
-		if (!code_lines_find(&c->lines, s->pc - c->at, &row))
+		if (!code_lines_find(&c->lines, s->pc - c->image.text, &row))
 			break;
 		*line = row.line;
 		if (row.column && EMIT_MARK_KIND(row.column) < EMIT_MARK_APART)
-			*lanes = code_lane_find(&c->lines, c->at, &row, 1u << EMIT_MARK_KIND(row.column), s, host.triple, host.cpu,
+			*lanes = code_lane_find(&c->lines, c->image.text, &row, 1u << EMIT_MARK_KIND(row.column), s, host.triple, host.cpu,
 						host.features);
 		break;
 	}
@@ -821,7 +742,7 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m)
 		struct code *code = m->code;
 
 		m->code = code->next;
-		said(LLVMOrcJITDylibClear(code->dylib), "unload a kernel's code");
+		code_unload(&code->image);
 		code_lines_release(&code->lines);
 		free(code);
 	}
