@@ -20,6 +20,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "common/env.h"
 #include "common/msg.h"
 
 /* A file: this header, then the bytes. */
@@ -183,25 +184,7 @@ out:
 
 static uint64_t limit(void)
 {
-	const char *text = getenv("HGSHIM_CACHE_MAX");
-	uint64_t n = UINT64_C(512) << 20;
-	char *end;
-
-	if (!text || !*text)
-		return n;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	switch (*end) {
-	case 'K': n <<= 10; end++; break;
-	case 'M': n <<= 20; end++; break;
-	case 'G': n <<= 30; end++; break;
-	default: break;
-	}
-	if (errno || *end || end == text) {
-		pr_warn("HGSHIM_CACHE_MAX='%s' is not a size", text);
-		return UINT64_C(512) << 20;
-	}
-	return n;
+	return hg_env_size("HGSHIM_CACHE_MAX", UINT64_C(512) << 20);
 }
 
 struct entry {

@@ -3,10 +3,12 @@
 #include "translate/jit.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "common/env.h"
 #include "common/msg.h"
 #include "translate/cache.h"
 #include "translate/code_lane.h"
@@ -222,6 +225,63 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 #define PASSES "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(loop-rotate,licm)," \
 	"loop(indvars),gvn,dse,simplifycfg)"
 
+#define DEFAULT_STACK (UINT64_C(64) << 20)
+#define LEAST_STACK (UINT64_C(1) << 20)
+/* Of a thread's stack, what the grid's runner and the helpers have. */
+#define OTHERS_STACK (UINT64_C(256) << 10)
+
+size_t hg_cpu_stack_bytes(void)
+{
+	static _Atomic uint64_t known;
+	uint64_t n = atomic_load(&known);
+
+	if (!n) {
+		n = hg_env_size("HGSHIM_STACK", DEFAULT_STACK);
+		if (n < LEAST_STACK)
+			n = LEAST_STACK;
+		n = (n + 0xffff) & ~UINT64_C(0xffff);
+		atomic_store(&known, n);
+	}
+	return n;
+}
+
+/* What LLVM says while it compiles one kernel. */
+struct diagnosis {
+	const char *kernel;
+	bool failed, too_deep;
+};
+
+static void on_diagnosis(LLVMDiagnosticInfoRef info, void *arg)
+{
+	struct diagnosis *d = arg;
+	LLVMDiagnosticSeverity severity = LLVMGetDiagInfoSeverity(info);
+	char *text;
+
+	if (severity != LLVMDSError && severity != LLVMDSWarning)
+		return;
+	text = LLVMGetDiagInfoDescription(info);
+	if (severity == LLVMDSError) {
+		pr_err("cannot compile kernel '%s': %s", d->kernel, text);
+		d->failed = true;
+	} else if (strstr(text, "stack frame size")) {	/* the attribute warn-stack-size */
+		d->too_deep = true;
+	} else {
+		pr_debug("kernel '%s': %s", d->kernel, text);
+	}
+	LLVMDisposeMessage(text);
+}
+
+/* Has the compiler say when the function's frame is larger than a thread's stack allows. */
+static void watch_frame(LLVMContextRef c, LLVMModuleRef m)
+{
+	static const char name[] = "warn-stack-size";
+	char most[24];
+	int n = snprintf(most, sizeof(most), "%zu", hg_cpu_stack_bytes() - OTHERS_STACK);
+
+	LLVMAddAttributeAtIndex(LLVMGetNamedFunction(m, "kernel"), (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+				LLVMCreateStringAttribute(c, name, sizeof(name) - 1, most, (unsigned int)n));
+}
+
 /* A kernel as an optimised LLVM module. All results are the caller's. */
 static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
 			    LLVMModuleRef *module, LLVMTargetMachineRef *tm)
@@ -245,6 +305,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	st = emit_llvm(fn, &opt, c, m, "kernel");
 	if (st)
 		goto err;
+	watch_frame(c, m);
 	if (LLVMVerifyModule(m, LLVMReturnStatusAction, &text)) {
 		pr_err("kernel '%s': the compiler made invalid code: %.200s", fn->name, text);
 		LLVMDisposeMessage(text);
@@ -277,6 +338,7 @@ err:
 static enum hg_status compile(const struct ir_func *fn, int variant, int tier, LLVMCodeGenFileType type,
 			      LLVMMemoryBufferRef *out)
 {
+	struct diagnosis d = { .kernel = fn->name };
 	LLVMTargetMachineRef tm;
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -285,9 +347,16 @@ static enum hg_status compile(const struct ir_func *fn, int variant, int tier, L
 
 	if (st)
 		return st;
+	LLVMContextSetDiagnosticHandler(c, on_diagnosis, &d);
 	if (LLVMTargetMachineEmitToMemoryBuffer(tm, m, type, &text, out)) {
 		pr_err("cannot compile kernel '%s': %s", fn->name, text);
 		LLVMDisposeMessage(text);
+		st = HG_ERR_UNSUPPORTED;
+	} else if (d.failed || d.too_deep) {
+		if (d.too_deep)
+			pr_err("kernel '%s': its code needs a larger stack than the %zu bytes of HGSHIM_STACK", fn->name,
+			       hg_cpu_stack_bytes());
+		LLVMDisposeMemoryBuffer(*out);
 		st = HG_ERR_UNSUPPORTED;
 	}
 	machine_put(tm, tier);
@@ -322,7 +391,7 @@ static enum hg_status load(struct hg_cpu_module *m, const void *object, size_t s
 static void cache_key(const struct hg_cpu_kernel *k, int variant, unsigned char key[16])
 {
 	const uint32_t version[] = { HG_CPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH,
-				     (uint32_t)variant, host.opt.check };
+				     (uint32_t)variant, host.opt.check, (uint32_t)(hg_cpu_stack_bytes() >> 16) };
 	XXH3_state_t *s = XXH3_createState();
 	XXH128_canonical_t c;
 
@@ -453,7 +522,10 @@ static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
 	return st;
 }
 
-/* ---- the background thread ---- */
+/* ---- in the background ---- */
+
+#define MAX_THREADS 4
+#define NICENESS 5		/* behind the program, but not so far that its own threads keep faster code from it */
 
 struct task {
 	struct hg_cpu_kernel *kernel;
@@ -461,28 +533,36 @@ struct task {
 	struct task *next;
 };
 
+/* Tasks are done in the order in which their kernels were first wanted. */
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
 	struct task *first, **end;
-	bool running;
-	pid_t pid;			/* of the process whose thread runs */
-} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+	unsigned int nr_tasks;			/* of the list */
+	unsigned int nr_threads, nr_idle;	/* never fewer than they were */
+	_Atomic pid_t pid;			/* of the process whose threads run; 0: none yet */
+} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER, .end = &queue.first };
 
 static void *background(void *unused)
 {
 	(void)unused;
+	/* of this thread alone, on Linux; without it, it is as before */
+	if (setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + NICENESS))
+		pr_debug("the compiler's threads have the priority of the program");
 	pthread_mutex_lock(&queue.lock);
 	for (;;) {
 		struct task *t = queue.first;
 
 		if (!t) {
+			queue.nr_idle++;
 			pthread_cond_wait(&queue.work, &queue.lock);
+			queue.nr_idle--;
 			continue;
 		}
 		queue.first = t->next;
 		if (!queue.first)
 			queue.end = &queue.first;
+		queue.nr_tasks--;
 		pthread_mutex_unlock(&queue.lock);
 		/* on failure, which was logged, the fast tier stays */
 		if (optimise(t->kernel, t->variant))
@@ -495,10 +575,46 @@ static void *background(void *unused)
 	return NULL;
 }
 
-/* A forked child has no background thread, and whoever held the lock. */
+/* A forked child has no background threads, and whoever held the lock. */
 static bool is_forked_child(void)
 {
-	return queue.pid && queue.pid != getpid();
+	pid_t pid = atomic_load(&queue.pid);
+
+	return pid && pid != getpid();
+}
+
+static unsigned int most_threads(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+
+	return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned int)n;
+}
+
+/* One thread more, when those that wait are too few for the tasks; queue.lock is held. False: there is none at all. */
+static bool need_thread(unsigned int nr_tasks)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t thread;
+	int rc;
+
+	if (queue.nr_threads && (nr_tasks <= queue.nr_idle || queue.nr_threads >= most_threads()))
+		return true;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, HG_CPU_COMPILE_STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&thread, &attr, background, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (rc)
+		return queue.nr_threads;
+	pthread_setname_np(thread, "hgshim-jit");
+	pthread_detach(thread);
+	queue.nr_threads++;
+	atomic_store(&queue.pid, getpid());
+	return true;
 }
 
 static void optimise_later(struct hg_cpu_kernel *k, int variant)
@@ -509,27 +625,13 @@ static void optimise_later(struct hg_cpu_kernel *k, int variant)
 		return;
 	*t = (struct task){ .kernel = k, .variant = variant };
 	pthread_mutex_lock(&queue.lock);
-	if (!queue.running) {
-		sigset_t all, old;
-		pthread_t thread;
-		int rc;
-
-		queue.end = &queue.first;
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		rc = pthread_create(&thread, NULL, background, NULL);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		if (rc) {
-			pthread_mutex_unlock(&queue.lock);
-			free(t);
-			return;
-		}
-		pthread_setname_np(thread, "hgshim-jit");
-		pthread_detach(thread);
-		queue.running = true;
-		queue.pid = getpid();
+	if (!need_thread(queue.nr_tasks + 1)) {
+		pthread_mutex_unlock(&queue.lock);
+		free(t);
+		return;
 	}
 	k->queued++;
+	queue.nr_tasks++;
 	*queue.end = t;
 	queue.end = &t->next;
 	pthread_cond_signal(&queue.work);
@@ -704,27 +806,24 @@ enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_mod
 	return hg_cpu_module_create_ir(hg_module_ir(m), key, out);
 }
 
-/* Compilations of the module that have not begun are dropped, one that has is waited for. */
+/* Compilations of the module that have not begun are dropped, those that have are waited for. */
 static void drop_queued(struct hg_cpu_module *m)
 {
 	if (is_forked_child())
 		return;
 	pthread_mutex_lock(&queue.lock);
-	for (struct task **at = queue.running ? &queue.first : NULL; at && *at;) {
-		struct task *t = *at;
+	queue.end = &queue.first;
+	while (*queue.end) {
+		struct task *t = *queue.end;
 
 		if (t->kernel->module != m) {
-			at = &t->next;
+			queue.end = &t->next;
 			continue;
 		}
-		*at = t->next;
+		*queue.end = t->next;
 		t->kernel->queued--;
+		queue.nr_tasks--;
 		free(t);
-	}
-	if (queue.running) {
-		queue.end = &queue.first;
-		while (*queue.end)
-			queue.end = &(*queue.end)->next;
 	}
 	pthread_mutex_unlock(&queue.lock);
 	for (size_t i = 0; i < m->nr_kernels; i++)
