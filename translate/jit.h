@@ -30,7 +30,7 @@ void hg_cpu_module_fast_only(struct hg_cpu_module *m);
 
 /*
  * The kernel, compiled: from the disk cache, or by the fast tier, and then the optimised version
- * replaces it from a background thread. Blocks while compiling; different kernels compile in
+ * replaces it from background threads. Blocks while compiling; different kernels compile in
  * parallel. HG_ERR_UNSUPPORTED, with the reason logged, for a kernel that was refused;
  * HG_ERR_NOTFOUND for an index that is none. A second call only looks up. A forked child keeps what was
  * compiled and compiles nothing more: HG_ERR_UNAVAILABLE.
