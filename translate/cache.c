@@ -53,6 +53,18 @@ static bool is_ours(int dir, const char *path)
 	return false;
 }
 
+/* The folder and those above it. */
+static void make_dirs(char *path)
+{
+	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+		*p = 0;
+		mkdir(path, 0700);
+		*p = '/';
+	}
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		pr_debug("cannot make the code cache '%s': %s", path, strerror(errno));
+}
+
 /* A descriptor of the folder, made if need be; -1: no cache. */
 static int open_dir(void)
 {
@@ -77,19 +89,11 @@ static int open_dir(void)
 	}
 	if (n >= sizeof(path))
 		return -1;
-	for (char *p = path + 1; p && *p; p++) {
-		p = strchr(p, '/');
-		if (!p)
-			break;
-		*p = 0;
-		mkdir(path, 0700);
-		*p = '/';
-	}
-	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-		pr_debug("cannot make the code cache '%s': %s", path, strerror(errno));
-		return -1;
-	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		make_dirs(path);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
 	if (fd < 0) {
 		pr_debug("cannot open the code cache '%s': %s", path, strerror(errno));
 	} else if (!is_ours(fd, path)) {

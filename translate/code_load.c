@@ -147,7 +147,7 @@ static enum hg_status map_sections(struct loading *l)
 	if (st)
 		return st;
 	l->image_size = whole_pages(at);
-	l->memory = mmap(NULL, l->image_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	l->memory = mmap(NULL, l->image_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (l->memory == MAP_FAILED) {
 		l->memory = NULL;
 		return HG_ERR_NOMEM;
