@@ -780,6 +780,9 @@ static enum hg_status pass(struct hg_recorder *r, uint64_t *upto)
 	unsigned int shared = s->nr_sources - 1;
 	enum hg_status st;
 
+	/* a writer that does not get the processor just here */
+	if (hg_fault("store.pause"))
+		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 	for (unsigned int i = 0; i < s->nr_sources; i++) {
 		/* behind the horizon: see ring.h */
 		s->source[i].head = atomic_load_explicit(&r->ring->slot[i].head, memory_order_acquire);
@@ -819,6 +822,7 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 	unsigned int shared = s->nr_sources - 1;
 	uint64_t upto = 0;
 	enum hg_status st;
+	bool stands;
 
 	/* a disk that takes its time */
 	if (hg_fault("store.stall"))
@@ -870,7 +874,9 @@ enum hg_status hg_store_pass(struct hg_recorder *r, bool *moved)
 	drop_taken_shared(s, &s->source[shared], upto);
 	for (unsigned int i = 0; i < shared; i++)
 		drop_taken(s, &s->source[i]);
-	for (unsigned int i = 0; i < s->nr_sources && !s->is_behind; i++)
+	/* where the horizon has gone on meanwhile the next pass stores these records */
+	stands = !s->is_behind && hg_ring_horizon(r->ring) == upto;
+	for (unsigned int i = 0; i < s->nr_sources && stands; i++)
 		hold(r, &s->source[i], i, upto);
 	for (unsigned int i = 0; i < s->nr_sources; i++) {
 		atomic_store_explicit(&r->ring->tail[i].tail, s->source[i].pos, memory_order_release);

@@ -61,6 +61,8 @@ def main():
     difference = cupy.ElementwiseKernel("float32 a, float32 b", "float32 d", "d = fabsf(a - b)", "difference")
 
     plate, other, coarse = cupy.asarray(expected), cupy.empty_like(expected), cupy.empty((SIDE, SIDE), cupy.float16)
+    # a non-blocking stream does not wait for the copies of the other one
+    cupy.cuda.get_current_stream().synchronize()
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         for number in range(args.rounds):

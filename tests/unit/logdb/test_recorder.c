@@ -328,6 +328,26 @@ Test(recorder, a_killed_process_loses_no_committed_record, .timeout = 120)
 	}
 }
 
+/* Its lanes fill up while the writer stands still: that must not look like a horizon that stands still. */
+Test(recorder, a_killed_process_loses_no_record_of_a_writer_that_was_slow, .timeout = 120)
+{
+	setenv("HGSHIM_FAULT", "store.pause", 1);
+	for (unsigned int round = 0; round < 12; round++) {
+		const char *dir = test_dir();
+		struct killed k = { .dir = dir };
+		struct hg_log_info info;
+		struct hg_log *log;
+		uint64_t last;
+
+		kill_a_child(&k, 20 + round * 3, &last);
+		log = test_open(dir);
+		hg_log_info(log, &info);
+		cr_assert_geq(info.last_seq, last, "%" PRIu64 " of %" PRIu64, info.last_seq, last);
+		hg_log_close(log);
+		test_remove(dir);
+	}
+}
+
 Test(recorder, a_killed_process_loses_no_payload, .timeout = 120)
 {
 	for (unsigned int round = 0; round < 8; round++) {
