@@ -879,6 +879,7 @@ uint32_t hg_grid_nr_threads(void)
 static void pool_start(void)
 {
 	uint32_t wanted = hg_grid_nr_threads() - 1;
+	pthread_attr_t attr;
 	sigset_t all, old;
 
 	if (pool.pid)
@@ -892,12 +893,14 @@ static void pool_start(void)
 	pool.thread = calloc(wanted ? wanted : 1, sizeof(*pool.thread));
 	if (!pool.thread)
 		return;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, hg_cpu_stack_bytes());
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (pool.nr_threads < wanted) {
 		uintptr_t smid = pool.nr_threads + 1;
 
-		if (pthread_create(&pool.thread[pool.nr_threads], NULL, pool_main, (void *)smid) != 0) {
+		if (pthread_create(&pool.thread[pool.nr_threads], &attr, pool_main, (void *)smid) != 0) {
 			pr_warn("cannot start more than %u threads for kernels", pool.nr_threads);
 			break;
 		}
@@ -905,6 +908,7 @@ static void pool_start(void)
 		pool.nr_threads++;
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
 }
 
 void hg_grid_shutdown(void)

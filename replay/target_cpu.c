@@ -415,6 +415,7 @@ static void *queue_main(void *arg)
  */
 static int start_worker(struct hg_queue *q)
 {
+	size_t stack = hg_cpu_stack_bytes();
 	pthread_attr_t attr;
 	sigset_t all, old;
 	int err;
@@ -427,7 +428,8 @@ static int start_worker(struct hg_queue *q)
 	sigdelset(&all, SIGTRAP);
 	sigdelset(&all, SIGABRT);
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 8u << 20);	/* whatever the application's limit: it compiles, too */
+	/* whatever the application's limit: it compiles, too */
+	pthread_attr_setstacksize(&attr, stack > HG_CPU_COMPILE_STACK ? stack : HG_CPU_COMPILE_STACK);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&q->worker, &attr, queue_main, q);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -20,6 +20,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "common/env.h"
 #include "common/msg.h"
 
 /* A file: this header, then the bytes. */
@@ -52,6 +53,18 @@ static bool is_ours(int dir, const char *path)
 	return false;
 }
 
+/* The folder and those above it. */
+static void make_dirs(char *path)
+{
+	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+		*p = 0;
+		mkdir(path, 0700);
+		*p = '/';
+	}
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		pr_debug("cannot make the code cache '%s': %s", path, strerror(errno));
+}
+
 /* A descriptor of the folder, made if need be; -1: no cache. */
 static int open_dir(void)
 {
@@ -76,19 +89,11 @@ static int open_dir(void)
 	}
 	if (n >= sizeof(path))
 		return -1;
-	for (char *p = path + 1; p && *p; p++) {
-		p = strchr(p, '/');
-		if (!p)
-			break;
-		*p = 0;
-		mkdir(path, 0700);
-		*p = '/';
-	}
-	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-		pr_debug("cannot make the code cache '%s': %s", path, strerror(errno));
-		return -1;
-	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		make_dirs(path);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
 	if (fd < 0) {
 		pr_debug("cannot open the code cache '%s': %s", path, strerror(errno));
 	} else if (!is_ours(fd, path)) {
@@ -183,25 +188,7 @@ out:
 
 static uint64_t limit(void)
 {
-	const char *text = getenv("HGSHIM_CACHE_MAX");
-	uint64_t n = UINT64_C(512) << 20;
-	char *end;
-
-	if (!text || !*text)
-		return n;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	switch (*end) {
-	case 'K': n <<= 10; end++; break;
-	case 'M': n <<= 20; end++; break;
-	case 'G': n <<= 30; end++; break;
-	default: break;
-	}
-	if (errno || *end || end == text) {
-		pr_warn("HGSHIM_CACHE_MAX='%s' is not a size", text);
-		return UINT64_C(512) << 20;
-	}
-	return n;
+	return hg_env_size("HGSHIM_CACHE_MAX", UINT64_C(512) << 20);
 }
 
 struct entry {
@@ -223,6 +210,12 @@ static int by_age(const void *a, const void *b)
 static bool is_abandoned(const char *name, const struct stat *s)
 {
 	return !strncmp(name, TMP_PREFIX, strlen(TMP_PREFIX)) && s->st_mtim.tv_sec < time(NULL) - ABANDONED_S;
+}
+
+/* What file_name makes: no other file of the folder is the cache's. */
+static bool is_entry(const char *name)
+{
+	return strspn(name, "0123456789abcdef") == 32 && !strcmp(name + 32, ".o");
 }
 
 /* Removes what was used longest ago until the rest fits. */
@@ -251,6 +244,8 @@ static void trim(int dir)
 			unlinkat(dir, d->d_name, 0);
 			continue;
 		}
+		if (!is_entry(d->d_name) && strncmp(d->d_name, TMP_PREFIX, strlen(TMP_PREFIX)) != 0)
+			continue;
 		if (nr == room) {
 			struct entry *more = realloc(all, (room + 256) * sizeof(*all));
 

@@ -1,33 +1,27 @@
 /* code_lines.c - the line table of compiled code: DWARF's line number program. */
 #include "translate/code_lines.h"
 
-#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/buf.h"
+#include "translate/elf_object.h"
 
 /* A section of a 64-bit object file by name; NULL: none, or it does not lie in the file. */
 static const unsigned char *section(const unsigned char *object, size_t size, const char *name, size_t *section_size)
 {
-	Elf64_Ehdr h;
 	Elf64_Shdr s, names;
+	Elf64_Ehdr h;
 
-	if (size < sizeof(h))
+	if (!elf_object_open(object, size, &h) || !elf_object_section(object, size, &h, h.e_shstrndx, &names))
 		return NULL;
-	memcpy(&h, object, sizeof(h));
-	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_shentsize != sizeof(s) || h.e_shstrndx >= h.e_shnum ||
-	    h.e_shoff > size || (size - h.e_shoff) / sizeof(s) < h.e_shnum)
-		return NULL;
-	memcpy(&names, object + h.e_shoff + h.e_shstrndx * sizeof(s), sizeof(s));
-	if (names.sh_offset > size || names.sh_size > size - names.sh_offset)
-		return NULL;
-	for (unsigned int i = 0; i < h.e_shnum; i++) {
-		memcpy(&s, object + h.e_shoff + i * sizeof(s), sizeof(s));
-		if (s.sh_name >= names.sh_size || names.sh_size - s.sh_name <= strlen(name) ||
-		    memcmp(object + names.sh_offset + s.sh_name, name, strlen(name) + 1) != 0)
+	for (size_t i = 0; i < h.e_shnum; i++) {
+		bool whole = elf_object_section(object, size, &h, i, &s);
+		const char *n = elf_object_text(object, &names, s.sh_name);
+
+		if (!n || strcmp(n, name))
 			continue;
-		if (s.sh_type == SHT_NOBITS || s.sh_offset > size || s.sh_size > size - s.sh_offset)
+		if (!whole || s.sh_type == SHT_NOBITS)
 			return NULL;
 		*section_size = s.sh_size;
 		return object + s.sh_offset;

@@ -2,20 +2,19 @@
 #define _GNU_SOURCE
 #include "translate/jit.h"
 
-#include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Error.h>
-#include <llvm-c/LLJIT.h>
-#include <llvm-c/Orc.h>
 #include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
@@ -24,10 +23,12 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "common/env.h"
 #include "common/msg.h"
 #include "translate/cache.h"
 #include "translate/code_lane.h"
 #include "translate/code_lines.h"
+#include "translate/code_load.h"
 #include "translate/emit.h"
 
 #if LLVM_VERSION_MAJOR < 19
@@ -52,8 +53,7 @@ struct hg_cpu_kernel {
 };
 
 struct code {
-	LLVMOrcJITDylibRef dylib;
-	uint64_t at;			/* where .text lies; 0: not loaded */
+	struct code_image image;
 	struct code_lines lines;
 	struct code *next;
 };
@@ -77,8 +77,6 @@ static struct {
 	char *triple, *cpu, *features;
 	struct emit_options opt;
 	LLVMTargetRef target;
-	LLVMOrcLLJITRef jit;
-	_Atomic unsigned int serial;
 } host = { .once = PTHREAD_ONCE_INIT };
 
 /* ---- the host ---- */
@@ -106,39 +104,6 @@ static bool has_feature(const char *name)
 			return true;
 	}
 	return false;
-}
-
-/* Conversions of f16 where the CPU has none; an _Float16 is passed as LLVM passes its half. */
-static float extend_half(_Float16 h)
-{
-	return (float)h;
-}
-
-static _Float16 trunc_to_half(float f)
-{
-	return (_Float16)f;
-}
-
-/* LLVM makes calls of these out of its own operations; nothing else is ever resolved. */
-static LLVMErrorRef define_libc(LLVMOrcJITDylibRef dylib)
-{
-	const struct { const char *name; void *addr; } fn[] = {
-		{ "memcpy", (void *)memcpy }, { "memset", (void *)memset }, { "memmove", (void *)memmove },
-		{ "fma", (void *)fma }, { "fmaf", (void *)fmaf }, { "floor", (void *)floor },
-		{ "floorf", (void *)floorf }, { "ceil", (void *)ceil }, { "ceilf", (void *)ceilf },
-		{ "trunc", (void *)trunc }, { "truncf", (void *)truncf }, { "rint", (void *)rint },
-		{ "__extendhfsf2", (void *)extend_half }, { "__truncsfhf2", (void *)trunc_to_half },
-		{ "rintf", (void *)rintf }, { "roundeven", (void *)roundeven }, { "roundevenf", (void *)roundevenf },
-	};
-	LLVMOrcCSymbolMapPair pair[sizeof(fn) / sizeof(fn[0])];
-
-	for (size_t i = 0; i < sizeof(fn) / sizeof(fn[0]); i++) {
-		pair[i].Name = LLVMOrcLLJITMangleAndIntern(host.jit, fn[i].name);
-		pair[i].Sym.Address = (uintptr_t)fn[i].addr;
-		pair[i].Sym.Flags.GenericFlags = LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable;
-		pair[i].Sym.Flags.TargetFlags = 0;
-	}
-	return LLVMOrcJITDylibDefine(dylib, LLVMOrcAbsoluteSymbols(pair, sizeof(fn) / sizeof(fn[0])));
 }
 
 /* HGSHIM_ISA: a narrower instruction set than the machine's, to compare results. */
@@ -206,8 +171,6 @@ static void host_init(void)
 		.gathers = has_feature("avx512f"),
 		.check = checks_memory(),
 	};
-	if (said(LLVMOrcCreateLLJIT(&host.jit, NULL), "start the compiler's linker"))
-		return;
 	host.usable = true;
 }
 
@@ -262,6 +225,63 @@ static void machine_put(LLVMTargetMachineRef tm, int tier)
 #define PASSES "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(loop-rotate,licm)," \
 	"loop(indvars),gvn,dse,simplifycfg)"
 
+#define DEFAULT_STACK (UINT64_C(64) << 20)
+#define LEAST_STACK (UINT64_C(1) << 20)
+/* Of a thread's stack, what the grid's runner and the helpers have. */
+#define OTHERS_STACK (UINT64_C(256) << 10)
+
+size_t hg_cpu_stack_bytes(void)
+{
+	static _Atomic uint64_t known;
+	uint64_t n = atomic_load(&known);
+
+	if (!n) {
+		n = hg_env_size("HGSHIM_STACK", DEFAULT_STACK);
+		if (n < LEAST_STACK)
+			n = LEAST_STACK;
+		n = (n + 0xffff) & ~UINT64_C(0xffff);
+		atomic_store(&known, n);
+	}
+	return n;
+}
+
+/* What LLVM says while it compiles one kernel. */
+struct diagnosis {
+	const char *kernel;
+	bool failed, too_deep;
+};
+
+static void on_diagnosis(LLVMDiagnosticInfoRef info, void *arg)
+{
+	struct diagnosis *d = arg;
+	LLVMDiagnosticSeverity severity = LLVMGetDiagInfoSeverity(info);
+	char *text;
+
+	if (severity != LLVMDSError && severity != LLVMDSWarning)
+		return;
+	text = LLVMGetDiagInfoDescription(info);
+	if (severity == LLVMDSError) {
+		pr_err("cannot compile kernel '%s': %s", d->kernel, text);
+		d->failed = true;
+	} else if (strstr(text, "stack frame size")) {	/* the attribute warn-stack-size */
+		d->too_deep = true;
+	} else {
+		pr_debug("kernel '%s': %s", d->kernel, text);
+	}
+	LLVMDisposeMessage(text);
+}
+
+/* Has the compiler say when the function's frame is larger than a thread's stack allows. */
+static void watch_frame(LLVMContextRef c, LLVMModuleRef m)
+{
+	static const char name[] = "warn-stack-size";
+	char most[24];
+	int n = snprintf(most, sizeof(most), "%zu", hg_cpu_stack_bytes() - OTHERS_STACK);
+
+	LLVMAddAttributeAtIndex(LLVMGetNamedFunction(m, "kernel"), (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+				LLVMCreateStringAttribute(c, name, sizeof(name) - 1, most, (unsigned int)n));
+}
+
 /* A kernel as an optimised LLVM module. All results are the caller's. */
 static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLVMContextRef *context,
 			    LLVMModuleRef *module, LLVMTargetMachineRef *tm)
@@ -285,6 +305,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 	st = emit_llvm(fn, &opt, c, m, "kernel");
 	if (st)
 		goto err;
+	watch_frame(c, m);
 	if (LLVMVerifyModule(m, LLVMReturnStatusAction, &text)) {
 		pr_err("kernel '%s': the compiler made invalid code: %.200s", fn->name, text);
 		LLVMDisposeMessage(text);
@@ -317,6 +338,7 @@ err:
 static enum hg_status compile(const struct ir_func *fn, int variant, int tier, LLVMCodeGenFileType type,
 			      LLVMMemoryBufferRef *out)
 {
+	struct diagnosis d = { .kernel = fn->name };
 	LLVMTargetMachineRef tm;
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -325,9 +347,16 @@ static enum hg_status compile(const struct ir_func *fn, int variant, int tier, L
 
 	if (st)
 		return st;
+	LLVMContextSetDiagnosticHandler(c, on_diagnosis, &d);
 	if (LLVMTargetMachineEmitToMemoryBuffer(tm, m, type, &text, out)) {
 		pr_err("cannot compile kernel '%s': %s", fn->name, text);
 		LLVMDisposeMessage(text);
+		st = HG_ERR_UNSUPPORTED;
+	} else if (d.failed || d.too_deep) {
+		if (d.too_deep)
+			pr_err("kernel '%s': its code needs a larger stack than the %zu bytes of HGSHIM_STACK", fn->name,
+			       hg_cpu_stack_bytes());
+		LLVMDisposeMemoryBuffer(*out);
 		st = HG_ERR_UNSUPPORTED;
 	}
 	machine_put(tm, tier);
@@ -336,59 +365,25 @@ static enum hg_status compile(const struct ir_func *fn, int variant, int tier, L
 	return st;
 }
 
-struct found {
-	hg_cpu_entry entry;
-	bool failed;
-};
-
-static void on_found(LLVMErrorRef err, LLVMOrcCSymbolMapPairs pairs, size_t nr, void *arg)
+/* Loads an object; the code lives as long as the module. */
+static enum hg_status load(struct hg_cpu_module *m, const void *object, size_t size, hg_cpu_entry *entry)
 {
-	struct found *f = arg;
-
-	f->failed = said(err, "link a kernel") || nr != 1;
-	if (!f->failed)
-		f->entry = (hg_cpu_entry)(uintptr_t)pairs[0].Sym.Address;
-}
-
-/* Loads an object; takes `object`. The code lives as long as the module. */
-static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, hg_cpu_entry *entry)
-{
-	LLVMOrcExecutionSessionRef es = LLVMOrcLLJITGetExecutionSession(host.jit);
-	LLVMOrcCJITDylibSearchOrderElement order;
-	LLVMOrcCLookupSetElement symbol;
 	struct code *code = malloc(sizeof(*code));
-	struct found found = { 0 };
-	char name[32];
+	enum hg_status st;
 
-	if (!code) {
-		LLVMDisposeMemoryBuffer(object);
+	if (!code)
 		return HG_ERR_NOMEM;
+	st = code_load(object, size, "kernel", &code->image);
+	if (st) {
+		free(code);
+		return st;
 	}
-	code->at = 0;
-	code_lines_take(&code->lines, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
-	snprintf(name, sizeof(name), "kernel.%u", atomic_fetch_add(&host.serial, 1));
-	code->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(es, name);
+	code_lines_take(&code->lines, object, size);
+	*entry = (hg_cpu_entry)(uintptr_t)code->image.entry;
 	pthread_mutex_lock(&m->lock);
 	code->next = m->code;
 	m->code = code;
 	pthread_mutex_unlock(&m->lock);
-	if (said(define_libc(code->dylib), "load a kernel's code")) {
-		LLVMDisposeMemoryBuffer(object);
-		return HG_ERR_CORRUPT;
-	}
-	if (said(LLVMOrcLLJITAddObjectFile(host.jit, code->dylib, object), "load a kernel's code"))
-		return HG_ERR_CORRUPT;
-	order.JD = code->dylib;
-	order.JDLookupFlags = LLVMOrcJITDylibLookupFlagsMatchAllSymbols;
-	symbol.Name = LLVMOrcLLJITMangleAndIntern(host.jit, "kernel");
-	symbol.LookupFlags = LLVMOrcSymbolLookupFlagsRequiredSymbol;
-	LLVMOrcExecutionSessionLookup(es, LLVMOrcLookupKindStatic, &order, 1, &symbol, 1, on_found, &found);
-	if (found.failed || !found.entry)
-		return HG_ERR_CORRUPT;
-	pthread_mutex_lock(&m->lock);
-	code->at = (uintptr_t)found.entry;
-	pthread_mutex_unlock(&m->lock);
-	*entry = found.entry;
 	return HG_OK;
 }
 
@@ -396,7 +391,7 @@ static enum hg_status load(struct hg_cpu_module *m, LLVMMemoryBufferRef object, 
 static void cache_key(const struct hg_cpu_kernel *k, int variant, unsigned char key[16])
 {
 	const uint32_t version[] = { HG_CPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH,
-				     (uint32_t)variant, host.opt.check };
+				     (uint32_t)variant, host.opt.check, (uint32_t)(hg_cpu_stack_bytes() >> 16) };
 	XXH3_state_t *s = XXH3_createState();
 	XXH128_canonical_t c;
 
@@ -441,11 +436,10 @@ struct cached {
 
 static bool load_cached(struct hg_cpu_kernel *k, int variant)
 {
-	LLVMMemoryBufferRef object;
 	struct cached *data;
 	unsigned char key[16];
-	uint32_t spill_bytes;
 	hg_cpu_entry entry;
+	bool loaded;
 	void *bytes;
 	size_t size;
 
@@ -455,17 +449,12 @@ static bool load_cached(struct hg_cpu_kernel *k, int variant)
 	if (!hg_cache_get(key, &bytes, &size))
 		return false;
 	data = bytes;
-	if (size <= sizeof(*data)) {
-		free(data);
-		return false;
-	}
-	object = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)data->object, size - sizeof(*data), "kernel");
-	spill_bytes = data->spill_bytes;
+	loaded = size > sizeof(*data) && !load(k->module, data->object, size - sizeof(*data), &entry);
+	if (loaded && !k->ready)
+		set_info(k, data->spill_bytes);
 	free(data);
-	if (load(k->module, object, &entry))
+	if (!loaded)
 		return false;
-	if (!k->ready)
-		set_info(k, spill_bytes);
 	install(k, variant, 2, entry);
 	return true;
 }
@@ -495,7 +484,8 @@ static enum hg_status compile_tier(struct hg_cpu_kernel *k, int variant, int tie
 		return st;
 	if (tier == 2 && k->module->has_key)
 		keep_cached(k, variant, object);
-	st = load(k->module, object, &entry);
+	st = load(k->module, LLVMGetBufferStart(object), LLVMGetBufferSize(object), &entry);
+	LLVMDisposeMemoryBuffer(object);
 	if (st)
 		return st;
 	install(k, variant, tier, entry);
@@ -532,7 +522,10 @@ static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
 	return st;
 }
 
-/* ---- the background thread ---- */
+/* ---- in the background ---- */
+
+#define MAX_THREADS 4
+#define NICENESS 5		/* behind the program, but not so far that its own threads keep faster code from it */
 
 struct task {
 	struct hg_cpu_kernel *kernel;
@@ -540,28 +533,36 @@ struct task {
 	struct task *next;
 };
 
+/* Tasks are done in the order in which their kernels were first wanted. */
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
 	struct task *first, **end;
-	bool running;
-	pid_t pid;			/* of the process whose thread runs */
-} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+	unsigned int nr_tasks;			/* of the list */
+	unsigned int nr_threads, nr_idle;	/* never fewer than they were */
+	_Atomic pid_t pid;			/* of the process whose threads run; 0: none yet */
+} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER, .end = &queue.first };
 
 static void *background(void *unused)
 {
 	(void)unused;
+	/* of this thread alone, on Linux; without it, it is as before */
+	if (setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + NICENESS))
+		pr_debug("the compiler's threads have the priority of the program");
 	pthread_mutex_lock(&queue.lock);
 	for (;;) {
 		struct task *t = queue.first;
 
 		if (!t) {
+			queue.nr_idle++;
 			pthread_cond_wait(&queue.work, &queue.lock);
+			queue.nr_idle--;
 			continue;
 		}
 		queue.first = t->next;
 		if (!queue.first)
 			queue.end = &queue.first;
+		queue.nr_tasks--;
 		pthread_mutex_unlock(&queue.lock);
 		/* on failure, which was logged, the fast tier stays */
 		if (optimise(t->kernel, t->variant))
@@ -574,10 +575,46 @@ static void *background(void *unused)
 	return NULL;
 }
 
-/* A forked child has no background thread, and whoever held the lock. */
+/* A forked child has no background threads, and whoever held the lock. */
 static bool is_forked_child(void)
 {
-	return queue.pid && queue.pid != getpid();
+	pid_t pid = atomic_load(&queue.pid);
+
+	return pid && pid != getpid();
+}
+
+static unsigned int most_threads(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+
+	return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned int)n;
+}
+
+/* One thread more, when those that wait are too few for the tasks; queue.lock is held. False: there is none at all. */
+static bool need_thread(unsigned int nr_tasks)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t thread;
+	int rc;
+
+	if (queue.nr_threads && (nr_tasks <= queue.nr_idle || queue.nr_threads >= most_threads()))
+		return true;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, HG_CPU_COMPILE_STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&thread, &attr, background, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (rc)
+		return queue.nr_threads;
+	pthread_setname_np(thread, "hgshim-jit");
+	pthread_detach(thread);
+	queue.nr_threads++;
+	atomic_store(&queue.pid, getpid());
+	return true;
 }
 
 static void optimise_later(struct hg_cpu_kernel *k, int variant)
@@ -588,27 +625,13 @@ static void optimise_later(struct hg_cpu_kernel *k, int variant)
 		return;
 	*t = (struct task){ .kernel = k, .variant = variant };
 	pthread_mutex_lock(&queue.lock);
-	if (!queue.running) {
-		sigset_t all, old;
-		pthread_t thread;
-		int rc;
-
-		queue.end = &queue.first;
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		rc = pthread_create(&thread, NULL, background, NULL);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		if (rc) {
-			pthread_mutex_unlock(&queue.lock);
-			free(t);
-			return;
-		}
-		pthread_setname_np(thread, "hgshim-jit");
-		pthread_detach(thread);
-		queue.running = true;
-		queue.pid = getpid();
+	if (!need_thread(queue.nr_tasks + 1)) {
+		pthread_mutex_unlock(&queue.lock);
+		free(t);
+		return;
 	}
 	k->queued++;
+	queue.nr_tasks++;
 	*queue.end = t;
 	queue.end = &t->next;
 	pthread_cond_signal(&queue.work);
@@ -717,13 +740,13 @@ void hg_cpu_kernel_where(const struct hg_cpu_kernel *k, const struct hg_cpu_stat
 	for (const struct code *c = m->code; c; c = c->next) {
 		struct code_row row;
 
-		if (!c->at || s->pc - c->at >= c->lines.text_size)
+		if (s->pc - c->image.text >= c->lines.text_size)
 			continue;
-		if (!code_lines_find(&c->lines, s->pc - c->at, &row))
+		if (!code_lines_find(&c->lines, s->pc - c->image.text, &row))
 			break;
 		*line = row.line;
 		if (row.column && EMIT_MARK_KIND(row.column) < EMIT_MARK_APART)
-			*lanes = code_lane_find(&c->lines, c->at, &row, 1u << EMIT_MARK_KIND(row.column), s, host.triple, host.cpu,
+			*lanes = code_lane_find(&c->lines, c->image.text, &row, 1u << EMIT_MARK_KIND(row.column), s, host.triple, host.cpu,
 						host.features);
 		break;
 	}
@@ -783,27 +806,24 @@ enum hg_status hg_cpu_module_create(const struct hg_module *m, struct hg_cpu_mod
 	return hg_cpu_module_create_ir(hg_module_ir(m), key, out);
 }
 
-/* Compilations of the module that have not begun are dropped, one that has is waited for. */
+/* Compilations of the module that have not begun are dropped, those that have are waited for. */
 static void drop_queued(struct hg_cpu_module *m)
 {
 	if (is_forked_child())
 		return;
 	pthread_mutex_lock(&queue.lock);
-	for (struct task **at = queue.running ? &queue.first : NULL; at && *at;) {
-		struct task *t = *at;
+	queue.end = &queue.first;
+	while (*queue.end) {
+		struct task *t = *queue.end;
 
 		if (t->kernel->module != m) {
-			at = &t->next;
+			queue.end = &t->next;
 			continue;
 		}
-		*at = t->next;
+		*queue.end = t->next;
 		t->kernel->queued--;
+		queue.nr_tasks--;
 		free(t);
-	}
-	if (queue.running) {
-		queue.end = &queue.first;
-		while (*queue.end)
-			queue.end = &(*queue.end)->next;
 	}
 	pthread_mutex_unlock(&queue.lock);
 	for (size_t i = 0; i < m->nr_kernels; i++)
@@ -821,7 +841,7 @@ void hg_cpu_module_destroy(struct hg_cpu_module *m)
 		struct code *code = m->code;
 
 		m->code = code->next;
-		said(LLVMOrcJITDylibClear(code->dylib), "unload a kernel's code");
+		code_unload(&code->image);
 		code_lines_release(&code->lines);
 		free(code);
 	}

@@ -30,12 +30,20 @@ void hg_cpu_module_fast_only(struct hg_cpu_module *m);
 
 /*
  * The kernel, compiled: from the disk cache, or by the fast tier, and then the optimised version
- * replaces it from a background thread. Blocks while compiling; different kernels compile in
+ * replaces it from background threads. Blocks while compiling; different kernels compile in
  * parallel. HG_ERR_UNSUPPORTED, with the reason logged, for a kernel that was refused;
  * HG_ERR_NOTFOUND for an index that is none. A second call only looks up. A forked child keeps what was
  * compiled and compiles nothing more: HG_ERR_UNAVAILABLE.
  */
 enum hg_status hg_cpu_kernel_get(struct hg_cpu_module *m, size_t index, struct hg_cpu_kernel **out) HG_MUST_CHECK;
+
+/*
+ * The stack in bytes that a thread which runs kernels must have: HGSHIM_STACK, default 64 MiB, at least 1 MiB. A kernel whose code would need more is
+ * not compiled: HG_ERR_UNSUPPORTED with a message that names it.
+ */
+size_t hg_cpu_stack_bytes(void);
+/* …and one that compiles them. */
+#define HG_CPU_COMPILE_STACK ((size_t)8 << 20)
 
 struct hg_cpu_kernel_info {
 	const char *name;

@@ -2,11 +2,11 @@
 #include "translate/module.h"
 
 #include <ar.h>
-#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/msg.h"
+#include "translate/elf_object.h"
 #include "translate/fatbin.h"
 
 /* Where a walk stands: what to call, and with what. */
@@ -47,37 +47,31 @@ static enum hg_status section_fatbins(const unsigned char *p, size_t size, const
 	return st;
 }
 
-static bool section_read(const unsigned char *p, size_t size, const Elf64_Ehdr *e, uint32_t i, Elf64_Shdr *out)
-{
-	if (i >= e->e_shnum || e->e_shoff > size || (size - e->e_shoff) / sizeof(*out) <= i)
-		return false;
-	memcpy(out, p + e->e_shoff + (size_t)i * sizeof(*out), sizeof(*out));
-	return out->sh_type == SHT_NOBITS || (out->sh_offset <= size && out->sh_size <= size - out->sh_offset);
-}
-
 static enum hg_status elf_fatbins(const unsigned char *p, size_t size, const struct walk *w)
 {
 	Elf64_Shdr names, sh;
 	Elf64_Ehdr e;
 	enum hg_status st = HG_OK;
 
+<<<<<<< HEAD
 	memcpy(&e, p, sizeof(e));
 	if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_shentsize != sizeof(sh) || !section_read(p, size, &e, e.e_shstrndx, &names) ||
 	    names.sh_type == SHT_NOBITS) {
+=======
+	if (!elf_object_open(p, size, &e) || !elf_object_section(p, size, &e, e.e_shstrndx, &names)) {
+>>>>>>> cached
 		pr_err("object file: no table of sections that can be read");
 		return HG_ERR_CORRUPT;
 	}
 	for (uint32_t i = 1; i < e.e_shnum && !st; i++) {
 		const char *name;
 
-		if (!section_read(p, size, &e, i, &sh)) {
+		if (!elf_object_section(p, size, &e, i, &sh)) {
 			pr_err("object file: section %u lies beyond its end", i);
 			return HG_ERR_CORRUPT;
 		}
-		if (sh.sh_type == SHT_NOBITS || sh.sh_name >= names.sh_size)
-			continue;
-		name = (const char *)p + names.sh_offset + sh.sh_name;
-		if (!memchr(name, 0, names.sh_size - sh.sh_name))
+		name = elf_object_text(p, &names, sh.sh_name);
+		if (!name || sh.sh_type == SHT_NOBITS)
 			continue;
 		if (!strcmp(name, ".nv_fatbin") || !strcmp(name, "__nv_relfatbin"))
 			st = section_fatbins(p + sh.sh_offset, sh.sh_size, w);

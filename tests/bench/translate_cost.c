@@ -339,11 +339,15 @@ static bool run_file(char *spec)
 	if (w.sample && ptx_file_images(file, image_found, &w) == HG_ERR_NOTFOUND)
 		return true;
 	w.usable = w.seen;
+	if (w.sample && !w.usable) {
+		printf("%-10s %-40.40s no text of %d to %d bytes\n", w.group->name, w.file, MIN_TEXT, MAX_TEXT);
+		return true;
+	}
 	if (w.sample > w.usable)
 		w.sample = w.usable;
 	w.seen = 0;
 	w.counting = false;
-	return (w.usable == 0 && w.sample) || !ptx_file_images(file, image_found, &w);
+	return !ptx_file_images(file, image_found, &w);
 }
 
 static void print_means(const char *name, unsigned int nr, const double *log_ratio, const double *log_whole)

@@ -1,4 +1,5 @@
 /* test_grid.c - warps, blocks and grids on the CPU target: divergence, waiting, faults, caching. */
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -124,6 +125,98 @@ Test(grid, results_are_the_same_on_every_instruction_set, .timeout = 120)
 		cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s failed", isa[i]);
 		cr_assert_eq(memcmp(out, out + i * size, size), 0, "%s differs from native", isa[i]);
 	}
+}
+
+/* ---- the stack of threads ---- */
+
+#define SUMS 4000
+#define VALUES 96
+
+/* Sum i goes into value to(i): of three far apart, so that each has a place of its own in the fast tier's frame, 256 bytes. */
+static unsigned int to(unsigned int i) { return i * 37 % VALUES; }
+static unsigned int from(unsigned int i) { return (i * 61 + i / 7) % VALUES; }
+
+static char *long_kernel(void)
+{
+	char *text = malloc(SUMS * 60 + VALUES * 60 + 1000), *at = text;
+
+	at += sprintf(at, ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u64 n) {\n"
+		      ".reg .b32 %%r<4>; .reg .b64 %%rd<4>; .reg .b64 %%v<%d>;\n"
+		      "ld.param.u64 %%rd1, [p]; mov.u32 %%r1, %%ctaid.x; shl.b32 %%r1, %%r1, 5; mov.u32 %%r2, %%tid.x; add.u32 %%r1, %%r1, %%r2;\n"
+		      "mul.wide.u32 %%rd2, %%r1, 8; add.s64 %%rd1, %%rd1, %%rd2; cvt.u64.u32 %%rd3, %%r1;\n", VALUES);
+	for (unsigned int i = 0; i < VALUES; i++)
+		at += sprintf(at, "mul.lo.u64 %%v%u, %%rd3, %u;\n", i, i + 1);
+	for (unsigned int i = 0; i < SUMS; i++)
+		at += sprintf(at, "mad.lo.u64 %%v%u, %%v%u, %%v%u, %%v%u;\n", to(i), from(i), from(i + 5), to(i));
+	for (unsigned int i = 1; i < VALUES; i++)
+		at += sprintf(at, "xor.b64 %%v0, %%v0, %%v%u;\n", i);
+	sprintf(at, "st.global.u64 [%%rd1], %%v0; ret; }\n");
+	return text;
+}
+
+static uint64_t long_sum(uint64_t thread)
+{
+	uint64_t v[VALUES];
+
+	for (unsigned int i = 0; i < VALUES; i++)
+		v[i] = thread * (i + 1);
+	for (unsigned int i = 0; i < SUMS; i++)
+		v[to(i)] += v[from(i)] * v[from(i + 5)];
+	for (unsigned int i = 1; i < VALUES; i++)
+		v[0] ^= v[i];
+	return v[0];
+}
+
+Test(grid, a_large_frame_fits_the_threads_that_run_kernels, .timeout = 120)
+{
+	enum { BLOCKS = 64 };
+	struct params params = { word, 0 };
+	struct kernel_run r = { .grid = { BLOCKS }, .block = { 32 }, .params = &params };
+	struct hg_grid g = grid_of(&r);
+	struct hg_fault fault = { .what = "" };
+	char *text = long_kernel();
+	uint64_t *sum = (uint64_t *)word;
+	struct hg_cpu_kernel *k;
+	struct hg_cpu_module *cm;
+	struct hg_module *m;
+	pthread_attr_t small;
+
+	/* what threads get that nobody gave a size: less than the frame */
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 512 << 10);
+	cr_assert_eq(pthread_setattr_default_np(&small), 0);
+	setenv("HGSHIM_CACHE", "0", 1);
+	setenv("HGSHIM_THREADS", "4", 1);
+	m = load_text(text);
+	cr_assert_eq(hg_cpu_module_create(m, &cm), HG_OK);
+	hg_cpu_module_fast_only(cm);
+	cr_assert_eq(hg_cpu_kernel_get(cm, 0, &k), HG_OK);
+	for (int round = 0; round < 20; round++)
+		cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s", fault.what);
+	for (uint32_t t = 0; t < BLOCKS * 32; t++)
+		cr_assert_eq(sum[t], long_sum(t), "thread %u", t);
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
+	free(text);
+}
+
+Test(grid, a_frame_larger_than_the_stack_is_refused_by_name)
+{
+	char *text = long_kernel();
+	struct hg_cpu_kernel *k;
+	struct hg_cpu_module *cm;
+	struct hg_module *m;
+
+	setenv("HGSHIM_CACHE", "0", 1);
+	setenv("HGSHIM_STACK", "1M", 1);
+	m = load_text(text);
+	cr_assert_eq(hg_cpu_module_create(m, &cm), HG_OK);
+	catch_messages();
+	cr_assert_eq(hg_cpu_kernel_get(cm, 0, &k), HG_ERR_UNSUPPORTED);
+	cr_assert(strstr(last_message, "kernel 'k'") && strstr(last_message, "HGSHIM_STACK"), "%s", last_message);
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
+	free(text);
 }
 
 /* ---- faults ---- */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,6 +206,20 @@ Test(cache, processes_killed_while_they_write_leave_whole_entries)
 }
 
 /* What a killed process was writing goes when it is old; what others write just now stays. */
+Test(cache, a_folder_with_other_files_keeps_them)
+{
+	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct stat s;
+	int fd = open(path_of("thesis.o"), O_WRONLY | O_CREAT, 0600);
+
+	cr_assert(fd >= 0 && !ftruncate(fd, 1 << 20) && !futimens(fd, old));
+	close(fd);
+	setenv("HGSHIM_CACHE_MAX", "4K", 1);
+	put(1, BYTES);
+	put(2, BYTES);
+	cr_expect_eq(stat(path_of("thesis.o"), &s), 0, "the oldest and largest file of the folder is gone");
+}
+
 Test(cache, abandoned_files_are_removed)
 {
 	struct timespec old[2] = { { .tv_sec = time(NULL) - 3600 }, { .tv_sec = time(NULL) - 3600 } };
@@ -337,4 +352,91 @@ Test(cache, an_entry_without_code_is_compiled_anew)
 	cr_assert_not(cached);
 	cr_assert(compile(&cached));
 	cr_assert(cached, "what is kept is still wrong");
+}
+
+/* How many threads of this process compile in the background. */
+static unsigned int compiler_threads(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	unsigned int n = 0;
+
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		char path[320], name[32] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+		f = fopen(path, "r");
+		n += f && fgets(name, sizeof(name), f) && !strcmp(name, "hgshim-jit\n");
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	return n;
+}
+
+Test(cache, kernels_are_optimised_on_several_threads)
+{
+	enum { KERNELS = 6, MOST = 4 };
+	struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char text[KERNELS * 200 + 100] = ".version 9.0\n.target sm_80\n.address_size 64\n";
+	struct hg_cpu_kernel *k[KERNELS];
+	struct hg_cpu_module *cm;
+	struct hg_module *m;
+	unsigned int cpus;
+	cpu_set_t set;
+	int lock;
+
+	cr_assert_eq(sched_getaffinity(0, sizeof(set), &set), 0);
+	cpus = (unsigned int)CPU_COUNT(&set);
+	for (int i = 0; i < KERNELS; i++)
+		sprintf(text + strlen(text), ".visible .entry k%d(.param .u64 p) { .reg .b32 %%r<2>; .reg .b64 %%rd<2>;\n"
+			"ld.param.u64 %%rd1, [p]; mov.u32 %%r1, %d; st.global.u32 [%%rd1], %%r1; ret; }\n", i, i);
+	/* as if another process were compiling all of them: whoever takes one up waits */
+	lock = open(path_of(".lock"), O_RDWR | O_CREAT, 0600);
+	cr_assert_eq(fcntl(lock, F_OFD_SETLK, &all), 0);
+	m = load_text(text);
+	cr_assert_eq(hg_cpu_module_create(m, &cm), HG_OK);
+	for (size_t i = 0; i < KERNELS; i++) {
+		cr_assert_eq(hg_cpu_kernel_get(cm, i, &k[i]), HG_OK);
+		cr_assert_eq(hg_cpu_kernel_tier(k[i]), 1);
+	}
+	cr_assert_eq(compiler_threads(), cpus < MOST ? cpus : MOST);
+	close(lock);
+	for (size_t i = 0; i < KERNELS; i++) {
+		hg_cpu_kernel_wait(k[i]);
+		cr_assert_eq(hg_cpu_kernel_tier(k[i]), 2);
+	}
+	hg_cpu_module_destroy(cm);
+	hg_module_free(m);
+}
+
+/* Modules that go while their kernels wait for their turn, from several threads at once. */
+static void *come_and_go(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < 10; i++) {
+		struct hg_module *m;
+		struct hg_cpu_module *cm;
+		struct hg_cpu_kernel *k;
+
+		if (hg_module_load(kernel, 0, 121, NULL, 0, &m) || hg_cpu_module_create(m, &cm) || hg_cpu_kernel_get(cm, 0, &k))
+			return NULL;
+		hg_cpu_module_destroy(cm);
+		hg_module_free(m);
+	}
+	return dir;
+}
+
+Test(cache, modules_go_while_their_kernels_are_optimised)
+{
+	pthread_t thread[3];
+	void *ok;
+
+	setenv("HGSHIM_CACHE", "0", 1);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(pthread_create(&thread[i], NULL, come_and_go, NULL), 0);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(pthread_join(thread[i], &ok), 0);
+		cr_assert(ok);
+	}
 }

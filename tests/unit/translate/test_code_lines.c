@@ -21,7 +21,7 @@ static const unsigned char table[] = {
 static unsigned char *object_of(const unsigned char *lines, size_t size, size_t *out_size)
 {
 	static const char names[] = "\0.ltext\0.debug_line\0.names";
-	Elf64_Ehdr h = { .e_ident = ELFMAG, .e_shoff = sizeof(h), .e_shentsize = sizeof(Elf64_Shdr), .e_shnum = 4, .e_shstrndx = 3 };
+	Elf64_Ehdr h = { .e_ident = ELFMAG "\2\1\1", .e_shoff = sizeof(h), .e_shentsize = sizeof(Elf64_Shdr), .e_shnum = 4, .e_shstrndx = 3 };
 	size_t at = sizeof(h) + 4 * sizeof(Elf64_Shdr);
 	Elf64_Shdr s[4] = {
 		[1] = { .sh_name = 1, .sh_type = SHT_PROGBITS, .sh_offset = at, .sh_size = 24 },
