@@ -53,13 +53,7 @@ static enum hg_status elf_fatbins(const unsigned char *p, size_t size, const str
 	Elf64_Ehdr e;
 	enum hg_status st = HG_OK;
 
-<<<<<<< HEAD
-	memcpy(&e, p, sizeof(e));
-	if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_shentsize != sizeof(sh) || !section_read(p, size, &e, e.e_shstrndx, &names) ||
-	    names.sh_type == SHT_NOBITS) {
-=======
-	if (!elf_object_open(p, size, &e) || !elf_object_section(p, size, &e, e.e_shstrndx, &names)) {
->>>>>>> cached
+	if (!elf_object_open(p, size, &e) || !elf_object_section(p, size, &e, e.e_shstrndx, &names) || names.sh_type != SHT_STRTAB) {
 		pr_err("object file: no table of sections that can be read");
 		return HG_ERR_CORRUPT;
 	}
