@@ -388,10 +388,10 @@ static enum hg_status load(struct hg_cpu_module *m, const void *object, size_t s
 }
 
 /* Everything that the code depends on. */
-static void cache_key(const struct hg_cpu_kernel *k, int variant, unsigned char key[16])
+static void cache_key(const struct hg_cpu_kernel *k, int variant, int tier, unsigned char key[16])
 {
 	const uint32_t version[] = { HG_CPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH,
-				     (uint32_t)variant, host.opt.check, (uint32_t)(hg_cpu_stack_bytes() >> 16) };
+				     (uint32_t)variant, (uint32_t)tier, host.opt.check, (uint32_t)(hg_cpu_stack_bytes() >> 16) };
 	XXH3_state_t *s = XXH3_createState();
 	XXH128_canonical_t c;
 
@@ -434,7 +434,7 @@ struct cached {
 	unsigned char object[];
 };
 
-static bool load_cached(struct hg_cpu_kernel *k, int variant)
+static bool load_cached(struct hg_cpu_kernel *k, int variant, int tier)
 {
 	struct cached *data;
 	unsigned char key[16];
@@ -445,7 +445,7 @@ static bool load_cached(struct hg_cpu_kernel *k, int variant)
 
 	if (!k->module->has_key)
 		return false;
-	cache_key(k, variant, key);
+	cache_key(k, variant, tier, key);
 	if (!hg_cache_get(key, &bytes, &size))
 		return false;
 	data = bytes;
@@ -455,11 +455,11 @@ static bool load_cached(struct hg_cpu_kernel *k, int variant)
 	free(data);
 	if (!loaded)
 		return false;
-	install(k, variant, 2, entry);
+	install(k, variant, tier, entry);
 	return true;
 }
 
-static void keep_cached(const struct hg_cpu_kernel *k, int variant, LLVMMemoryBufferRef object)
+static void keep_cached(const struct hg_cpu_kernel *k, int variant, int tier, LLVMMemoryBufferRef object)
 {
 	size_t size = LLVMGetBufferSize(object);
 	struct cached *data = malloc(sizeof(*data) + size);
@@ -469,7 +469,7 @@ static void keep_cached(const struct hg_cpu_kernel *k, int variant, LLVMMemoryBu
 		return;
 	*data = (struct cached){ .spill_bytes = k->info.spill_bytes };
 	memcpy(data->object, LLVMGetBufferStart(object), size);
-	cache_key(k, variant, key);
+	cache_key(k, variant, tier, key);
 	hg_cache_put(key, data, sizeof(*data) + size);
 	free(data);
 }
@@ -482,8 +482,8 @@ static enum hg_status compile_tier(struct hg_cpu_kernel *k, int variant, int tie
 
 	if (st)
 		return st;
-	if (tier == 2 && k->module->has_key)
-		keep_cached(k, variant, object);
+	if (k->module->has_key && !k->module->fast_only)
+		keep_cached(k, variant, tier, object);
 	st = load(k->module, LLVMGetBufferStart(object), LLVMGetBufferSize(object), &entry);
 	LLVMDisposeMemoryBuffer(object);
 	if (st)
@@ -504,14 +504,14 @@ static enum hg_status optimise(struct hg_cpu_kernel *k, int variant)
 	enum hg_status st = HG_OK;
 
 	if (k->module->has_key) {
-		cache_key(k, variant, key);
+		cache_key(k, variant, 2, key);
 		lock = hg_cache_lock(key);
 		for (int ms = 0; lock == HG_CACHE_BUSY && ms < MOST_MS && !atomic_load(&k->module->closing); ms += STEP_MS) {
 			nanosleep(&(struct timespec){ .tv_nsec = STEP_MS * 1000000L }, NULL);
 			lock = hg_cache_lock(key);
 		}
 		/* whoever had the lock, or somebody before this process asked */
-		if (lock != HG_CACHE_UNLOCKED && load_cached(k, variant)) {
+		if (lock != HG_CACHE_UNLOCKED && load_cached(k, variant, 2)) {
 			hg_cache_unlock(lock);
 			return HG_OK;
 		}
@@ -678,12 +678,14 @@ static enum hg_status need_variant(struct hg_cpu_kernel *k, int variant)
 	if (atomic_load(&k->failed[variant])) {
 		st = HG_ERR_UNSUPPORTED;
 	} else if (!atomic_load(&k->entry[variant])) {
-		if (load_cached(k, variant)) {
+		if (load_cached(k, variant, 2)) {
 			k->was_cached |= variant == ORDERED;
 		} else {
-			st = k->ready ? HG_OK : fill_info(k);
-			if (!st)
-				st = compile_tier(k, variant, 1);
+			if (!load_cached(k, variant, 1)) {
+				st = k->ready ? HG_OK : fill_info(k);
+				if (!st)
+					st = compile_tier(k, variant, 1);
+			}
 			if (st)
 				atomic_store(&k->failed[variant], true);
 			else
