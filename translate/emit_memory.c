@@ -413,6 +413,63 @@ static LLVMValueRef lane_ptr(struct emit *e, LLVMValueRef buf, unsigned int lane
 	return to_ptr(e, v);
 }
 
+/* Two halves joined. */
+static LLVMValueRef join(struct emit *e, LLVMValueRef a, LLVMValueRef b)
+{
+	LLVMValueRef mask[HG_WARP];
+
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		mask[i] = emit_i32(e, i);
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP), "");
+}
+
+/* Of each group of four elements of two vectors, two of either one: first and second of each, or third and fourth, in turn. */
+static LLVMValueRef zip(struct emit *e, LLVMValueRef a, LLVMValueRef b, unsigned int half, bool pairs)
+{
+	LLVMValueRef mask[HG_WARP / 2];
+
+	for (unsigned int i = 0; i < HG_WARP / 2; i++) {
+		unsigned int from = pairs ? i / 2 % 2 : i % 2, at = pairs ? i % 2 : i / 2 % 2;
+
+		mask[i] = emit_i32(e, i / 4 * 4 + 2 * half + at + from * HG_WARP / 2);
+	}
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP / 2), "");
+}
+
+/*
+ * Four parts of each lane become a vector for each part. Vectors of 16 elements are made so that what is left is to transpose 4 x 4
+ * elements within 128 bits, for which every instruction set has what it takes.
+ */
+static void turn_quads(struct emit *e, LLVMValueRef lane[HG_WARP], LLVMValueRef val[4])
+{
+	LLVMValueRef mask[HG_WARP / 2], part[2][4];
+
+	for (unsigned int h = 0; h < 2; h++) {
+		LLVMValueRef v[4], low[2], high[2];
+
+		for (unsigned int i = 0; i < 4; i++) {
+			LLVMValueRef *of = lane + h * HG_WARP / 2 + i, two[2];
+
+			/* lanes i, i + 4, i + 8, i + 12 */
+			for (unsigned int k = 0; k < HG_WARP / 2; k++)
+				mask[k] = emit_i32(e, k);
+			for (unsigned int k = 0; k < 2; k++)
+				two[k] = LLVMBuildShuffleVector(e->b, of[8 * k], of[8 * k + 4], LLVMConstVector(mask, 8), "");
+			v[i] = LLVMBuildShuffleVector(e->b, two[0], two[1], LLVMConstVector(mask, HG_WARP / 2), "");
+		}
+		for (unsigned int k = 0; k < 2; k++) {
+			low[k] = zip(e, v[2 * k], v[2 * k + 1], 0, false);
+			high[k] = zip(e, v[2 * k], v[2 * k + 1], 1, false);
+		}
+		for (unsigned int k = 0; k < 2; k++) {
+			part[h][k] = zip(e, low[0], low[1], k, true);
+			part[h][2 + k] = zip(e, high[0], high[1], k, true);
+		}
+	}
+	for (unsigned int c = 0; c < 4; c++)
+		val[c] = join(e, part[0][c], part[1][c]);
+}
+
 /* A load for each lane, of all its parts: less work than a gather for each part. */
 static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 {
@@ -425,6 +482,10 @@ static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *va
 		val[0] = LLVMGetPoison(emit_int(e, a->bits));
 		for (unsigned int i = 0; i < HG_WARP; i++)
 			val[0] = LLVMBuildInsertElement(e->b, val[0], lane[i], emit_i32(e, i), "");
+		return;
+	}
+	if (a->nr == 4 && a->size == 4) {
+		turn_quads(e, lane, val);
 		return;
 	}
 	for (unsigned int i = 0; i < HG_WARP * a->nr; i++)
@@ -488,7 +549,7 @@ static void way_apart(struct emit *e, struct vector_access *a)
 	way_ends(e, a, val);
 }
 
-/* The half of a vector, and two joined. */
+/* The half of a vector. */
 static LLVMValueRef half_of(struct emit *e, LLVMValueRef v, unsigned int which)
 {
 	LLVMValueRef mask[HG_WARP / 2];
@@ -496,15 +557,6 @@ static LLVMValueRef half_of(struct emit *e, LLVMValueRef v, unsigned int which)
 	for (unsigned int i = 0; i < HG_WARP / 2; i++)
 		mask[i] = emit_i32(e, which * HG_WARP / 2 + i);
 	return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, HG_WARP / 2), "");
-}
-
-static LLVMValueRef join(struct emit *e, LLVMValueRef a, LLVMValueRef b)
-{
-	LLVMValueRef mask[HG_WARP];
-
-	for (unsigned int i = 0; i < HG_WARP; i++)
-		mask[i] = emit_i32(e, i);
-	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP), "");
 }
 
 /* 16 lanes side by side, and the other 16. */
