@@ -512,7 +512,9 @@ static void store_lanes(struct emit *e, struct vector_access *a)
 static void way_apart(struct emit *e, struct vector_access *a)
 {
 	LLVMTypeRef t = emit_int(e, a->bits);
+	LLVMBasicBlockRef start = LLVMGetInsertBlock(e->b);
 	LLVMValueRef val[MAX_PARTS];
+	bool is_rest = a->nr_ways;
 
 	for (unsigned int c = 0; c < a->nr; c++)
 		val[c] = a->is_store ? a->val[c] : LLVMGetUndef(t);
@@ -547,6 +549,8 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
 	}
 	way_ends(e, a, val);
+	if (is_rest)
+		emit_mark_rare(e, start);
 }
 
 /* The half of a vector. */
