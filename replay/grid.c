@@ -752,6 +752,7 @@ static bool job_work(struct job *job, uint32_t smid)
 	struct hg_cpu_run run;
 	struct block *volatile b = NULL, *volatile spare = NULL;
 	uint64_t end_ns = now_ns() + TURN_NS;
+	volatile uint64_t nr_done = 0;
 	volatile bool any = false;
 	enum hg_status st = hg_cpu_run_begin(&run);
 
@@ -787,8 +788,9 @@ static bool job_work(struct job *job, uint32_t smid)
 			block_put(job, b);
 		else
 			spare = b;
-		atomic_fetch_sub(&job->left, 1);
+		nr_done = nr_done + 1;
 	}
+	atomic_fetch_sub(&job->left, nr_done);
 	if (spare)
 		block_put(job, spare);
 	hg_cpu_run_end(&run);

@@ -74,6 +74,7 @@ struct emit {
 
 	struct { const struct ir_insn *insn; LLVMValueRef val; } ahead[EMIT_AHEAD];	/* loads of this block that another one did */
 	unsigned int nr_ahead;
+	bool is_ahead;			/* `insn` is such a load */
 	unsigned int nr_spelt_out;	/* accesses that are code for each lane */
 
 	uint32_t block;			/* being emitted */

@@ -722,15 +722,13 @@ static unsigned int find_group(const struct emit *e, const struct ir_insn *membe
 	return 0;
 }
 
-static bool was_ahead(struct emit *e)
+/* The value of a load that another one did; NULL: none did. */
+static LLVMValueRef is_ahead(const struct emit *e)
 {
-	for (unsigned int i = 0; i < e->nr_ahead; i++) {
-		if (e->ahead[i].insn != e->insn)
-			continue;
-		emit_set_ext(e, 0, e->ahead[i].val, ir_type_is_signed(e->insn->type));
-		return true;
-	}
-	return false;
+	for (unsigned int i = 0; i < e->nr_ahead; i++)
+		if (e->ahead[i].insn == e->insn)
+			return e->ahead[i].val;
+	return NULL;
 }
 
 static bool is_scattered(const struct emit *e)
@@ -738,6 +736,39 @@ static bool is_scattered(const struct emit *e)
 	const struct ir_operand *o = &e->insn->src[0];
 
 	return o->kind == IR_OPD_REG && e->info->from_memory[o->reg];
+}
+
+static void vector_access(struct emit *e, bool is_store);
+
+/*
+ * Loads at addresses that are scattered wait for memory, and a few gathers fill what a processor holds ready: those whose addresses are
+ * known come before what depends on this one.
+ */
+static void load_ahead(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	const struct ir_block *blk = &e->fn->block[e->block];
+
+	if (e->opt.check)
+		return;
+	e->is_ahead = true;
+	for (const struct ir_insn *n = in + 1; n < blk->insn + blk->nr_insns; n++) {
+		unsigned int bits = ir_type_bits(n->type);
+		bool known = bits == 32 || bits == 64;
+
+		if (ir_op_desc[n->op].flags & (IR_F_TERM | IR_F_SYNC | IR_F_BARRIER | IR_F_WRITE | IR_F_EFFECT))
+			break;
+		if (!is_like(n, n) || n->dst[0] == IR_NO_REG || !e->info->is_vector[n->src[0].reg])
+			continue;
+		for (const struct ir_insn *p = in; p < n; p++)
+			for (unsigned int d = 0; d < p->nr_dst; d++)
+				known &= p->dst[d] != n->src[0].reg;
+		e->insn = n;
+		if (known && is_scattered(e) && !is_ahead(e) && e->nr_ahead + 4 <= EMIT_AHEAD)
+			vector_access(e, false);
+	}
+	e->insn = in;
+	e->is_ahead = false;
 }
 
 static void vector_access(struct emit *e, bool is_store)
@@ -751,8 +782,10 @@ static void vector_access(struct emit *e, bool is_store)
 	LLVMValueRef base, ok;
 	bool known;
 
-	if (!is_store && was_ahead(e))
+	if (!is_store && is_ahead(e)) {
+		emit_set_ext(e, 0, is_ahead(e), ir_type_is_signed(in->type));
 		return;
+	}
 	a.masked = a.nr == 1 && (size >= 4 ? e->opt.masked_wide : e->opt.masked_narrow) && size <= 8;
 	a.addr = address(e);
 	a.active = emit_active(e);
@@ -789,12 +822,16 @@ static void vector_access(struct emit *e, bool is_store)
 			LLVMAddIncoming(a.val[c], &a.way[w].val[c], &a.way[w].end, 1);
 	}
 	for (unsigned int c = 0; c < group; c++) {
-		if (member[c] == in)
+		if (member[c] == in && !e->is_ahead)
 			emit_set_ext(e, 0, a.val[c], ir_type_is_signed(in->type));
 		else
 			e->ahead[e->nr_ahead++] = (typeof(e->ahead[0])){ member[c], a.val[c] };
 	}
-	if (group)
+	if (e->is_ahead && !group)
+		e->ahead[e->nr_ahead++] = (typeof(e->ahead[0])){ in, a.val[0] };
+	if (!e->is_ahead && is_like(in, in) && is_scattered(e))
+		load_ahead(e);
+	if (e->is_ahead || group)
 		return;
 set:
 	for (unsigned int c = 0; !is_store && c < a.nr; c++)

@@ -57,9 +57,10 @@ static bool is_movable(LLVMValueRef v)
 
 #define MAX_ROOTS 16
 
-/* The rare blocks that want v; 0: others do as well, or too many. */
+/* The rare blocks that want v; 0: others do as well, or it is one's own, or too many. */
 static unsigned int find_roots(LLVMValueRef v, unsigned int kind, LLVMBasicBlockRef root[MAX_ROOTS])
 {
+	LLVMBasicBlockRef own = rare_root(LLVMGetInstructionParent(v), kind);
 	unsigned int nr = 0, i;
 
 	for (LLVMUseRef u = LLVMGetFirstUse(v); u; u = LLVMGetNextUse(u)) {
@@ -69,7 +70,7 @@ static unsigned int find_roots(LLVMValueRef v, unsigned int kind, LLVMBasicBlock
 		if (LLVMIsAPHINode(user))
 			return 0;
 		r = rare_root(LLVMGetInstructionParent(user), kind);
-		if (!r || r == LLVMGetInstructionParent(v))
+		if (!r || r == own)
 			return 0;
 		for (i = 0; i < nr && root[i] != r; i++)
 			;
