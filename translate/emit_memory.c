@@ -331,7 +331,7 @@ struct vector_access {
 	unsigned int align;		/* what addresses must be multiples of */
 	LLVMValueRef addr, active, val[MAX_PARTS];
 	LLVMBasicBlockRef on;
-	struct way way[5];
+	struct way way[6];
 	unsigned int nr_ways;
 };
 
@@ -671,6 +671,49 @@ static void ways_of_line(struct emit *e, struct vector_access *a, const struct e
 	}
 }
 
+#define WINDOW 128u
+
+/*
+ * Loads from shared memory whose lanes are near each other in some order, or share their addresses in groups, as those of a tile do:
+ * the bytes from lane 0's address on are loaded once, and each lane takes its own of them. What lies behind a block's shared memory,
+ * and before it, is the runner's and may be read.
+ */
+static void way_window(struct emit *e, struct vector_access *a)
+{
+	LLVMTypeRef half = LLVMVectorType(emit_scalar_int(e, 32), HG_WARP / 2);
+	LLVMValueRef raw = emit_src(e, 0, 32), first = LLVMBuildExtractElement(e->b, raw, emit_i32(e, 0), "");
+	LLVMValueRef off = LLVMBuildSub(e->b, raw, emit_splat(e, first), ""), ok, base, w[2], val[MAX_PARTS];
+	LLVMBasicBlockRef next;
+
+	ok = LLVMBuildAnd(e->b, off, emit_const(e, 32, ~(WINDOW - a->align)), "");
+	ok = emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntNE, ok, emit_const(e, 32, 0), ""));
+	ok = is_zero(e, LLVMBuildAnd(e->b, ok, a->active, ""));
+	if (e->insn->guard != IR_NO_REG)
+		ok = LLVMBuildAnd(e->b, ok, LLVMBuildNot(e->b, is_zero(e, a->active), ""), "");
+	/* no multiple of the access, or before the window: for way_apart */
+	first = LLVMBuildAdd(e->b, first, emit_i32(e, (uint32_t)e->insn->src[1].imm), "");
+	ok = LLVMBuildAnd(e->b, ok, is_zero(e, LLVMBuildAnd(e->b, first, emit_i32(e, UINT32_C(1) << 31 | (a->align - 1)), "")), "");
+	next = begin_way(e, ok);
+	e->lanes = 1;
+	base = to_ptr(e, LLVMBuildAdd(e->b, emit_space_base(e, IR_SHARED), emit_resize(e, first, 64, false), ""));
+	e->lanes = HG_WARP;
+	emit_mark(e, EMIT_MARK_ONE);
+	for (unsigned int i = 0; i < 2; i++)
+		w[i] = emit_load(e, half, emit_at(e, base, i * WINDOW / 2), 4);
+	emit_mark_end(e);
+	off = LLVMBuildLShr(e->b, off, emit_const(e, 32, 2), "");
+	for (unsigned int c = 0; c < a->nr; c++) {
+		LLVMValueRef at = LLVMBuildAdd(e->b, off, emit_const(e, 32, c), ""), part[2];
+
+		for (unsigned int i = 0; i < 2; i++)
+			part[i] = emit_call(e, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0,
+					    (LLVMValueRef[]){ w[0], half_of(e, at, i), w[1] }, 3);
+		val[c] = join(e, part[0], part[1]);
+	}
+	way_ends(e, a, val);
+	LLVMPositionBuilderAtEnd(e->b, next);
+}
+
 /* ---- loads by one address register, side by side in each lane: one access for two or four of them ---- */
 
 static bool is_like(const struct ir_insn *a, const struct ir_insn *b)
@@ -813,6 +856,8 @@ static void vector_access(struct emit *e, bool is_store)
 		way_together(e, &a, base);
 		LLVMPositionBuilderAtEnd(e->b, next);
 	}
+	if (e->opt.gathers && !is_store && !group && size == 4 && in->space == IR_SHARED && address_bits(e) == 32 && !is_scattered(e))
+		way_window(e, &a);
 	way_apart(e, &a);
 
 	LLVMPositionBuilderAtEnd(e->b, a.on);
