@@ -30,6 +30,7 @@
 #define NR_BARRIERS 16
 #define WARP_ALIGN 64
 #define MAX_THREADS 1024
+#define LINE 128	/* bytes that processors hand to each other, with those they fetch along */
 #define DEFAULT_STACK 2048
 
 struct warp {
@@ -71,11 +72,13 @@ struct job {
 	uint32_t warp_bytes;		/* a frame, what spills, and local memory */
 	struct { uint32_t size, barrier; } workspace;	/* what %envreg1/2 point to */
 
-	_Atomic uint64_t next;		/* block to start */
-	_Atomic uint64_t left;		/* blocks not finished */
 	_Atomic bool failed;
+	_Atomic uint32_t claim;		/* blocks that a thread takes at once */
+	/* what is written often, apart from what every block reads */
+	_Alignas(LINE) _Atomic uint64_t next;	/* block to start */
+	_Alignas(LINE) _Atomic uint64_t left;	/* blocks not finished */
 
-	pthread_mutex_t lock;		/* parked, spare, fault */
+	_Alignas(LINE) pthread_mutex_t lock;		/* parked, spare, fault */
 	struct block *parked, **parked_end, *spare;
 	_Atomic bool any_parked;	/* a block was put aside */
 	uint32_t nr_parked, since_new;	/* blocks put aside; taken from there since a new one began */
@@ -700,35 +703,53 @@ static struct block *unpark(struct job *job, bool if_many)
 	return b;
 }
 
+/* Blocks that this thread has taken and not started. */
+struct claim {
+	uint64_t at, end;
+};
+
+/* False: none are left. */
+static bool claim_more(struct job *job, struct claim *c)
+{
+	uint64_t index = atomic_load_explicit(&job->next, memory_order_relaxed), most, n;
+
+	if (index >= job->nr_blocks)
+		return false;
+	/* the last ones one by one: no thread is to wait for another's */
+	most = (job->nr_blocks - index) / (4 * (uint64_t)hg_grid_nr_threads());
+	n = atomic_load_explicit(&job->claim, memory_order_relaxed);
+	n = most < n ? most : n;
+	n = n ? n : 1;
+	index = atomic_fetch_add(&job->next, n);
+	if (index >= job->nr_blocks)
+		return false;
+	c->at = index;
+	c->end = job->nr_blocks - index < n ? job->nr_blocks : index + n;
+	return true;
+}
+
 /*
  * A block to run: a new one first, so that those put aside get what they wait for; NULL: none now. A new one gets
  * the memory of *spare, if there is some.
  */
-static struct block *take(struct job *job, uint32_t smid, struct block *volatile *spare)
+static struct block *take(struct job *job, uint32_t smid, struct claim *c, struct block *volatile *spare)
 {
 	struct block *b = NULL;
-	uint64_t index;
 
 	if (atomic_load(&job->failed))
 		return NULL;
-	index = atomic_load_explicit(&job->next, memory_order_relaxed);
-	if (index < job->nr_blocks) {
-		b = atomic_load_explicit(&job->any_parked, memory_order_relaxed) ? unpark(job, true) : NULL;
-		if (b)
-			return b;
-		index = atomic_fetch_add(&job->next, 1);
-		if (index < job->nr_blocks) {
-			b = *spare ? *spare : block_get(job);
-			*spare = NULL;
-			if (b) {
-				block_start(job, b, index, smid);
-				return b;
-			}
-			job_fail(job, LAUNCH_OUT_OF_RESOURCES, 0, "no memory for a block of kernel '%s'", job->info->name);
-			return NULL;
-		}
-	}
-	return unpark(job, false);
+	if (c->at == c->end && !claim_more(job, c))
+		return unpark(job, false);
+	b = atomic_load_explicit(&job->any_parked, memory_order_relaxed) ? unpark(job, true) : NULL;
+	if (b)
+		return b;
+	b = *spare ? *spare : block_get(job);
+	*spare = NULL;
+	if (b)
+		block_start(job, b, c->at++, smid);
+	else
+		job_fail(job, LAUNCH_OUT_OF_RESOURCES, 0, "no memory for a block of kernel '%s'", job->info->name);
+	return b;
 }
 
 static void park(struct job *job, struct block *b)
@@ -746,12 +767,31 @@ static void park(struct job *job, struct block *b)
 #define TURN 16
 #define TURN_NS 100000
 
+/* Short blocks are taken several at once: the threads' counter costs each of them more than such a block does. */
+#define CLAIM_NS 4000
+#define MAX_CLAIM 16
+
+/* True when the thread's turn is over, after TURN more blocks. */
+static bool turn_is_over(struct job *job, volatile uint64_t *last_ns, uint64_t end_ns)
+{
+	uint64_t now = now_ns(), fit = CLAIM_NS * TURN / (now - *last_ns + 1);
+
+	fit = fit > MAX_CLAIM ? MAX_CLAIM : fit ? fit : 1;
+	if (atomic_load_explicit(&job->claim, memory_order_relaxed) != fit)
+		atomic_store_explicit(&job->claim, (uint32_t)fit, memory_order_relaxed);
+	*last_ns = now;
+	return now >= end_ns;
+}
+
 /* False when the job has nothing to run just now. */
 static bool job_work(struct job *job, uint32_t smid)
 {
 	struct hg_cpu_run run;
 	struct block *volatile b = NULL, *volatile spare = NULL;
-	uint64_t end_ns = now_ns() + TURN_NS;
+	struct claim claim = { 0, 0 };
+	volatile uint64_t last_ns = now_ns();
+	uint64_t end_ns = last_ns + TURN_NS;
+	volatile uint64_t nr_done = 0;
 	volatile bool any = false;
 	enum hg_status st = hg_cpu_run_begin(&run);
 
@@ -767,10 +807,10 @@ static bool job_work(struct job *job, uint32_t smid)
 			block_put(job, spare);
 		return true;
 	}
-	for (int i = 1; i % TURN || now_ns() < end_ns; i++) {
+	for (int i = 1; i % TURN || !turn_is_over(job, &last_ns, end_ns) || claim.at < claim.end; i++) {
 		enum block_end end;
 
-		b = take(job, smid, &spare);
+		b = take(job, smid, &claim, &spare);
 		if (!b)
 			break;
 		any = true;
@@ -787,8 +827,9 @@ static bool job_work(struct job *job, uint32_t smid)
 			block_put(job, b);
 		else
 			spare = b;
-		atomic_fetch_sub(&job->left, 1);
+		nr_done = nr_done + 1;
 	}
+	atomic_fetch_sub(&job->left, nr_done);
 	if (spare)
 		block_put(job, spare);
 	hg_cpu_run_end(&run);
@@ -983,6 +1024,7 @@ static enum hg_status job_init(struct job *job, struct hg_cpu_kernel *k, const s
 	job->block_bytes = round_up(job->block_bytes, 128);
 	job->workspace.size = sizeof(job->workspace);
 	atomic_store(&job->left, job->nr_blocks);
+	atomic_store(&job->claim, 1);
 	job->parked_end = &job->parked;
 	job->tid = aligned_alloc(WARP_ALIGN, (size_t)job->nr_warps * 3 * HG_WARP * sizeof(*job->tid));
 	if (!job->tid)

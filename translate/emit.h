@@ -74,6 +74,7 @@ struct emit {
 
 	struct { const struct ir_insn *insn; LLVMValueRef val; } ahead[EMIT_AHEAD];	/* loads of this block that another one did */
 	unsigned int nr_ahead;
+	bool is_ahead;			/* `insn` is such a load */
 	unsigned int nr_spelt_out;	/* accesses that are code for each lane */
 
 	uint32_t block;			/* being emitted */
@@ -177,6 +178,13 @@ struct emit_line_address {
 	int64_t stride;
 };
 bool emit_line_address(struct emit *e, struct emit_line_address *out);
+
+/*
+ * emit_sink.c: a finished block that is left only by what no faster way was found for, and those that follow it alone, are rare.
+ * emit_sink moves vectors that nothing else uses into them; after LLVM's passes.
+ */
+void emit_mark_rare(struct emit *e, LLVMBasicBlockRef bb);
+void emit_sink(LLVMValueRef f);
 
 LLVMValueRef emit_guard(struct emit *e);	/* of the instruction; NULL: it has none */
 /* Where a space begins among the host's addresses, at the current width; NULL: at 0. */

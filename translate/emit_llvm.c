@@ -1695,6 +1695,8 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	add_attr(&e, 2, "noalias");
 	add_attr(&e, 2, "readonly");
 	add_attr(&e, LLVMAttributeFunctionIndex, "nounwind");
+	/* 0 is an address like any other here: what touches it is to fault */
+	add_attr(&e, LLVMAttributeFunctionIndex, "null_pointer_is_valid");
 	add_text_attr(&e, "min-legal-vector-width", "512");
 	add_text_attr(&e, "prefer-vector-width", "512");
 	add_text_attr(&e, "no-trapping-math", "true");

@@ -331,7 +331,7 @@ struct vector_access {
 	unsigned int align;		/* what addresses must be multiples of */
 	LLVMValueRef addr, active, val[MAX_PARTS];
 	LLVMBasicBlockRef on;
-	struct way way[5];
+	struct way way[6];
 	unsigned int nr_ways;
 };
 
@@ -413,6 +413,63 @@ static LLVMValueRef lane_ptr(struct emit *e, LLVMValueRef buf, unsigned int lane
 	return to_ptr(e, v);
 }
 
+/* Two halves joined. */
+static LLVMValueRef join(struct emit *e, LLVMValueRef a, LLVMValueRef b)
+{
+	LLVMValueRef mask[HG_WARP];
+
+	for (unsigned int i = 0; i < HG_WARP; i++)
+		mask[i] = emit_i32(e, i);
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP), "");
+}
+
+/* Of each group of four elements of two vectors, two of either one: first and second of each, or third and fourth, in turn. */
+static LLVMValueRef zip(struct emit *e, LLVMValueRef a, LLVMValueRef b, unsigned int half, bool pairs)
+{
+	LLVMValueRef mask[HG_WARP / 2];
+
+	for (unsigned int i = 0; i < HG_WARP / 2; i++) {
+		unsigned int from = pairs ? i / 2 % 2 : i % 2, at = pairs ? i % 2 : i / 2 % 2;
+
+		mask[i] = emit_i32(e, i / 4 * 4 + 2 * half + at + from * HG_WARP / 2);
+	}
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP / 2), "");
+}
+
+/*
+ * Four parts of each lane become a vector for each part. Vectors of 16 elements are made so that what is left is to transpose 4 x 4
+ * elements within 128 bits, for which every instruction set has what it takes.
+ */
+static void turn_quads(struct emit *e, LLVMValueRef lane[HG_WARP], LLVMValueRef val[4])
+{
+	LLVMValueRef mask[HG_WARP / 2], part[2][4];
+
+	for (unsigned int h = 0; h < 2; h++) {
+		LLVMValueRef v[4], low[2], high[2];
+
+		for (unsigned int i = 0; i < 4; i++) {
+			LLVMValueRef *of = lane + h * HG_WARP / 2 + i, two[2];
+
+			/* lanes i, i + 4, i + 8, i + 12 */
+			for (unsigned int k = 0; k < HG_WARP / 2; k++)
+				mask[k] = emit_i32(e, k);
+			for (unsigned int k = 0; k < 2; k++)
+				two[k] = LLVMBuildShuffleVector(e->b, of[8 * k], of[8 * k + 4], LLVMConstVector(mask, 8), "");
+			v[i] = LLVMBuildShuffleVector(e->b, two[0], two[1], LLVMConstVector(mask, HG_WARP / 2), "");
+		}
+		for (unsigned int k = 0; k < 2; k++) {
+			low[k] = zip(e, v[2 * k], v[2 * k + 1], 0, false);
+			high[k] = zip(e, v[2 * k], v[2 * k + 1], 1, false);
+		}
+		for (unsigned int k = 0; k < 2; k++) {
+			part[h][k] = zip(e, low[0], low[1], k, true);
+			part[h][2 + k] = zip(e, high[0], high[1], k, true);
+		}
+	}
+	for (unsigned int c = 0; c < 4; c++)
+		val[c] = join(e, part[0][c], part[1][c]);
+}
+
 /* A load for each lane, of all its parts: less work than a gather for each part. */
 static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *val)
 {
@@ -425,6 +482,10 @@ static void load_lanes(struct emit *e, struct vector_access *a, LLVMValueRef *va
 		val[0] = LLVMGetPoison(emit_int(e, a->bits));
 		for (unsigned int i = 0; i < HG_WARP; i++)
 			val[0] = LLVMBuildInsertElement(e->b, val[0], lane[i], emit_i32(e, i), "");
+		return;
+	}
+	if (a->nr == 4 && a->size == 4) {
+		turn_quads(e, lane, val);
 		return;
 	}
 	for (unsigned int i = 0; i < HG_WARP * a->nr; i++)
@@ -451,7 +512,9 @@ static void store_lanes(struct emit *e, struct vector_access *a)
 static void way_apart(struct emit *e, struct vector_access *a)
 {
 	LLVMTypeRef t = emit_int(e, a->bits);
+	LLVMBasicBlockRef start = LLVMGetInsertBlock(e->b);
 	LLVMValueRef val[MAX_PARTS];
+	bool is_rest = a->nr_ways;
 
 	for (unsigned int c = 0; c < a->nr; c++)
 		val[c] = a->is_store ? a->val[c] : LLVMGetUndef(t);
@@ -486,9 +549,11 @@ static void way_apart(struct emit *e, struct vector_access *a)
 		by_helper(e, a->is_store, a->addr, a->active, a->bits, val, a->nr);
 	}
 	way_ends(e, a, val);
+	if (is_rest)
+		emit_mark_rare(e, start);
 }
 
-/* The half of a vector, and two joined. */
+/* The half of a vector. */
 static LLVMValueRef half_of(struct emit *e, LLVMValueRef v, unsigned int which)
 {
 	LLVMValueRef mask[HG_WARP / 2];
@@ -496,15 +561,6 @@ static LLVMValueRef half_of(struct emit *e, LLVMValueRef v, unsigned int which)
 	for (unsigned int i = 0; i < HG_WARP / 2; i++)
 		mask[i] = emit_i32(e, which * HG_WARP / 2 + i);
 	return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, HG_WARP / 2), "");
-}
-
-static LLVMValueRef join(struct emit *e, LLVMValueRef a, LLVMValueRef b)
-{
-	LLVMValueRef mask[HG_WARP];
-
-	for (unsigned int i = 0; i < HG_WARP; i++)
-		mask[i] = emit_i32(e, i);
-	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, HG_WARP), "");
 }
 
 /* 16 lanes side by side, and the other 16. */
@@ -615,6 +671,49 @@ static void ways_of_line(struct emit *e, struct vector_access *a, const struct e
 	}
 }
 
+#define WINDOW 128u
+
+/*
+ * Loads from shared memory whose lanes are near each other in some order, or share their addresses in groups, as those of a tile do:
+ * the bytes from lane 0's address on are loaded once, and each lane takes its own of them. What lies behind a block's shared memory,
+ * and before it, is the runner's and may be read.
+ */
+static void way_window(struct emit *e, struct vector_access *a)
+{
+	LLVMTypeRef half = LLVMVectorType(emit_scalar_int(e, 32), HG_WARP / 2);
+	LLVMValueRef raw = emit_src(e, 0, 32), first = LLVMBuildExtractElement(e->b, raw, emit_i32(e, 0), "");
+	LLVMValueRef off = LLVMBuildSub(e->b, raw, emit_splat(e, first), ""), ok, base, w[2], val[MAX_PARTS];
+	LLVMBasicBlockRef next;
+
+	ok = LLVMBuildAnd(e->b, off, emit_const(e, 32, ~(WINDOW - a->align)), "");
+	ok = emit_lane_bits(e, LLVMBuildICmp(e->b, LLVMIntNE, ok, emit_const(e, 32, 0), ""));
+	ok = is_zero(e, LLVMBuildAnd(e->b, ok, a->active, ""));
+	if (e->insn->guard != IR_NO_REG)
+		ok = LLVMBuildAnd(e->b, ok, LLVMBuildNot(e->b, is_zero(e, a->active), ""), "");
+	/* no multiple of the access, or before the window: for way_apart */
+	first = LLVMBuildAdd(e->b, first, emit_i32(e, (uint32_t)e->insn->src[1].imm), "");
+	ok = LLVMBuildAnd(e->b, ok, is_zero(e, LLVMBuildAnd(e->b, first, emit_i32(e, UINT32_C(1) << 31 | (a->align - 1)), "")), "");
+	next = begin_way(e, ok);
+	e->lanes = 1;
+	base = to_ptr(e, LLVMBuildAdd(e->b, emit_space_base(e, IR_SHARED), emit_resize(e, first, 64, false), ""));
+	e->lanes = HG_WARP;
+	emit_mark(e, EMIT_MARK_ONE);
+	for (unsigned int i = 0; i < 2; i++)
+		w[i] = emit_load(e, half, emit_at(e, base, i * WINDOW / 2), 4);
+	emit_mark_end(e);
+	off = LLVMBuildLShr(e->b, off, emit_const(e, 32, 2), "");
+	for (unsigned int c = 0; c < a->nr; c++) {
+		LLVMValueRef at = LLVMBuildAdd(e->b, off, emit_const(e, 32, c), ""), part[2];
+
+		for (unsigned int i = 0; i < 2; i++)
+			part[i] = emit_call(e, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0,
+					    (LLVMValueRef[]){ w[0], half_of(e, at, i), w[1] }, 3);
+		val[c] = join(e, part[0], part[1]);
+	}
+	way_ends(e, a, val);
+	LLVMPositionBuilderAtEnd(e->b, next);
+}
+
 /* ---- loads by one address register, side by side in each lane: one access for two or four of them ---- */
 
 static bool is_like(const struct ir_insn *a, const struct ir_insn *b)
@@ -666,15 +765,13 @@ static unsigned int find_group(const struct emit *e, const struct ir_insn *membe
 	return 0;
 }
 
-static bool was_ahead(struct emit *e)
+/* The value of a load that another one did; NULL: none did. */
+static LLVMValueRef is_ahead(const struct emit *e)
 {
-	for (unsigned int i = 0; i < e->nr_ahead; i++) {
-		if (e->ahead[i].insn != e->insn)
-			continue;
-		emit_set_ext(e, 0, e->ahead[i].val, ir_type_is_signed(e->insn->type));
-		return true;
-	}
-	return false;
+	for (unsigned int i = 0; i < e->nr_ahead; i++)
+		if (e->ahead[i].insn == e->insn)
+			return e->ahead[i].val;
+	return NULL;
 }
 
 static bool is_scattered(const struct emit *e)
@@ -682,6 +779,39 @@ static bool is_scattered(const struct emit *e)
 	const struct ir_operand *o = &e->insn->src[0];
 
 	return o->kind == IR_OPD_REG && e->info->from_memory[o->reg];
+}
+
+static void vector_access(struct emit *e, bool is_store);
+
+/*
+ * Loads at addresses that are scattered wait for memory, and a few gathers fill what a processor holds ready: those whose addresses are
+ * known come before what depends on this one.
+ */
+static void load_ahead(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	const struct ir_block *blk = &e->fn->block[e->block];
+
+	if (e->opt.check)
+		return;
+	e->is_ahead = true;
+	for (const struct ir_insn *n = in + 1; n < blk->insn + blk->nr_insns; n++) {
+		unsigned int bits = ir_type_bits(n->type);
+		bool known = bits == 32 || bits == 64;
+
+		if (ir_op_desc[n->op].flags & (IR_F_TERM | IR_F_SYNC | IR_F_BARRIER | IR_F_WRITE | IR_F_EFFECT))
+			break;
+		if (!is_like(n, n) || n->dst[0] == IR_NO_REG || !e->info->is_vector[n->src[0].reg])
+			continue;
+		for (const struct ir_insn *p = in; p < n; p++)
+			for (unsigned int d = 0; d < p->nr_dst; d++)
+				known &= p->dst[d] != n->src[0].reg;
+		e->insn = n;
+		if (known && is_scattered(e) && !is_ahead(e) && e->nr_ahead + 4 <= EMIT_AHEAD)
+			vector_access(e, false);
+	}
+	e->insn = in;
+	e->is_ahead = false;
 }
 
 static void vector_access(struct emit *e, bool is_store)
@@ -695,8 +825,10 @@ static void vector_access(struct emit *e, bool is_store)
 	LLVMValueRef base, ok;
 	bool known;
 
-	if (!is_store && was_ahead(e))
+	if (!is_store && is_ahead(e)) {
+		emit_set_ext(e, 0, is_ahead(e), ir_type_is_signed(in->type));
 		return;
+	}
 	a.masked = a.nr == 1 && (size >= 4 ? e->opt.masked_wide : e->opt.masked_narrow) && size <= 8;
 	a.addr = address(e);
 	a.active = emit_active(e);
@@ -724,6 +856,8 @@ static void vector_access(struct emit *e, bool is_store)
 		way_together(e, &a, base);
 		LLVMPositionBuilderAtEnd(e->b, next);
 	}
+	if (e->opt.gathers && !is_store && !group && size == 4 && in->space == IR_SHARED && address_bits(e) == 32 && !is_scattered(e))
+		way_window(e, &a);
 	way_apart(e, &a);
 
 	LLVMPositionBuilderAtEnd(e->b, a.on);
@@ -733,12 +867,16 @@ static void vector_access(struct emit *e, bool is_store)
 			LLVMAddIncoming(a.val[c], &a.way[w].val[c], &a.way[w].end, 1);
 	}
 	for (unsigned int c = 0; c < group; c++) {
-		if (member[c] == in)
+		if (member[c] == in && !e->is_ahead)
 			emit_set_ext(e, 0, a.val[c], ir_type_is_signed(in->type));
 		else
 			e->ahead[e->nr_ahead++] = (typeof(e->ahead[0])){ member[c], a.val[c] };
 	}
-	if (group)
+	if (e->is_ahead && !group)
+		e->ahead[e->nr_ahead++] = (typeof(e->ahead[0])){ in, a.val[0] };
+	if (!e->is_ahead && is_like(in, in) && is_scattered(e))
+		load_ahead(e);
+	if (e->is_ahead || group)
 		return;
 set:
 	for (unsigned int c = 0; !is_store && c < a.nr; c++)

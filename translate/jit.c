@@ -325,6 +325,7 @@ static enum hg_status build(const struct ir_func *fn, int variant, int tier, LLV
 		st = HG_ERR_UNSUPPORTED;
 		goto err;
 	}
+	emit_sink(LLVMGetNamedFunction(m, "kernel"));
 	return HG_OK;
 
 err:

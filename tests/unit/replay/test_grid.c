@@ -221,6 +221,8 @@ Test(grid, a_frame_larger_than_the_stack_is_refused_by_name)
 
 /* ---- faults ---- */
 
+static bool optimised;	/* run_once waits for that code */
+
 static enum hg_status run_once(const char *ptx, uint32_t block, void *p, struct hg_fault *fault)
 {
 	struct params params = { p, 0 };
@@ -233,10 +235,24 @@ static enum hg_status run_once(const char *ptx, uint32_t block, void *p, struct 
 
 	setenv("HGSHIM_CACHE", "0", 1);
 	k = kernel_of(ptx, &m, &cm);
+	if (optimised)
+		hg_cpu_kernel_wait(k);
 	st = hg_grid_run(k, &g, fault);
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
 	return st;
+}
+
+/* 0 is no less of an address for a compiler that sees it. */
+Test(grid, an_address_that_is_0_for_certain_faults)
+{
+	struct hg_fault f = { .what = "" };
+
+	for (int i = 0; i < 2; i++) {
+		optimised = i;
+		cr_assert_eq(run_once(KERNEL(HEAD "mov.u64 %rd1, 0; setp.eq.u32 %p1, %r5, 5; @%p1 st.global.u32 [%rd1], 1; ret;"), 64, word, &f), HG_ERR_FAULT);
+		cr_assert_eq(f.cuda_error, 700, "%s", f.what);
+	}
 }
 
 #define STORE KERNEL(HEAD "st.global.u32 [%rd7], %r7; ret;")

@@ -150,6 +150,65 @@ Test(edges, loads_side_by_side_in_each_lane, .timeout = 60)
 	cr_assert_eq(word[24576 + 4 * 1001 + 2], 0);
 }
 
+/* Loads that may come before others: by registers that stay, that are written in between, that the load itself writes. */
+Test(edges, loads_whose_addresses_are_known_go_ahead, .timeout = 60)
+{
+	for (uint32_t i = 0; i < 1 << 14; i++)
+		word[i] = i * 2654435761u >> 8;
+	for (uint32_t i = 0; i < 4096; i++)
+		word[16384 + i] = i * 40503 % 4096;
+	run_words(KERNEL(".reg .b32 %q<9>;\n" HEAD
+			 "setp.ge.u32 %p1, %r7, %r8; @%p1 bra DONE;\n"
+			 "ld.global.u32 %r1, [%rd7+65536]; and.b32 %r1, %r1, -2; mul.wide.u32 %rd1, %r1, 4; add.s64 %rd1, %rd8, %rd1; add.s64 %rd2, %rd1, 400; add.s64 %rd3, %rd1, 1200; bra NEXT;\n"
+			 /* q0 is read before its second load, rd2 changes, rd3 is loaded itself, q3 is loaded only where the index is odd */
+			 "NEXT: and.b32 %r2, %r7, 1; setp.ne.u32 %p2, %r2, 0; mov.u32 %q0, 5; mov.u32 %q3, 1; ld.global.u32 %q1, [%rd1]; add.u32 %q1, %q1, %q0;\n"
+			 "ld.global.u32 %q0, [%rd2]; add.s64 %rd2, %rd2, 40; ld.global.u32 %q2, [%rd2]; @%p2 ld.global.u32 %q3, [%rd1+8]; ld.global.u64 %rd3, [%rd3];\n"
+			 "and.b64 %rd3, %rd3, 0xffc; add.s64 %rd3, %rd8, %rd3; ld.global.u32 %q4, [%rd3]; st.global.u32 [%rd7+98304], %q4; ld.global.u32 %q5, [%rd7+98304];\n"
+			 "mad.lo.u32 %q0, %q0, 3, %q1; mad.lo.u32 %q0, %q0, 3, %q2; mad.lo.u32 %q0, %q0, 3, %q3; mad.lo.u32 %q0, %q0, 3, %q4; mad.lo.u32 %q0, %q0, 3, %q5;\n"
+			 "st.global.u32 [%rd7+81920], %q0; DONE: ret;"),
+		  8, 128, 1001);
+	for (uint32_t t = 0; t < 1001; t++) {
+		uint32_t at = word[16384 + t] & ~1u, *p = word + at, third = word[(p[300] & 0xffc) / 4];
+		uint32_t want = (((p[100] * 3 + p[0] + 5) * 3 + p[110]) * 3 + (t & 1 ? p[2] : 1)) * 3 + third;
+
+		cr_assert_eq(word[20480 + t], want * 3 + third, "thread %u", t);
+	}
+}
+
+/* Shared memory read by groups of lanes at one address, in any order: within 128 bytes of lane 0's, beyond, before, and before all of it. */
+Test(edges, lanes_share_addresses_in_shared_memory, .timeout = 60)
+{
+	for (uint32_t n = 40; n <= 128; n += 44) {
+		for (uint32_t i = 0; i < 1 << 14; i++)
+			word[i] = i * 2654435761u;
+		run_words(KERNEL(".shared .align 16 .b32 s[256]; .reg .b32 %q<20>;\n" HEAD
+			"mov.u32 %r1, s; mov.u32 %q0, %r5;\n"
+			"FILL: mul.wide.u32 %rd1, %q0, 4; add.s64 %rd1, %rd8, %rd1; ld.global.u32 %r2, [%rd1]; shl.b32 %q1, %q0, 2; add.u32 %q1, %r1, %q1;\n"
+			"st.shared.u32 [%q1], %r2; add.u32 %q0, %q0, %r6; setp.lt.u32 %p1, %q0, 256; @%p1 bra FILL; bar.sync 0;\n"
+			/* words (x & 3) + (x >> 3 & 1) * 16 and 7 - (x & 7) */
+			"and.b32 %q0, %r5, 3; shr.u32 %q1, %r5, 3; and.b32 %q1, %q1, 1; mad.lo.u32 %q0, %q1, 16, %q0; mad.lo.u32 %q0, %q0, 4, %r1; ld.shared.u32 %q9, [%q0];\n"
+			"and.b32 %q0, %r5, 7; sub.u32 %q1, 7, %q0; mad.lo.u32 %q1, %q1, 4, %r1; ld.shared.u32 %q2, [%q1]; mad.lo.u32 %q9, %q9, 3, %q2;\n"
+			/* two and four from (x & 7) * 4 + 8 on, one at (x & 15) * 3 */
+			"mad.lo.u32 %q1, %q0, 16, %r1; ld.shared.v2.u32 {%q3, %q4}, [%q1+32]; mad.lo.u32 %q9, %q9, 3, %q3; mad.lo.u32 %q9, %q9, 3, %q4;\n"
+			"ld.shared.v4.u32 {%q3, %q4, %q5, %q6}, [%q1+32]; mad.lo.u32 %q9, %q9, 3, %q3; mad.lo.u32 %q9, %q9, 3, %q4; mad.lo.u32 %q9, %q9, 3, %q5;\n"
+			"mad.lo.u32 %q9, %q9, 3, %q6; and.b32 %q1, %r5, 15; mad.lo.u32 %q2, %q1, 12, %r1; ld.shared.u32 %q2, [%q2]; mad.lo.u32 %q9, %q9, 3, %q2;\n"
+			/* (x & 15) - 1 where there is one; half of the lanes, without lane 0 */
+			"mov.u32 %q2, 1; setp.ne.u32 %p2, %q1, 0; mad.lo.u32 %q3, %q1, 4, %r1; @%p2 ld.shared.u32 %q2, [%q3+-4]; mad.lo.u32 %q9, %q9, 3, %q2;\n"
+			"mov.u32 %q2, 2; setp.gt.u32 %p3, %q1, 7; @%p3 ld.shared.u32 %q2, [%q3]; mad.lo.u32 %q9, %q9, 3, %q2; st.global.u32 [%rd7+16384], %q9; ret;"),
+			2, n, 0);
+		for (uint32_t t = 0; t < 2 * n; t++) {
+			uint32_t x = t % n, i = (x & 7) * 4 + 8, y = x & 15, want = 0;
+			const uint32_t at[] = { (x & 3) + (x >> 3 & 1) * 16, 7 - (x & 7), i, i + 1, i, i + 1, i + 2, i + 3, y * 3 };
+
+			for (int k = 0; k < 9; k++)
+				want = want * 3 + at[k] * 2654435761u;
+			want = want * 3 + (y ? (y - 1) * 2654435761u : 1);
+			want = want * 3 + (y > 7 ? y * 2654435761u : 2);
+			cr_assert_eq(word[4096 + t], want, "thread %u of %u", t, n);
+		}
+	}
+}
+
 Test(edges, a_table_of_branches_parts_the_lanes)
 {
 	memset(word, 0, sizeof(word));
