@@ -13,7 +13,7 @@
 #define HG_WARP 32
 
 /* Bump when the layout below, the helpers' order or the meaning of emitted code changes: part of the cache's key. */
-#define HG_CPU_ABI 10
+#define HG_CPU_ABI 11
 
 struct hg_cpu_rt;		/* helpers that emitted code calls: translate/cpu_rt.h */
 

@@ -71,6 +71,7 @@ struct hg_cpu_state {
  * was, as a bit; each 0 where it is not known. Takes the code apart: slow. Any thread, not in a signal handler.
  */
 void hg_cpu_kernel_where(const struct hg_cpu_kernel *k, const struct hg_cpu_state *s, uint32_t *line, uint32_t *lanes);
+/* Whether its optimised code was there already, in the disk cache. */
 bool hg_cpu_kernel_was_cached(const struct hg_cpu_kernel *k);
 /* Blocks until the optimised version is in place (or could not be made, which is logged). */
 void hg_cpu_kernel_wait(struct hg_cpu_kernel *k);

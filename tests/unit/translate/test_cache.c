@@ -335,18 +335,26 @@ Test(cache, many_threads_and_processes_optimise_a_kernel_once)
 /* A whole entry, but no code: it is compiled again, and what is kept then is right. */
 Test(cache, an_entry_without_code_is_compiled_anew)
 {
-	unsigned char key[16], junk[3000];
+	unsigned char key[2][16], junk[3000];
+	size_t nr_keys = 0;
 	bool cached = true;
 	DIR *d;
 
 	cr_assert(compile(NULL));
 	d = opendir(dir);
-	for (struct dirent *e = readdir(d); e; e = readdir(d))
-		for (int i = 0; strlen(e->d_name) == 34 && i < 16; i++)
-			key[i] = (unsigned char)strtoul((char[]){ e->d_name[i * 2], e->d_name[i * 2 + 1], 0 }, NULL, 16);
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		if (strlen(e->d_name) != 34)
+			continue;
+		cr_assert_lt(nr_keys, 2);
+		for (int i = 0; i < 16; i++)
+			key[nr_keys][i] = (unsigned char)strtoul((char[]){ e->d_name[i * 2], e->d_name[i * 2 + 1], 0 }, NULL, 16);
+		nr_keys++;
+	}
 	closedir(d);
+	cr_assert_eq(nr_keys, 2, "one for each tier");
 	memset(junk, 0x5a, sizeof(junk));
-	hg_cache_put(key, junk, sizeof(junk));
+	for (size_t i = 0; i < nr_keys; i++)
+		hg_cache_put(key[i], junk, sizeof(junk));
 	catch_messages();
 	cr_assert(compile(&cached));
 	cr_assert_not(cached);
