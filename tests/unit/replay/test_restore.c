@@ -574,7 +574,8 @@ Test(restore, kernels_are_compiled_ahead_and_nothing_else_is_left_of_it)
 	cr_assert_eq(run_kernel(KERNEL, out), 101u + 30 + 5);
 	nr_files = 0;
 	nftw(cache, count_file, 16, FTW_PHYS);
-	cr_assert_leq(nr_files, before + 1, "compiled again, though it was there");	/* the optimised one may come later */
+	/* the optimised code, and what says that it is being made, may come later */
+	cr_assert_leq(nr_files, before + 2, "compiled again, though it was there");
 	end();
 	nftw(cache, remove_file, 16, FTW_PHYS | FTW_DEPTH);
 }
