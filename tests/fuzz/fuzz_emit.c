@@ -6,12 +6,9 @@
 #include <string.h>
 
 #include "common/msg.h"
-#include "tests/fuzz/mutate.h"
+#include "tests/fuzz/text.h"
 #include "translate/emit.h"
 #include "translate/ir.h"
-#include "translate/module.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned int nr_messages;
 
@@ -64,24 +61,7 @@ static void emit_all(const struct ir_module *ir)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct hg_module *m;
-	struct ir_module *ir;
-	char log[256];
-
 	hg_msg_sink_set(count, NULL);
-	if (size > 5 && !memcmp(data, "hgir ", 5)) {
-		if (ir_parse((const char *)data, size, &ir))
-			return 0;
-		if (!ir_verify(ir))
-			emit_all(ir);
-		ir_module_free(ir);
-		return 0;
-	}
-	if (!size || (data[0] != '.' && data[0] != '/' && data[0] != '\n'))
-		return 0;
-	if (hg_module_load(data, size, 120, log, sizeof(log), &m))
-		return 0;
-	emit_all(hg_module_ir(m));
-	hg_module_free(m);
+	fuzz_text(data, size, emit_all);
 	return 0;
 }

@@ -4,11 +4,8 @@
 #include <string.h>
 
 #include "common/msg.h"
-#include "tests/fuzz/mutate.h"
+#include "tests/fuzz/text.h"
 #include "translate/ir.h"
-#include "translate/module.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void drop(enum hg_msg_level level, const char *line, void *arg)
 {
@@ -38,25 +35,7 @@ static void round_trip(const struct ir_module *ir)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct hg_module *m;
-	struct ir_module *ir;
-	char log[256];
-
 	hg_msg_sink_set(drop, NULL);
-	if (size > 5 && !memcmp(data, "hgir ", 5)) {
-		if (ir_parse((const char *)data, size, &ir))
-			return 0;
-		if (!ir_verify(ir))
-			round_trip(ir);
-		ir_module_free(ir);
-		return 0;
-	}
-	/* Only text: other images are fuzz_fatbin's. */
-	if (!size || (data[0] != '.' && data[0] != '/' && data[0] != '\n'))
-		return 0;
-	if (hg_module_load(data, size, 120, log, sizeof(log), &m))
-		return 0;
-	round_trip(hg_module_ir(m));
-	hg_module_free(m);
+	fuzz_text(data, size, round_trip);
 	return 0;
 }

@@ -1,14 +1,42 @@
-/* mutate.h - libFuzzer's mutator for texts of words and lines. Included once by a fuzzer. */
-#ifndef HG_TESTS_FUZZ_MUTATE_H
-#define HG_TESTS_FUZZ_MUTATE_H
+/* text.h - what fuzzers of PTX and hgIR text share: reading the input, and libFuzzer's mutator. Included once by a fuzzer. */
+#ifndef HG_TESTS_FUZZ_TEXT_H
+#define HG_TESTS_FUZZ_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "translate/ir.h"
+#include "translate/module.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
+
+/* Calls use with what the front end, or the reader of hgIR and the verifier, takes; not at all otherwise. */
+static void fuzz_text(const uint8_t *data, size_t size, void (*use)(const struct ir_module *ir))
+{
+	struct hg_module *m;
+	struct ir_module *ir;
+	char log[256];
+
+	if (size > 5 && !memcmp(data, "hgir ", 5)) {
+		if (ir_parse((const char *)data, size, &ir))
+			return;
+		if (!ir_verify(ir))
+			use(ir);
+		ir_module_free(ir);
+		return;
+	}
+	/* Only text: other images are fuzz_fatbin's. */
+	if (!size || (data[0] != '.' && data[0] != '/' && data[0] != '\n'))
+		return;
+	if (hg_module_load(data, size, 120, log, sizeof(log), &m))
+		return;
+	use(hg_module_ir(m));
+	hg_module_free(m);
+}
 
 static bool in_word(uint8_t c)
 {
