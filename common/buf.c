@@ -7,7 +7,8 @@
 void hg_reader_init(struct hg_reader *r, const void *data, size_t size)
 {
 	r->pos = data;
-	r->end = r->pos + size;
+	/* nothing may be nowhere */
+	r->end = size ? r->pos + size : r->pos;
 	r->failed = false;
 }
 
@@ -25,7 +26,8 @@ const void *hg_read_bytes(struct hg_reader *r, size_t size)
 		r->failed = true;
 		return NULL;
 	}
-	r->pos += size;
+	if (size)
+		r->pos += size;
 	return p;
 }
 

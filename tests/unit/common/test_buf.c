@@ -94,3 +94,15 @@ Test(buf, writer_that_cannot_grow_fails_and_keeps_what_it_has)
 	cr_assert_eq(w.size, 4);
 	hg_writer_release(&w);
 }
+
+Test(buf, nothing_is_read_from_nowhere)
+{
+	struct hg_reader r;
+
+	hg_reader_init(&r, NULL, 0);
+	cr_expect_eq(hg_reader_left(&r), 0);
+	cr_expect_null(hg_read_bytes(&r, 0));
+	cr_expect_not(r.failed);
+	cr_expect_eq(hg_read_u8(&r), 0);
+	cr_expect(r.failed);
+}
