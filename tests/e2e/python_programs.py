@@ -24,7 +24,8 @@ DOUBLE = os.path.join(harness.BUILD, "drivers", "cuda", "libcuda.so.1")
 ROUNDS = {"train.py": {"cpu": 160, "cuda": 12}}  # the double executes slowly
 FEW = {"cpu": 100, "cuda": 20}
 # what hgshim has to say: of the kernel that fails, and of the log of a process that another one has started
-EXPECTED = {"manners.py": "illegal address 0x10 in kernel 'add'|holds another log"}
+# which of the four blocks of 256 is first to be stopped, nobody knows: 16 + 1024 * block
+EXPECTED = {"manners.py": "illegal address 0x(10|410|810|c10) in kernel 'add'|holds another log"}
 PACE = {"cpu": 20000, "cuda": 500000}  # microseconds of rest in each, where something is to happen meanwhile
 TOLERANCE = 1e-3  # of a loss of tinygrad's CPU backend, relative; its compiler contracts, and sums in another order
 
