@@ -336,4 +336,4 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
--include $(shell find $(O) -name '*.d' -not -path '*/fuzz/*' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -not -path '$(O)/fuzz/*' -not -path '$(O)/asan/*' 2>/dev/null)

@@ -29,9 +29,13 @@ static inline bool elf_object_section(const void *object, size_t size, const Elf
 /* The text at an offset of a table of strings in that file; NULL: it does not lie there or does not end. */
 static inline const char *elf_object_text(const void *object, const Elf64_Shdr *table, size_t at)
 {
-	const char *text = (const char *)object + table->sh_offset + at;
+	const char *text;
 
-	return table->sh_type == SHT_STRTAB && at < table->sh_size && memchr(text, 0, table->sh_size - at) ? text : NULL;
+	/* the place of a table without bytes may be anywhere */
+	if (table->sh_type != SHT_STRTAB || at >= table->sh_size)
+		return NULL;
+	text = (const char *)object + table->sh_offset + at;
+	return memchr(text, 0, table->sh_size - at) ? text : NULL;
 }
 
 #endif
