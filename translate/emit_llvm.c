@@ -494,7 +494,8 @@ void emit_set(struct emit *e, unsigned int i, LLVMValueRef v)
 
 	if (r == IR_NO_REG)
 		return;
-	assert(emit_bits(v) == ir_type_bits(e->fn->reg_type[r]));
+	/* a float may be converted into a register that is wider */
+	v = emit_resize(e, v, ir_type_bits(e->fn->reg_type[r]), false);
 	if (reg_is_vector(e, r))
 		v = emit_splat(e, v);
 	assert(reg_is_vector(e, r) || !emit_is_vector(v));
@@ -528,7 +529,8 @@ void emit_fset(struct emit *e, LLVMValueRef v)
 		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""), v, zero);
 		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, one, ""), v, one);
 	}
-	if (r != IR_NO_REG && !e->info->raw_nan[r])
+	/* in a register that is wider its NaNs would not be known as such later */
+	if (r != IR_NO_REG && (!e->info->raw_nan[r] || emit_bits(v) != ir_type_bits(e->fn->reg_type[r])))
 		v = emit_canonical(e, v);
 	emit_set(e, 0, emit_to_int(e, v));
 }

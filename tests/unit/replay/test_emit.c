@@ -478,6 +478,7 @@ Test(emit, conversions_round_and_saturate)
 	check("cvt.rp.f32.s64 %f4, %rd1;", 'd', 'f', 1, s64_f_rp);
 	check("cvt.rz.f32.s64 %f4, %rd1;", 'd', 'f', 1, s64_f_rz);
 	check("cvt.rn.f32.f64 %f4, %fd1;", 'g', 'f', 1, d2f);
+	check("cvt.rn.f32.f64 %fd4, %fd1;", 'g', 'g', 1, d2f);	/* into a register that is wider */
 	check("cvt.rm.f32.f64 %f4, %fd1;", 'g', 'f', 1, d2f_rm);
 	check("cvt.rp.f32.f64 %f4, %fd1;", 'g', 'f', 1, d2f_rp);
 	check("cvt.rz.f32.f64 %f4, %fd1;", 'g', 'f', 1, d2f_rz);
