@@ -341,14 +341,19 @@ static CUresult find(uint64_t handle, enum drv_what what, const void *out, struc
 	return drv_result(drv.ops->read(drv.target, o, handle, sizeof(*o)));
 }
 
-CUresult drv_cuTexObjectGetResourceDesc(CUDA_RESOURCE_DESC *out, CUtexObject handle)
+static CUresult resource_of(uint64_t handle, enum drv_what what, CUDA_RESOURCE_DESC *out)
 {
 	struct object o;
-	CUresult r = find(handle, DRV_TEXTURE, out, &o);
+	CUresult r = find(handle, what, out, &o);
 
 	if (!r)
 		*out = o.resource;
 	return r;
+}
+
+CUresult drv_cuTexObjectGetResourceDesc(CUDA_RESOURCE_DESC *out, CUtexObject handle)
+{
+	return resource_of(handle, DRV_TEXTURE, out);
 }
 
 CUresult drv_cuTexObjectGetTextureDesc(CUDA_TEXTURE_DESC *out, CUtexObject handle)
@@ -375,12 +380,7 @@ CUresult drv_cuTexObjectGetResourceViewDesc(CUDA_RESOURCE_VIEW_DESC *out, CUtexO
 
 CUresult drv_cuSurfObjectGetResourceDesc(CUDA_RESOURCE_DESC *out, CUsurfObject handle)
 {
-	struct object o;
-	CUresult r = find(handle, DRV_SURFACE, out, &o);
-
-	if (!r)
-		*out = o.resource;
-	return r;
+	return resource_of(handle, DRV_SURFACE, out);
 }
 
 /* ---- references: the same in a module's memory, bound later and again and again ---- */

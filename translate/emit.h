@@ -142,7 +142,7 @@ LLVMBasicBlockRef emit_bb(struct emit *e, const char *name);
 LLVMValueRef emit_src(struct emit *e, unsigned int i, unsigned int bits);	/* the low bits, as an integer */
 LLVMValueRef emit_fsrc(struct emit *e, unsigned int i);			/* f32, f64 by the instruction's type */
 LLVMValueRef emit_psrc(struct emit *e, unsigned int i);
-void emit_set(struct emit *e, unsigned int i, LLVMValueRef v);		/* of the register's width, or a predicate */
+void emit_set(struct emit *e, unsigned int i, LLVMValueRef v);		/* zeros above it where the register is wider */
 void emit_set_ext(struct emit *e, unsigned int i, LLVMValueRef v, bool is_signed);
 void emit_fset(struct emit *e, LLVMValueRef v);				/* a float: flushed, saturated */
 /*
