@@ -46,7 +46,7 @@ tools := $(patsubst tools/%.c,%,$(wildcard tools/hgshim-*.c))
 tool_obj := $(patsubst %.c,$(O)/%.o,$(filter-out $(wildcard tools/hgshim-*.c),$(wildcard tools/*.c)))
 
 # LLVM is linked statically into the engine and the tools: an application's own LLVM cannot get in the way.
-llvm_libs = $(shell $(LLVM_CONFIG) --link-static --ldflags --libs orcjit x86 passes analysis bitwriter irreader) \
+llvm_libs = $(shell $(LLVM_CONFIG) --link-static --ldflags --libs orcjit x86 amdgpu passes analysis bitwriter irreader) \
 	$(shell $(LLVM_CONFIG) --link-static --system-libs) -lstdc++ -lm
 llvm_cflags = -isystem $(shell $(LLVM_CONFIG) --includedir)
 engine_libs = -llz4 -lzstd $(llvm_libs)

@@ -428,7 +428,7 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 	}
 	case IR_SREG_LOCAL_SIZE:
 		return emit_env(e, i32, offsetof(struct hg_cpu_env, local_bytes));
-	case IR_SREG_COUNT:
+	case IR_SREG_STATE: case IR_SREG_COUNT:
 		break;
 	}
 	emit_unsupported(e, "special register");

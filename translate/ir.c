@@ -74,7 +74,7 @@ const char *const ir_sreg_name[] = {
 	"laneid", "warpid", "nwarpid", "smid", "nsmid", "gridid",
 	"lanemask_eq", "lanemask_le", "lanemask_lt", "lanemask_ge", "lanemask_gt",
 	"clock", "clock64", "globaltimer", "dynamic_smem_size", "total_smem_size", "envreg1", "envreg2",
-	"local_size", NULL,
+	"local_size", "state", NULL,
 };
 _Static_assert(sizeof(ir_sreg_name) / sizeof(ir_sreg_name[0]) == IR_SREG_COUNT + 1, "a name for each special register");
 
@@ -146,7 +146,7 @@ int ir_name_find(const char *const *names, const char *s, size_t size)
 
 unsigned int ir_sreg_bits(enum ir_sreg s)
 {
-	return s == IR_SREG_GRIDID || s == IR_SREG_CLOCK64 || s == IR_SREG_GLOBALTIMER ? 64 : 32;
+	return s == IR_SREG_GRIDID || s == IR_SREG_CLOCK64 || s == IR_SREG_GLOBALTIMER || s == IR_SREG_STATE ? 64 : 32;
 }
 
 unsigned int ir_nr_targets(const struct ir_insn *in)

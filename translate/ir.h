@@ -118,6 +118,7 @@ enum ir_sreg {
 	IR_SREG_CLOCK, IR_SREG_CLOCK64, IR_SREG_GLOBALTIMER, IR_SREG_DYNAMIC_SMEM_SIZE, IR_SREG_TOTAL_SMEM_SIZE,
 	IR_SREG_ENVREG1, IR_SREG_ENVREG2,
 	IR_SREG_LOCAL_SIZE,	/* bytes of the lane's local window, with the stack */
+	IR_SREG_STATE,		/* address of struct hg_gpu_state (gpu_abi.h); in code that expand.h adds for GPUs alone */
 	IR_SREG_COUNT
 };
 enum ir_insn_flags {

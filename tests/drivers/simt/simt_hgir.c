@@ -257,7 +257,7 @@ static V special(struct em *e, enum ir_sreg s)
 		return resize(e, LLVMBuildLShr(e->b, v, k(e, 64, 32), ""), 32, false);
 	case IR_SREG_ENVREG2: return resize(e, env_field(e, 64, offsetof(struct simt_env, grid_barrier)), 32, false);
 	case IR_SREG_LOCAL_SIZE: return i32k(e, local_bytes(e->fn));
-	case IR_SREG_COUNT: break;
+	case IR_SREG_STATE: case IR_SREG_COUNT: break;
 	}
 	refuse(e, "special register %u", s);
 	return i32k(e, 0);

@@ -1,0 +1,41 @@
+/* emit_gpu.h - LLVM IR for GPUs from hgIR: code of one lane. Private to translate/. */
+#ifndef HG_TRANSLATE_EMIT_GPU_H
+#define HG_TRANSLATE_EMIT_GPU_H
+
+#include <llvm-c/Core.h>
+
+#include "translate/gpu_abi.h"
+#include "translate/gpu_plan.h"
+#include "translate/ir.h"
+
+/*
+ * How the warps of a block lie on the hardware's waves. PTX numbers threads x first, and warps are 32 of them in turn.
+ *
+ *  HG_GPU_WAVE32  a wave is a warp. The hardware is launched with the block's own shape.
+ *  HG_GPU_HALF    waves of 64, a warp in the lower half of each; the upper half ends at once. The hardware is launched with
+ *                 a row of 64 * warps work-items, and thread t is work-item t / 32 * 64 + t % 32.
+ *  HG_GPU_PAIR    waves of 64, two warps in each; launched with the block's own shape. Only for kernels where the two cannot
+ *                 disturb each other (gpu_plan.h), or scheduled ones.
+ */
+enum hg_gpu_layout { HG_GPU_WAVE32, HG_GPU_HALF, HG_GPU_PAIR };
+
+struct emit_gpu_options {
+	enum hg_gpu_layout layout;
+	/*
+	 * Lanes have program counters of their own, and are run a group at a time: for kernels whose lanes meet elsewhere than
+	 * the hardware lets them meet, or wait for each other. Otherwise branches are branches, and lanes meet where these join.
+	 */
+	bool scheduled;
+	uint32_t max_threads;		/* of a block: PTX threads */
+	uint32_t local_bytes;		/* of a lane: fn->local_bytes, and the stack where the kernel uses one */
+};
+
+/*
+ * Adds the kernel `name` to an empty module whose triple and data layout are those of amdgcn. Operations that expand.h takes
+ * away must not occur. HG_ERR_UNSUPPORTED: `why` (NUL-terminated, cut to fit) says what this kernel has that cannot be emitted.
+ * extra_lds: local data share that the code needs behind env.shared_bytes, aligned to 16.
+ */
+enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_options *opt, LLVMContextRef c, LLVMModuleRef m,
+			   const char *name, uint32_t *extra_lds, char *why, size_t why_size) HG_MUST_CHECK;
+
+#endif

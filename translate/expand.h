@@ -1,0 +1,19 @@
+/* expand.h - operations of hgIR that GPUs have no instruction for become others, or code of the support library. */
+#ifndef HG_TRANSLATE_EXPAND_H
+#define HG_TRANSLATE_EXPAND_H
+
+#include "common/status.h"
+#include "translate/ir.h"
+
+/*
+ * The result has none of: tex; mma, ldmatrix, stmatrix, movmatrix; vprintf, assertfail; match, redux; atom of mbarrier, of 128
+ * bits, and of f16, f16x2, bf16, bf16x2 (compare-and-swap loops); add, sub, mul, fma, div, rcp, sqrt of f32 and f64 rounded otherwise than to nearest even;
+ * conversions of 64-bit integers to floats, and of f64 to f32, rounded otherwise. It gives the same bits as the original on the cpu target.
+ * What it adds: ordinary hgIR, IR_SREG_STATE (the address of struct hg_gpu_state) for prints and asserts.
+ *
+ * Kernels that were refused stay refused; one that cannot be expanded becomes refused, and says why. The result is a module of its own
+ * (ir_module_free) that shares nothing with `m`; kernels and variables keep their numbers, new variables come behind them.
+ */
+enum hg_status hg_expand(const struct ir_module *m, struct ir_module **out) HG_MUST_CHECK;
+
+#endif

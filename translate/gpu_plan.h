@@ -1,0 +1,32 @@
+/* gpu_plan.h - what can be shown of a kernel's lanes, to choose how it is emitted for a GPU. */
+#ifndef HG_TRANSLATE_GPU_PLAN_H
+#define HG_TRANSLATE_GPU_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "translate/ir.h"
+
+/*
+ * On a GPU that runs lanes in lockstep and lets them meet where branches join (at the immediate post-dominator; lanes that have
+ * exited do not count), proven from the control flow alone:
+ *
+ *  direct        every operation that reads or waits for lanes, and every barrier, is reached by all lanes of the warp that have not exited
+ *                together; and no loop waits for what another lane of its warp might do.
+ *  direct_pair   the same with two warps in one wave: by the lanes of both together, and neither waits for what the other might do.
+ *
+ * Where one is false, `line` and `why` name the first operation that could not be shown (for messages and for `hgshim-ptx`).
+ */
+struct gpu_plan {
+	bool direct, direct_pair;
+	bool uses_lanes;		/* has operations that read or wait for other lanes */
+	bool uses_barriers;		/* of a block */
+	bool uses_named_barriers;	/* …other than barrier 0 of all threads */
+	uint32_t line;
+	const char *why;		/* constant text; NULL: both hold */
+};
+
+enum hg_status gpu_plan_make(const struct ir_func *fn, struct gpu_plan *out) HG_MUST_CHECK;
+
+#endif
