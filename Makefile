@@ -111,7 +111,7 @@ front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fa
 	lower*.c support.c ir.c ir_*.c texture.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
-fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
+fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/cuda/*.c)))
 $(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(common_obj) $(O)/intercept/handshake.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
