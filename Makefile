@@ -118,7 +118,7 @@ $(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(comm
 	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
 		$(engine_libs)
 test_drivers := $(O)/drivers/cuda/libcuda.so.1
-# AMD's: found by HGSHIM_HIP. Of the product it has nothing but messages.
+# AMD's: found by HGSHIM_HIP. The front end is there for the other forms of code that simt runs.
 ifneq ($(wildcard tests/drivers/simt/simt_amdgcn.c),)
 fake_hip_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/hip/*.c)))
 $(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(common_obj)
