@@ -135,6 +135,15 @@ $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_
 	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay simt,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
 $(foreach r,$(rooms) simt,$(eval $(call unit_rule,$(r))))
+# Kernels for the executor of amdgcn, as bitcode for chips with waves of 32 and of 64 lanes.
+amdgcn_bc := $(O)/amdgcn/gfx1100.bc $(O)/amdgcn/gfx90a.bc
+$(O)/amdgcn/%.bc: tests/unit/simt/amdgcn/kernels.c Makefile
+	@mkdir -p $(@D)
+	$(call say,BC,$@)
+	$(Q)$(CLANG) --target=amdgcn-amd-amdhsa -mcpu=$* -nogpulib -O2 -ffreestanding -Wall -Wextra -emit-llvm -c -o $@ $<
+$(O)/tests/unit/simt/test_amdgcn.o: $(amdgcn_bc)
+$(O)/tests/unit/simt/test_amdgcn.o: cflags += -DHG_AMDGCN_DIR='"$(O)/amdgcn"'
+
 # The doubles are tested as well; this one as a program sees it, through dlopen.
 $(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c)) | $(O)/drivers/cuda/libcuda.so.1
 	$(call say,LD,$@)
