@@ -11,8 +11,13 @@
 
 #include <stdbool.h>
 
-/* Inlined into code for a shape that is known, where most of it falls away. */
+/*
+ * Inlined into code for a shape that is known, where most of it falls away. The support library includes this file, and says
+ * otherwise for code that takes all of them.
+ */
+#ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 INLINE float as_float(uint32_t v)
 {
@@ -473,8 +478,8 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	unsigned int nr_lod = lod_mode == HG_TEX_LEVEL ? 1 : lod_mode == HG_TEX_GRAD ? 2 * nr : 0;
 	float given[6], lod = 0, major = 1, fraction = 0;
 	struct point p = { .nr = is_cube(what) ? 2 : nr };
-	struct texel a, b;
-	uint32_t level;
+	uint32_t level = 0, nr_levels;
+	struct texel a;
 
 	s.is_float = t->texel >= HG_TEXEL_F16 || (t->flags & HG_TEXTURE_AS_FLOAT && t->texel <= HG_TEXEL_S16);
 	s.normalised = sampler->flags & HG_TEXTURE_NORMALISED && !(what & HG_TEX_INTEGER);
@@ -500,29 +505,24 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 		p.face = cube_face(p.c[0], p.c[1], p.c[2], &p.c[0], &p.c[1], &major);
 		s.normalised = true;
 	}
-	if (!lod_mode) {
-		a = sample_level(&s, &t->level[0], &p);
+	if (lod_mode) {
+		lod = level_of(&s, given, nr, major);
+		if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
+			level = (uint32_t)to_index(lod);
+			fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
+		} else {
+			level = (uint32_t)to_index(lod + 0.5f);
+		}
+	}
+	nr_levels = fraction > 0 && level + 1 < t->nr_levels ? 2 : 1;
+	for (uint32_t n = 0; n < nr_levels; n++) {
+		a = sample_level(&s, &t->level[level + n], &p);
 		for (int i = 0; i < 4; i++)
-			out[i] = a.v[i];
-		return;
+			out[i] = n ? as_bits((1 - fraction) * as_float(out[i]) + fraction * as_float(a.v[i])) : a.v[i];
 	}
-	lod = level_of(&s, given, nr, major);
-	if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
-		level = (uint32_t)to_index(lod);
-		fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
-	} else {
-		level = (uint32_t)to_index(lod + 0.5f);
-	}
-	a = sample_level(&s, &t->level[level], &p);
-	if (fraction > 0 && level + 1 < t->nr_levels) {
-		b = sample_level(&s, &t->level[level + 1], &p);
-		for (int i = 0; i < 4; i++)
-			a.v[i] = as_bits((1 - fraction) * as_float(a.v[i]) + fraction * as_float(b.v[i]));
-	}
-	for (int i = 0; i < 4; i++)
-		out[i] = a.v[i];
 }
 
+#ifndef HG_SUPPORT_H
 void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg,
 		   unsigned int stride, uint32_t out[4])
 {
@@ -536,3 +536,4 @@ void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	default: sample(t, sampler, what, arg, stride, out); return;
 	}
 }
+#endif
