@@ -66,7 +66,7 @@ static float log_2(float f)
 	return (float)(e + 2.8853900817779268 * t * (1 + s * (1.0 / 3 + s * (1.0 / 5 + s * (1.0 / 7 + s * (1.0 / 9 + s / 11))))));
 }
 
-unsigned int hg_texel_bytes(enum hg_texel texel)
+INLINE unsigned int texel_bytes(enum hg_texel texel)
 {
 	switch (texel) {
 	case HG_TEXEL_U8: case HG_TEXEL_S8: return 1;
@@ -104,19 +104,6 @@ INLINE unsigned int nr_coords(uint32_t what)
 	case HG_TEX_2D: case HG_TEX_A2D: return 2;
 	default: return 3;
 	}
-}
-
-unsigned int hg_tex_nr_coords(uint32_t what)
-{
-	return nr_coords(what);
-}
-
-unsigned int hg_tex_nr_args(uint32_t what)
-{
-	unsigned int nr = hg_tex_nr_coords(what), lod = lod_of(what);
-
-	return is_layered(what) + nr + (lod == HG_TEX_LEVEL ? 1 : lod == HG_TEX_GRAD ? 2 * nr : 0) +
-		(what & HG_TEX_OFFSET ? nr : 0);
 }
 
 /* ---- texels ---- */
@@ -483,7 +470,7 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 
 	s.is_float = t->texel >= HG_TEXEL_F16 || (t->flags & HG_TEXTURE_AS_FLOAT && t->texel <= HG_TEXEL_S16);
 	s.normalised = sampler->flags & HG_TEXTURE_NORMALISED && !(what & HG_TEX_INTEGER);
-	s.size = hg_texel_bytes((enum hg_texel)t->texel) * t->channels;
+	s.size = texel_bytes((enum hg_texel)t->texel) * t->channels;
 	if (is_layered(what)) {
 		p.layer = *arg;
 		arg += stride;
@@ -523,6 +510,24 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 }
 
 #ifndef HG_SUPPORT_H
+unsigned int hg_texel_bytes(enum hg_texel texel)
+{
+	return texel_bytes(texel);
+}
+
+unsigned int hg_tex_nr_coords(uint32_t what)
+{
+	return nr_coords(what);
+}
+
+unsigned int hg_tex_nr_args(uint32_t what)
+{
+	unsigned int nr = nr_coords(what), lod = lod_of(what);
+
+	return is_layered(what) + nr + (lod == HG_TEX_LEVEL ? 1 : lod == HG_TEX_GRAD ? 2 * nr : 0) +
+		(what & HG_TEX_OFFSET ? nr : 0);
+}
+
 void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg,
 		   unsigned int stride, uint32_t out[4])
 {
