@@ -25,15 +25,15 @@ static bool is_directed_int64(const struct ir_insn *in)
 	return is_directed_float(in) && (in->type2 == IR_S64 || in->type2 == IR_U64);
 }
 
-/* The f32 result, from the f64 that will do for it. */
-static void round_f32(struct expand *x, const struct ir_insn *in, ir_reg odd)
+/* The result, from the f64 that will do for it. */
+static void finish(struct expand *x, const struct ir_insn *in, ir_reg odd)
 {
-	struct ir_insn *cvt = lower_emit(expand_lower(x), IR_cvt, IR_F32, 1, 1);
+	struct ir_insn *cvt = lower_emit(expand_lower(x), IR_cvt, in->type, 1, 1);
 
 	if (!cvt)
 		return;
 	cvt->type2 = IR_F64;
-	cvt->rnd = in->rnd;
+	cvt->rnd = in->type == IR_F32 ? in->rnd : IR_RND_NONE;
 	cvt->flags = in->flags & (IR_FTZ | IR_SAT);
 	cvt->dst[0] = in->dst[0];
 	cvt->src[0] = expand_reg(odd);
@@ -90,7 +90,7 @@ static void divide(struct expand *x, const struct ir_insn *in)
 	arg[1] = widened(x, in, is_rcp ? 0 : 1);
 	odd = lower_reg(expand_lower(x), IR_B64);
 	expand_call(x, expand_support("hg_div_odd"), arg, &odd);
-	round_f32(x, in, odd);
+	finish(x, in, odd);
 }
 
 static void root(struct expand *x, const struct ir_insn *in)
@@ -105,21 +105,20 @@ static void root(struct expand *x, const struct ir_insn *in)
 	arg[0] = widened(x, in, 0);
 	odd = lower_reg(expand_lower(x), IR_B64);
 	expand_call(x, expand_support("hg_sqrt_odd"), arg, &odd);
-	round_f32(x, in, odd);
+	finish(x, in, odd);
 }
 
 static void from_int64(struct expand *x, const struct ir_insn *in)
 {
 	struct ir_operand arg[3] = { in->src[0], expand_imm(0), expand_imm(in->rnd) };
-	ir_reg wide = in->type == IR_F64 && !(in->flags & IR_SAT) ? in->dst[0] : lower_reg(expand_lower(x), IR_B64);
+	ir_reg wide = lower_reg(expand_lower(x), IR_B64);
 
 	if (in->type2 == IR_S64) {
 		arg[1] = expand_reg(expand_cvt(x, IR_U32, IR_U64, expand_reg(EXPAND_OP(x, IR_shr, IR_U64, in->src[0], expand_imm(63)))));
 		arg[0] = expand_reg(EXPAND_OP(x, IR_abs, IR_S64, in->src[0]));
 	}
 	expand_call(x, expand_support(in->type == IR_F64 ? "hg_int_f64" : "hg_int_odd"), arg, &wide);
-	if (in->type == IR_F32)
-		round_f32(x, in, wide);
+	finish(x, in, wide);
 }
 
 const struct expand_rule expand_arith_rules[] = {
