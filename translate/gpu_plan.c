@@ -37,7 +37,7 @@ struct plan {
 	bool *parts;			/* of a block: lanes part at its end */
 	bool *apart;			/* of a block: it is in the region of such a one */
 	struct emit_set region, reached;
-	uint32_t *stack;		/* of nr_nodes */
+	uint32_t *stack, *walk;		/* of nr_nodes each */
 };
 
 static const struct ir_insn *last_insn(const struct plan *p, uint32_t b)
@@ -113,10 +113,10 @@ static void find_gone(struct plan *p, enum question q)
 	}
 }
 
-/* Blocks that never reach the end. */
-static void find_endless(struct plan *p, bool *endless)
+/* Blocks that never reach the end, and have no way out at a header: way_out[h]. False: there are none. */
+static bool find_endless(const struct plan *p, const uint32_t *way_out, bool *endless)
 {
-	bool again = true;
+	bool again = true, some = false;
 
 	for (uint32_t b = 0; b < p->nr; b++)
 		endless[b] = !p->gone[b];
@@ -131,7 +131,7 @@ static void find_endless(struct plan *p, bool *endless)
 				uint32_t t = ir_target(last_insn(p, b), i);
 
 				live |= !p->gone[t];
-				leaves |= !p->gone[t] && !endless[t];
+				leaves |= !p->gone[t] && (!endless[t] || (t <= b && way_out[t]));
 			}
 			if (!live || leaves) {
 				endless[b] = false;
@@ -139,9 +139,32 @@ static void find_endless(struct plan *p, bool *endless)
 			}
 		}
 	}
+	for (uint32_t b = 0; b < p->nr; b++)
+		some |= endless[b];
+	return some;
 }
 
-/* Endless loops are given a way out at their headers. */
+/* Endless loops, the outermost and last ones first, are given a way out at their headers: node numbers from nr + 1 on. */
+static uint32_t find_ways_out(const struct plan *p, uint32_t *way_out, bool *endless)
+{
+	uint32_t n = p->nr + 1;
+
+	while (find_endless(p, way_out, endless)) {
+		uint32_t b = p->nr, header = UINT32_MAX;
+
+		/* every endless block leads to a branch back */
+		while (header == UINT32_MAX && b-- > 0)
+			for (unsigned int i = 0; endless[b] && i < nr_targets(p, b); i++) {
+				uint32_t t = ir_target(last_insn(p, b), i);
+
+				if (t <= b && !p->gone[t] && t < header)
+					header = t;
+			}
+		way_out[header] = n++;
+	}
+	return n;
+}
+
 static enum hg_status build_graph(struct plan *p)
 {
 	uint32_t *way_out = calloc((size_t)p->nr + 1, sizeof(*way_out)), nr_edges = 0, at = 0, n;
@@ -150,26 +173,18 @@ static enum hg_status build_graph(struct plan *p)
 
 	if (!way_out || !endless)
 		goto out;
-	find_endless(p, endless);
-	n = p->nr + 1;
-	for (uint32_t b = 0; b < p->nr; b++) {
+	n = find_ways_out(p, way_out, endless);
+	nr_edges = 2 * (n - p->nr);
+	for (uint32_t b = 0; b < p->nr; b++)
 		nr_edges += nr_targets(p, b) + 1;
-		for (unsigned int i = 0; endless[b] && i < nr_targets(p, b); i++) {
-			uint32_t t = ir_target(last_insn(p, b), i);
-
-			if (t <= b && !p->gone[t] && !way_out[t]) {
-				way_out[t] = n++;
-				nr_edges += 2;
-			}
-		}
-	}
 	p->nr_nodes = n;
 	p->first = calloc((size_t)n + 1, sizeof(*p->first));
 	p->to = calloc((size_t)nr_edges + 1, sizeof(*p->to));
 	p->stands_for = calloc(n, sizeof(*p->stands_for));
 	p->ipdom = calloc(n, sizeof(*p->ipdom));
-	p->stack = calloc((size_t)n * 2, sizeof(*p->stack));
-	if (!p->first || !p->to || !p->stands_for || !p->ipdom || !p->stack)
+	p->stack = calloc(n, sizeof(*p->stack));
+	p->walk = calloc(n, sizeof(*p->walk));
+	if (!p->first || !p->to || !p->stands_for || !p->ipdom || !p->stack || !p->walk)
 		goto out;
 	for (uint32_t b = 0; b < p->nr; b++) {
 		uint32_t begin = at;
@@ -180,7 +195,7 @@ static enum hg_status build_graph(struct plan *p)
 			uint32_t t = ir_target(last_insn(p, b), i);
 			bool known = p->gone[t];
 
-			if (!known && endless[b] && t <= b)
+			if (!known && t <= b && way_out[t])
 				t = way_out[t];
 			for (uint32_t k = begin; k < at; k++)
 				known |= p->to[k] == t;
@@ -723,11 +738,15 @@ static bool memory_decides(struct plan *p, uint32_t h, struct emit_set body, str
 	return false;
 }
 
-static bool all_are_in(const struct plan *p, struct emit_set body)
+/* All lanes enter the loop together, and leave it together. */
+static bool all_go_round(const struct plan *p, uint32_t h, struct emit_set body)
 {
+	if (p->apart[h])
+		return false;
 	for (uint32_t b = 0; b < p->nr; b++)
-		if (emit_has(body, b) && p->apart[b])
-			return false;
+		for (unsigned int i = 0; emit_has(body, b) && i < nr_targets(p, b); i++)
+			if (!emit_has(body, ir_target(last_insn(p, b), i)) && (p->apart[b] || p->parts[b]))
+				return false;
 	return true;
 }
 
@@ -736,29 +755,65 @@ static void walk_to(struct plan *p, uint32_t b, struct emit_set body, uint32_t *
 	if (emit_has(p->reached, b) || emit_has(body, b))
 		return;
 	emit_set_add(p->reached, b);
-	p->stack[(*top)++] = b;
+	p->walk[(*top)++] = b;
+}
+
+/* In the region of b, just found: whether its target t leads to h. */
+static bool leads_to(struct plan *p, uint32_t t, uint32_t h, struct emit_set seen)
+{
+	uint32_t top = 0;
+
+	if (!emit_has(p->region, t))
+		return false;
+	memset(seen.word, 0, p->flow->block_words * sizeof(uint64_t));
+	emit_set_add(seen, t);
+	p->stack[top++] = t;
+	while (top) {
+		uint32_t x = p->stack[--top];
+
+		if (x == h)
+			return true;
+		for (unsigned int i = 0; i < nr_targets(p, x); i++) {
+			uint32_t s = ir_target(last_insn(p, x), i);
+
+			if (!emit_has(p->region, s) || emit_has(seen, s))
+				continue;
+			emit_set_add(seen, s);
+			p->stack[top++] = s;
+		}
+	}
+	return false;
+}
+
+/* Where lanes may be that a branch outside of the loop has parted from those in it. */
+static void walk_from_branch(struct plan *p, uint32_t b, uint32_t h, struct emit_set body, struct emit_set seen, uint32_t *top)
+{
+	const struct ir_insn *t = last_insn(p, b);
+	unsigned int nr_leading = 0;
+
+	find_region(p, b);
+	if (!emit_has(p->region, h))
+		return;
+	for (unsigned int i = 0; i < nr_targets(p, b); i++)
+		nr_leading += leads_to(p, ir_target(t, i), h, seen);
+	/* of those that went to its one side, if only that leads to the loop, all are in it, or parted from these by another branch */
+	for (unsigned int i = 0; i < nr_targets(p, b); i++)
+		if (nr_leading != 1 || !leads_to(p, ir_target(t, i), h, seen))
+			walk_to(p, ir_target(t, i), body, top);
 }
 
 /*
  * Before all threads of the block meet, for which the loop's lanes are needed too, those outside of it (and those in it) do
  * nothing that the loop could wait for.
  */
-static bool others_only_wait(struct plan *p, uint32_t h, struct emit_set body)
+static bool others_only_wait(struct plan *p, uint32_t h, struct emit_set body, struct emit_set seen)
 {
 	uint32_t top = 0;
 
 	memset(p->reached.word, 0, p->flow->block_words * sizeof(uint64_t));
 	for (uint32_t b = 0; b < p->nr; b++) {
-		if (p->parts[b]) {
-			uint32_t kept = top;
-
-			/* the stack is needed there: what is on it moves behind */
-			memmove(p->stack + p->nr_nodes, p->stack, kept * sizeof(*p->stack));
-			find_region(p, b);
-			memmove(p->stack, p->stack + p->nr_nodes, kept * sizeof(*p->stack));
-			for (unsigned int i = 0; emit_has(p->region, h) && i < nr_targets(p, b); i++)
-				walk_to(p, ir_target(last_insn(p, b), i), body, &top);
-		}
+		if (p->parts[b] && !emit_has(body, b))
+			walk_from_branch(p, b, h, body, seen, &top);
 		if (!emit_has(body, b))
 			continue;
 		for (uint32_t i = 0; i < p->fn->block[b].nr_insns; i++)
@@ -768,7 +823,7 @@ static bool others_only_wait(struct plan *p, uint32_t h, struct emit_set body)
 			walk_to(p, ir_target(last_insn(p, b), i), body, &top);
 	}
 	while (top) {
-		uint32_t b = p->stack[--top];
+		uint32_t b = p->walk[--top];
 		bool met = false;
 
 		for (uint32_t i = 0; i < p->fn->block[b].nr_insns; i++) {
@@ -800,6 +855,7 @@ static void plan_release(struct plan *p)
 	free(p->region.word);
 	free(p->reached.word);
 	free(p->stack);
+	free(p->walk);
 }
 
 static enum hg_status plan_begin(struct plan *p, enum question q)
@@ -847,7 +903,7 @@ static void look_at_lanes(const struct plan *p, struct doubt *d)
 
 static enum hg_status look_at_waves(struct plan *p, struct doubt *d)
 {
-	struct emit_set *body = emit_sets_alloc(1, p->flow->block_words), *regs = emit_sets_alloc(2, p->flow->reg_words);
+	struct emit_set *body = emit_sets_alloc(2, p->flow->block_words), *regs = emit_sets_alloc(2, p->flow->reg_words);
 	enum hg_status st = HG_ERR_NOMEM;
 
 	if (!body || !regs)
@@ -874,7 +930,7 @@ static enum hg_status look_at_waves(struct plan *p, struct doubt *d)
 				continue;
 			emit_loop_body(p->fn, b, h, body[0]);
 			if (!memory_decides(p, h, body[0], regs[0], regs[1]) || only_goes_round_outrun(p, b, h, body[0], regs[0]) ||
-			    all_are_in(p, body[0]) || others_only_wait(p, h, body[0]))
+			    all_go_round(p, h, body[0]) || others_only_wait(p, h, body[0], body[1]))
 				continue;
 			doubt_at(d, b, t->line, p->pair ? "a loop that may wait for another lane, or for the other warp of two" :
 				 "a loop that may wait for another lane of its warp");
