@@ -532,7 +532,7 @@ static enum spread spread_of_result(const struct plan *p, uint32_t b, const stru
 		break;
 	}
 	worst = worst_source(p, in);
-	if (worst == MIXED && is_thread_number(p, in))
+	if (worst != SAME && is_thread_number(p, in))
 		return LOW_BITS;
 	return worst == LOW_BITS ? spread_of_low_bits(p, in) : worst;
 }
@@ -743,10 +743,13 @@ static bool all_go_round(const struct plan *p, uint32_t h, struct emit_set body)
 {
 	if (p->apart[h])
 		return false;
-	for (uint32_t b = 0; b < p->nr; b++)
+	for (uint32_t b = 0; b < p->nr; b++) {
+		const struct ir_insn *t = last_insn(p, b);
+
 		for (unsigned int i = 0; emit_has(body, b) && i < nr_targets(p, b); i++)
-			if (!emit_has(body, ir_target(last_insn(p, b), i)) && (p->apart[b] || p->parts[b]))
+			if (!emit_has(body, ir_target(t, i)) && (p->apart[b] || spread_of(p, &t->src[0]) != SAME))
 				return false;
+	}
 	return true;
 }
 
