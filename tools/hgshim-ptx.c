@@ -12,6 +12,8 @@ static const struct ptx_command commands[] = {
 	{ "coverage", ptx_cmd_coverage, "[--json] [--jobs N] [--compile N] FILE…",
 	  "what is not supported of each kernel, with line and instruction; compiles about every N-th for the CPU target" },
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
+	{ "plan", ptx_cmd_plan, "[--kernel NAME] FILE…",
+	  "where the lanes of a kernel are known to be together: what a GPU that runs them in lockstep needs to know" },
 	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N] FILE", "the machine code of the CPU target" },
 	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N] FILE", "the LLVM IR of the CPU target" },
 	{ "run", ptx_cmd_run, "[OPTIONS] FILE ARGUMENT…", "run a kernel on the CPU target; docs/cpu-target.md" },
