@@ -3,6 +3,7 @@
 
 #include "common/msg.h"
 #include "replay/grid.h"
+#include "translate/expand.h"
 #include "translate/jit.h"
 #include "translate/module.h"
 
@@ -13,17 +14,33 @@ static void drop_message(enum hg_msg_level level, const char *line, void *arg)
 	(void)arg;
 }
 
+/* What GPUs are given instead (translate/expand.h), on the CPU target; *k stays as it is if that is the same. */
+static bool expand(const struct hg_module *m, struct ir_module **ir, struct hg_cpu_module **cm, struct hg_cpu_kernel **k)
+{
+	if (hg_expand(hg_module_ir(m), ir))
+		return false;
+	if ((*ir)->func[0].refused)	/* the one thing that only NVIDIA's have */
+		return strstr((*ir)->func[0].refused, "of 128 bits") != NULL;
+	if (ir_equal(*ir, hg_module_ir(m)))
+		return true;
+	if (hg_cpu_module_create_ir(*ir, NULL, cm))
+		return false;
+	hg_cpu_module_fast_only(*cm);
+	return !hg_cpu_kernel_get(*cm, 0, k);
+}
+
 bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buffer *buf, size_t nr_bufs, const void *extra,
 	    size_t extra_size, bool all_ways)
 {
-	static const char *const way[] = { "tier 1", "tier 2", "any order" };
+	static const char *const way[] = { "tier 1", "tier 2", "any order", "expanded" };
 	_Alignas(16) unsigned char params[4096];
 	unsigned char *before[8] = { 0 }, *first[8] = { 0 };
 	uint64_t var[8] = { 0 };
 	char log[2048] = "";
 	struct hg_module *m = NULL;
-	struct hg_cpu_module *cm = NULL;
+	struct hg_cpu_module *cm = NULL, *expanded = NULL;
 	struct hg_cpu_kernel *k = NULL;
+	struct ir_module *ir = NULL;
 	struct hg_grid g = { .grid = { grid, 1, 1 }, .block = { block, 1, 1 }, .params = params, .var_addr = var,
 			     .id = 1 };
 	enum hg_status st;
@@ -52,14 +69,25 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 			memcpy(at, v->init, v->size);
 		var[i] = (uintptr_t)at;
 	}
-	for (size_t b = 0; all_ways && b < nr_bufs; b++) {
+	for (size_t b = 0; b < nr_bufs; b++) {
 		before[b] = malloc(buf[b].size);
 		first[b] = malloc(buf[b].size);
 		memcpy(before[b], buf[b].data, buf[b].size);
 	}
-	for (int i = 0; i < (all_ways ? 3 : 1); i++) {
+	for (int i = 0; i < 4; i++) {
 		struct hg_fault fault = { .what = "" };
 
+		if (!all_ways && (i == 1 || i == 2))
+			continue;
+		if (i == 3) {
+			k = NULL;
+			if (!expand(m, &ir, &expanded, &k)) {
+				cf_fail("cannot be expanded\n%s", ptx);
+				goto out;
+			}
+			if (!k)
+				break;	/* there was nothing to expand */
+		}
 		if (i == 1)
 			hg_cpu_kernel_wait(k);
 		g.any_order = i == 2;
@@ -69,7 +97,7 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 			cf_fail("%s: %s\n%s", way[i], fault.what, ptx);
 			goto out;
 		}
-		for (size_t b = 0; all_ways && b < nr_bufs; b++) {
+		for (size_t b = 0; b < nr_bufs; b++) {
 			if (!i)
 				memcpy(first[b], buf[b].data, buf[b].size);
 			else if (memcmp(first[b], buf[b].data, buf[b].size))
@@ -79,6 +107,8 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 	good = true;
 	cf_ran(buf, nr_bufs);
 out:
+	hg_cpu_module_destroy(expanded);
+	ir_module_free(ir);
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
 	for (size_t i = 0; i < CF_NR(var); i++)
