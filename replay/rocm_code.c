@@ -13,12 +13,6 @@
 #define USUAL_THREADS 256u
 #define USUAL_STACK 2048u
 
-/* Parts that another change brings. */
-#pragma weak hg_amd_module_create
-#pragma weak hg_amd_module_destroy
-#pragma weak hg_amd_code_get
-#pragma weak hg_amd_block
-
 /* A code object that HIP has loaded. */
 struct loaded {
 	struct loaded *next;

@@ -8,15 +8,6 @@
 #include "replay/gpu_state.h"
 #include "replay/rocm.h"
 
-/* Parts that another change brings. */
-#pragma weak hg_gpu_state_bytes
-#pragma weak hg_gpu_state_init
-#pragma weak hg_gpu_state_cancel
-#pragma weak hg_gpu_state_is_quiet
-#pragma weak hg_gpu_state_print
-#pragma weak hg_gpu_state_printed
-#pragma weak hg_gpu_state_fault
-
 /* Floats of milliseconds have steps of 0.1 microseconds after this; then marks count from a newer event. */
 #define BASE_NS UINT64_C(1000000000)
 

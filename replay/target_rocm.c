@@ -9,9 +9,6 @@
 #include "common/msg.h"
 #include "replay/rocm.h"
 
-/* Parts that another change brings. */
-#pragma weak hg_amd_chip_find
-
 /* Where the name of the chip stands in hipDeviceProp_t: as hipGetDevicePropertiesR0600 writes it, and as the function before version 6 does. */
 #define CHIP_AT_R0600 1160
 #define CHIP_AT_R0000 396
