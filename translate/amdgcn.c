@@ -224,6 +224,7 @@ static void cache_key(const struct hg_amd_module *m, const struct ir_func *fn, c
 	XXH3_128bits_update(s, what, sizeof(what));
 	XXH3_128bits_update(s, m->chip.name, strlen(m->chip.name) + 1);
 	XXH3_128bits_update(s, m->chip.features, strlen(m->chip.features) + 1);
+	XXH3_128bits_update(s, m->chip.like, strlen(m->chip.like) + 1);
 	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s));
 	memcpy(key, c.digest, 16);
 	XXH3_freeState(s);

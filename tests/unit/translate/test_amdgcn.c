@@ -14,6 +14,7 @@
 #include <llvm-c/Linker.h>
 
 #include "common/msg.h"
+#include "translate/amd_comgr.h"
 #include "translate/amd_compile.h"
 #include "translate/amd_note.h"
 #include "translate/elf_object.h"
@@ -297,15 +298,14 @@ Test(amd_compile, an_emitter_that_makes_nonsense_is_told_so)
 
 static bool links_no_junk(void)
 {
+	struct hg_amd_chip chip = chip_named("gfx1100");
 	size_t size, co_size;
 	void *co = compiled("gfx1100", saxpy, AMD_CODE_OBJECT, &co_size), *out;
-	char first[200] = "", second[200] = "", third[200] = "";
+	char first[200] = "", second[200] = "";
 
-	return amd_link("\177ELF", 4, &out, &size, first, sizeof(first)) && first[0] &&
+	return amd_link(&chip, "\177ELF", 4, &out, &size, first, sizeof(first)) && first[0] &&
 	       /* lld wants to end the process for this one */
-	       amd_link(co, co_size / 2, &out, &size, second, sizeof(second)) && strstr(second, "section header") &&
-	       amd_link(co, co_size, &out, &size, third, sizeof(third)) &&
-	       !strcmp(third, "the linker failed before, and cannot be used again");
+	       amd_link(&chip, co, co_size / 2, &out, &size, second, sizeof(second)) && strstr(second, "section header");
 }
 
 Test(amd_link, what_is_no_object_is_refused_without_leaving_the_process)
@@ -370,6 +370,54 @@ Test(amd_compile, the_ir_goes_along_when_that_is_wanted)
 	cr_assert(found);
 	free(co);
 	LLVMContextDispose(c);
+}
+
+/* ---- comgr, of whatever version is installed ---- */
+
+static bool comgr_links(void)
+{
+	struct hg_amd_chip chip = chip_named("gfx90a:xnack-");
+	struct amd_compile job = job_of(&chip, saxpy, AMD_CODE_OBJECT);
+	char why[200];
+	struct amd_note n;
+	size_t size, cut_size;
+	void *co = compiled("gfx1100", saxpy, AMD_CODE_OBJECT, &cut_size), *out;
+
+	/* this is the end of lld */
+	if (!amd_link(&chip, co, cut_size / 2, &out, &size, why, sizeof(why)))
+		return false;
+	return !amd_compile(&job, &out, &size) && amd_note_read(out, size, &n) && !strcmp(n.name, "k") && n.kernarg_bytes == 20 &&
+	       !strcmp(n.target, "amdgcn-amd-amdhsa--gfx90a:xnack-");
+}
+
+Test(amd_comgr, links_when_lld_cannot_go_on)
+{
+	if (!amd_comgr_knows("gfx90a"))
+		cr_skip("no comgr is installed");
+	cr_assert(holds_in_child(comgr_links));
+}
+
+Test(amd_comgr, compiles_bitcode_for_a_chip_that_llvm_does_not_know)
+{
+	static const char small[] = "define amdgpu_kernel void @k(ptr addrspace(1) %p) {\n  store i32 1, ptr addrspace(1) %p\n  ret void\n}\n";
+	struct hg_amd_chip chip = chip_named("gfx1030");
+	struct amd_compile job = job_of(&chip, small, AMD_CODE_OBJECT);
+	struct amd_note n;
+	size_t size;
+	void *co;
+
+	if (!amd_comgr_knows("gfx1030"))
+		cr_skip("no comgr is installed");
+	/* one that it does know, so that there is something to compare with */
+	strcpy(chip.like, "gfx1010");
+	if (amd_compile(&job, &co, &size)) {
+		cr_assert(!strncmp(job.why, "comgr: ", 7), "%s", job.why);
+		cr_skip("comgr does not take bitcode of LLVM 19: %s", job.why);
+	}
+	cr_assert(amd_note_read(co, size, &n));
+	cr_assert_str_eq(n.target, "amdgcn-amd-amdhsa--gfx1030");
+	cr_assert_eq(n.wave_size, 32);
+	free(co);
 }
 
 /* ---- metadata of nobody's ---- */
