@@ -61,7 +61,7 @@ engine_libs = -Wl,--wrap=_ZN4llvm3sys7Process4ExitEib $(lld_libs) -llz4 -lzstd $
 .PHONY: all
 all: $(O)/libhgshim.so $(O)/libhgshim-engine.so $(addprefix $(O)/,$(tools)) ## build everything (default)
 
-$(O)/translate/%.o $(O)/replay/%.o $(O)/tests/unit/translate/%.o $(O)/tools/%.o: cflags += $(llvm_cflags)
+$(O)/translate/%.o $(O)/replay/%.o $(O)/tests/unit/translate/%.o $(O)/tests/unit/replay/%.o $(O)/tools/%.o: cflags += $(llvm_cflags)
 
 # What runs kernels in the test doubles. Its approximations promise bits.
 simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
@@ -91,7 +91,12 @@ support_ptx := $(patsubst translate/support/%.c,$(O)/support/%.ptx,$(sort $(wild
 $(O)/support/%.ptx: translate/support/%.c translate/support/support.h Makefile
 	@mkdir -p $(@D)
 	$(call say,PTX,$<)
-	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -I. -S -o $@ $<
+	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -I. $(support_cflags) -S -o $@ $<
+# As translate/texture.o, and short.
+texture_ptx := $(O)/support/expand_texture.ptx $(O)/support/expand_texture_any.ptx
+$(texture_ptx): support_cflags = -Os -ffp-contract=off
+$(texture_ptx): translate/support/gpu.h translate/support/texture.h translate/texture.c translate/texture.h translate/gpu_abi.h
+$(O)/support/expand_print.ptx: translate/support/gpu.h translate/gpu_abi.h translate/print_format.h
 $(O)/translate/support.o: $(support_ptx)
 $(O)/translate/support.o: cflags += -DHG_SUPPORT_DIR='"$(O)/support"'
 
@@ -321,6 +326,11 @@ $(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(translate_obj) $(lo
 	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined $(engine_libs)
 fuzz-run: $(addprefix $(O)/,$(fuzzers))
 	$(Q)tests/fuzz/run $(O) $(FUZZ_TIME) $(fuzzers)
+
+# What is made of tables, and checked in; lint looks whether it is current.
+docs/translation.md: replay/rocm_api.def tools/gen-translation.py
+	$(call say,GEN,$@)
+	$(Q)tools/gen-translation.py $< > $@.new && mv $@.new $@
 
 .PHONY: lint
 lint: ## format, spelling, and the rules that a grep can keep
