@@ -458,8 +458,6 @@ static void set_attributes(struct emit *e)
 	emit_text_attr(e, "uniform-work-group-size", "true");
 	snprintf(text, sizeof(text), "1,%u", items);
 	emit_text_attr(e, "amdgpu-flat-work-group-size", text);
-	snprintf(text, sizeof(text), "%u", e->fn->shared_bytes);
-	emit_text_attr(e, "amdgpu-lds-size", text);
 	for (size_t i = 0; i < sizeof(unused) / sizeof(*unused); i++)
 		emit_text_attr(e, unused[i], "");
 }

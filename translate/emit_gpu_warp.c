@@ -96,6 +96,8 @@ static LLVMValueRef dpp(struct emit *e, LLVMValueRef v, uint32_t control, bool w
 	return emit_call(e, "llvm.amdgcn.update.dpp", &i32, 1, args, 6);
 }
 
+#define OWN_LANES UINT64_C(0xfedcba9876543210)
+
 /*
  * RDNA: any pattern within rows of 16, the same in both, and any from one row to the other. A lane takes one of the two; false: the
  * pattern is not made of these.
@@ -105,15 +107,16 @@ static bool find_permlane(const uint32_t from[HG_WARP], uint64_t select[2], uint
 	bool known[2][ROW] = { { false } };
 
 	*crossing = 0;
-	select[0] = select[1] = 0;
+	select[0] = select[1] = OWN_LANES;
 	for (uint32_t lane = 0; lane < HG_WARP; lane++) {
 		uint32_t kind = (lane ^ from[lane]) >> 4 & 1, at = lane % ROW, f = from[lane] % ROW;
 
 		*crossing |= kind << lane;
 		if (known[kind][at] && (select[kind] >> 4 * at & 15) != f)
 			return false;
+		if (!known[kind][at])
+			select[kind] ^= (uint64_t)(f ^ at) << 4 * at;
 		known[kind][at] = true;
-		select[kind] |= (uint64_t)f << 4 * at;
 	}
 	return true;
 }
@@ -124,6 +127,8 @@ static LLVMValueRef permlane(struct emit *e, LLVMValueRef v, uint64_t select, bo
 	LLVMValueRef args[6] = { LLVMGetUndef(i32), v, emit_i32(e, (uint32_t)select), emit_i32(e, (uint32_t)(select >> 32)), bit(e, false),
 				 bit(e, true) };
 
+	if (select == OWN_LANES && !crosses)
+		return v;
 	return emit_call(e, crosses ? "llvm.amdgcn.permlanex16" : "llvm.amdgcn.permlane16", &i32, 1, args, 6);
 }
 
@@ -149,6 +154,14 @@ static bool find_swizzle(const uint32_t from[HG_WARP], uint32_t *pattern)
 	return true;
 }
 
+static bool is_own_lane(const uint32_t from[HG_WARP])
+{
+	for (uint32_t lane = 0; lane < HG_WARP; lane++)
+		if (from[lane] != lane)
+			return false;
+	return true;
+}
+
 static bool is_one_lane(const uint32_t from[HG_WARP])
 {
 	for (uint32_t lane = 1; lane < HG_WARP; lane++)
@@ -165,6 +178,8 @@ static LLVMValueRef shfl_known(struct emit *e, LLVMValueRef v, const uint32_t fr
 	uint64_t select[2];
 	bool whole;
 
+	if (is_own_lane(from))
+		return v;
 	if (is_one_lane(from) && e->gpu->opt.layout != HG_GPU_PAIR)
 		return emit_call(e, "llvm.amdgcn.readlane", &i32, 1, (LLVMValueRef[]){ v, emit_i32(e, from[0]) }, 2);
 	if (find_dpp(e, from, &control, &whole))

@@ -6,13 +6,15 @@
 #include "translate/ir.h"
 
 /*
- * The result has none of: tex; mma, ldmatrix, stmatrix, movmatrix; vprintf, assertfail; match, redux; atom of mbarrier, of 128
- * bits, and of f16, f16x2, bf16, bf16x2 (compare-and-swap loops); add, sub, mul, fma, div, rcp, sqrt of f32 and f64 rounded otherwise than to nearest even;
- * conversions of 64-bit integers to floats, and of f64 to f32, rounded otherwise. It gives the same bits as the original on the cpu target.
+ * The result has none of: tex; mma, ldmatrix, stmatrix, movmatrix; vprintf, assertfail; match, redux; atom of mbarrier, of 16 bits, and of
+ * f16x2, bf16x2 (compare-and-swap loops). Atomic operations of 128 bits refuse the kernel. Of arithmetic that rounds otherwise than to nearest even it has
+ * none of add, sub, mul, fma, div, rcp, sqrt of f64, of div, rcp, sqrt of f32, and of conversions of 64-bit integers to f32 and f64; what
+ * emit_arith.c writes in plain f64 arithmetic stays: add, sub, mul, fma of f32, and the other conversions. The result gives the same bits as the original
+ * on the cpu target.
  * What it adds: ordinary hgIR, IR_SREG_STATE (the address of struct hg_gpu_state) for prints and asserts.
  *
  * Kernels that were refused stay refused; one that cannot be expanded becomes refused, and says why. The result is a module of its own
- * (ir_module_free) that shares nothing with `m`; kernels and variables keep their numbers, new variables come behind them.
+ * (ir_module_free) that shares nothing with `m`; kernels and variables keep their numbers, new variables come behind them. Thread-safe.
  */
 enum hg_status hg_expand(const struct ir_module *m, struct ir_module **out) HG_MUST_CHECK;
 

@@ -1425,10 +1425,44 @@ static bool is_slot_access(const struct lower *l, const struct ir_insn *in)
 	       !l->storage[in->src[0].index & ~LOWER_STORAGE].in_memory;
 }
 
+void lower_finish(struct lower *l, struct ir_func *out)
+{
+	struct finish f = { 0 };
+
+	thread_blocks(l);
+	if (!chain_blocks(l, &f))
+		return;
+	if (lower_stopped(l) || !order_blocks(l, &f))
+		return;
+	put_addresses(l, &f, out, out->shared_bytes);
+	f.reg = hg_pool_array(l->tmp, l->fn->nr_regs, sizeof(*f.reg));
+	if (!f.reg || !fold_constants(l, &f))
+		return;
+	renumber_regs(l, &f, out);
+	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
+	if (l->pool->failed)
+		return;
+	out->nr_blocks = f.nr_places;
+	for (uint32_t p = 0; p < f.nr_places; p++) {
+		struct ir_block *blk = &out->block[p];
+		uint32_t nr = 0;
+
+		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
+			nr += l->block[b].nr - (f.chain[b] != UINT32_MAX);
+		blk->insn = hg_pool_array(l->pool, nr, sizeof(*blk->insn));
+		if (!blk->insn)
+			return;
+		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
+			for (uint32_t i = 0; i < l->block[b].nr - (f.chain[b] != UINT32_MAX); i++)
+				if (!l->block[b].insn[i].is_dead && !finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++]))
+					return;
+	}
+	find_pointers(l, out);
+}
+
 /* From temporary blocks to the kernel in its final form. */
 static void finish_kernel(struct lower *l, struct ir_func *out)
 {
-	struct finish f = { 0 };
 	uint64_t shared = l->shared_bytes;
 
 	cut_blocks(l);
@@ -1470,39 +1504,11 @@ static void finish_kernel(struct lower *l, struct ir_func *out)
 	if (lower_stopped(l))
 		return;
 	out->uses_stack = l->sp != IR_NO_REG;
-	thread_blocks(l);
-	if (!chain_blocks(l, &f))
-		return;
-	if (lower_stopped(l) || !order_blocks(l, &f))
-		return;
 	if (l->dynamic_align)
 		shared = align_up(shared, l->dynamic_align);
-	put_addresses(l, &f, out, shared);
-	f.reg = hg_pool_array(l->tmp, l->fn->nr_regs, sizeof(*f.reg));
-	if (!f.reg || !fold_constants(l, &f))
-		return;
-	renumber_regs(l, &f, out);
 	out->shared_bytes = (uint32_t)shared;
 	out->needs_zeroed_shared = l->has_reserved;
-	out->block = hg_pool_array(l->pool, f.nr_places, sizeof(*out->block));
-	if (l->pool->failed)
-		return;
-	out->nr_blocks = f.nr_places;
-	for (uint32_t p = 0; p < f.nr_places; p++) {
-		struct ir_block *blk = &out->block[p];
-		uint32_t nr = 0;
-
-		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
-			nr += l->block[b].nr - (f.chain[b] != UINT32_MAX);
-		blk->insn = hg_pool_array(l->pool, nr, sizeof(*blk->insn));
-		if (!blk->insn)
-			return;
-		for (uint32_t b = f.order[p]; b != UINT32_MAX; b = f.chain[b])
-			for (uint32_t i = 0; i < l->block[b].nr - (f.chain[b] != UINT32_MAX); i++)
-				if (!l->block[b].insn[i].is_dead && !finish_insn(l, &f, out, &l->block[b].insn[i], &blk->insn[blk->nr_insns++]))
-					return;
-	}
-	find_pointers(l, out);
+	lower_finish(l, out);
 }
 
 static void lower_params(struct lower *l, struct ptx_func *fn, struct ir_func *out)

@@ -163,6 +163,8 @@ static inline bool lower_in_function(const struct lower *l)	/* not in the kernel
 }
 bool lower_grow(struct lower *l, void **array, uint32_t nr, uint32_t *capacity, size_t size);
 struct lower_inst *lower_new_inst(struct lower *l, struct ptx_func *fn, struct lower_inst *parent);
+/* Blocks that are written become those of `out`, in order, with constants folded. Its shared_bytes and local_bytes are set. */
+void lower_finish(struct lower *l, struct ir_func *out);
 void lower_body(struct lower *l);	/* of l->inst, from the current block on; ends that */
 struct ptx_sym *lower_resolve(struct ptx_sym *sym);
 /* The operands of a call; NULL when there are none. False: there is no callee. */

@@ -6,15 +6,18 @@
 
 /* Each file's text, with a NUL behind it. */
 #define MEMBERS(M) M(heap) M(cxx)
+#define EXPANSIONS(M) M(expand_arith) M(expand_lanes) M(expand_print) M(expand_texture) M(expand_texture_any)
 
 #define TEXT(name) \
 	extern const char hg_support_##name[]; \
 	__asm__(".pushsection .rodata\n.hidden hg_support_" #name "\n.global hg_support_" #name "\nhg_support_" #name ":\n" \
 		".incbin \"" HG_SUPPORT_DIR "/" #name ".ptx\"\n.byte 0\n.popsection\n");
 MEMBERS(TEXT)
+EXPANSIONS(TEXT)
 
 #define NAME(name) hg_support_##name,
 static const char *const member[] = { MEMBERS(NAME) };
+const char *const hg_support_expansions[] = { EXPANSIONS(NAME) NULL };
 
 _Static_assert(sizeof(member) / sizeof(member[0]) == HG_SUPPORT_MEMBERS, "the number in support.h");
 

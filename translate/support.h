@@ -8,6 +8,9 @@
 
 #define HG_SUPPORT_MEMBERS 2
 
+/* PTX of the functions that stand for single instructions (translate/expand_build.h), NUL-terminated texts; NULL behind them. */
+extern const char *const hg_support_expansions[];
+
 /*
  * Appends those files of the library that define a function which the modules call and do not define, and what these need
  * in turn; `module` has room for HG_SUPPORT_MEMBERS more. They are parsed into the pool, and their texts go into the hash.

@@ -11,8 +11,13 @@
 
 #include <stdbool.h>
 
-/* Inlined into code for a shape that is known, where most of it falls away. */
+/*
+ * Inlined into code for a shape that is known, where most of it falls away. The support library includes this file, and says
+ * otherwise for code that takes all of them.
+ */
+#ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 INLINE float as_float(uint32_t v)
 {
@@ -61,7 +66,7 @@ static float log_2(float f)
 	return (float)(e + 2.8853900817779268 * t * (1 + s * (1.0 / 3 + s * (1.0 / 5 + s * (1.0 / 7 + s * (1.0 / 9 + s / 11))))));
 }
 
-unsigned int hg_texel_bytes(enum hg_texel texel)
+INLINE unsigned int texel_bytes(enum hg_texel texel)
 {
 	switch (texel) {
 	case HG_TEXEL_U8: case HG_TEXEL_S8: return 1;
@@ -99,19 +104,6 @@ INLINE unsigned int nr_coords(uint32_t what)
 	case HG_TEX_2D: case HG_TEX_A2D: return 2;
 	default: return 3;
 	}
-}
-
-unsigned int hg_tex_nr_coords(uint32_t what)
-{
-	return nr_coords(what);
-}
-
-unsigned int hg_tex_nr_args(uint32_t what)
-{
-	unsigned int nr = hg_tex_nr_coords(what), lod = lod_of(what);
-
-	return is_layered(what) + nr + (lod == HG_TEX_LEVEL ? 1 : lod == HG_TEX_GRAD ? 2 * nr : 0) +
-		(what & HG_TEX_OFFSET ? nr : 0);
 }
 
 /* ---- texels ---- */
@@ -473,12 +465,12 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	unsigned int nr_lod = lod_mode == HG_TEX_LEVEL ? 1 : lod_mode == HG_TEX_GRAD ? 2 * nr : 0;
 	float given[6], lod = 0, major = 1, fraction = 0;
 	struct point p = { .nr = is_cube(what) ? 2 : nr };
-	struct texel a, b;
-	uint32_t level;
+	uint32_t level = 0, nr_levels;
+	struct texel a;
 
 	s.is_float = t->texel >= HG_TEXEL_F16 || (t->flags & HG_TEXTURE_AS_FLOAT && t->texel <= HG_TEXEL_S16);
 	s.normalised = sampler->flags & HG_TEXTURE_NORMALISED && !(what & HG_TEX_INTEGER);
-	s.size = hg_texel_bytes((enum hg_texel)t->texel) * t->channels;
+	s.size = texel_bytes((enum hg_texel)t->texel) * t->channels;
 	if (is_layered(what)) {
 		p.layer = *arg;
 		arg += stride;
@@ -500,27 +492,40 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 		p.face = cube_face(p.c[0], p.c[1], p.c[2], &p.c[0], &p.c[1], &major);
 		s.normalised = true;
 	}
-	if (!lod_mode) {
-		a = sample_level(&s, &t->level[0], &p);
+	if (lod_mode) {
+		lod = level_of(&s, given, nr, major);
+		if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
+			level = (uint32_t)to_index(lod);
+			fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
+		} else {
+			level = (uint32_t)to_index(lod + 0.5f);
+		}
+	}
+	nr_levels = fraction > 0 && level + 1 < t->nr_levels ? 2 : 1;
+	for (uint32_t n = 0; n < nr_levels; n++) {
+		a = sample_level(&s, &t->level[level + n], &p);
 		for (int i = 0; i < 4; i++)
-			out[i] = a.v[i];
-		return;
+			out[i] = n ? as_bits((1 - fraction) * as_float(out[i]) + fraction * as_float(a.v[i])) : a.v[i];
 	}
-	lod = level_of(&s, given, nr, major);
-	if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
-		level = (uint32_t)to_index(lod);
-		fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
-	} else {
-		level = (uint32_t)to_index(lod + 0.5f);
-	}
-	a = sample_level(&s, &t->level[level], &p);
-	if (fraction > 0 && level + 1 < t->nr_levels) {
-		b = sample_level(&s, &t->level[level + 1], &p);
-		for (int i = 0; i < 4; i++)
-			a.v[i] = as_bits((1 - fraction) * as_float(a.v[i]) + fraction * as_float(b.v[i]));
-	}
-	for (int i = 0; i < 4; i++)
-		out[i] = a.v[i];
+}
+
+#ifndef HG_SUPPORT_H
+unsigned int hg_texel_bytes(enum hg_texel texel)
+{
+	return texel_bytes(texel);
+}
+
+unsigned int hg_tex_nr_coords(uint32_t what)
+{
+	return nr_coords(what);
+}
+
+unsigned int hg_tex_nr_args(uint32_t what)
+{
+	unsigned int nr = nr_coords(what), lod = lod_of(what);
+
+	return is_layered(what) + nr + (lod == HG_TEX_LEVEL ? 1 : lod == HG_TEX_GRAD ? 2 * nr : 0) +
+		(what & HG_TEX_OFFSET ? nr : 0);
 }
 
 void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg,
@@ -536,3 +541,4 @@ void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	default: sample(t, sampler, what, arg, stride, out); return;
 	}
 }
+#endif

@@ -24,6 +24,9 @@ static inline void fence(void)
 /* The driver's: ends the launch with this message. */
 void __assertfail(const char *message, const char *file, u32 line, const char *function, u64 char_size);
 
+/* Functions that stand for single instructions, in files expand_*.c; their parameters: expand_support in translate/expand_build.h. */
+#define EXPANSION __attribute__((nvptx_kernel)) void
+
 void *malloc(u64 size);
 void free(void *p);
 

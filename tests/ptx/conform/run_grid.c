@@ -3,6 +3,7 @@
 
 #include "common/msg.h"
 #include "replay/grid.h"
+#include "tests/unit/expanded.h"
 #include "translate/jit.h"
 #include "translate/module.h"
 
@@ -16,14 +17,15 @@ static void drop_message(enum hg_msg_level level, const char *line, void *arg)
 bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buffer *buf, size_t nr_bufs, const void *extra,
 	    size_t extra_size, bool all_ways)
 {
-	static const char *const way[] = { "tier 1", "tier 2", "any order" };
+	static const char *const way[] = { "tier 1", "tier 2", "any order", "expanded", "expanded in any order" };
 	_Alignas(16) unsigned char params[4096];
 	unsigned char *before[8] = { 0 }, *first[8] = { 0 };
 	uint64_t var[8] = { 0 };
 	char log[2048] = "";
 	struct hg_module *m = NULL;
-	struct hg_cpu_module *cm = NULL;
+	struct hg_cpu_module *cm = NULL, *expanded = NULL;
 	struct hg_cpu_kernel *k = NULL;
+	struct ir_module *ir = NULL;
 	struct hg_grid g = { .grid = { grid, 1, 1 }, .block = { block, 1, 1 }, .params = params, .var_addr = var,
 			     .id = 1 };
 	enum hg_status st;
@@ -52,24 +54,34 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 			memcpy(at, v->init, v->size);
 		var[i] = (uintptr_t)at;
 	}
-	for (size_t b = 0; all_ways && b < nr_bufs; b++) {
+	for (size_t b = 0; b < nr_bufs; b++) {
 		before[b] = malloc(buf[b].size);
 		first[b] = malloc(buf[b].size);
 		memcpy(before[b], buf[b].data, buf[b].size);
 	}
-	for (int i = 0; i < (all_ways ? 3 : 1); i++) {
+	for (int i = 0; i < 5; i++) {
 		struct hg_fault fault = { .what = "" };
 
+		if (!all_ways && (i == 1 || i == 2 || i == 4))
+			continue;
+		if (i == 3) {
+			if (!expanded_kernel(m, &ir, &expanded, &k)) {
+				cf_fail("cannot be expanded\n%s", ptx);
+				goto out;
+			}
+			if (!k)
+				break;	/* there was nothing to expand */
+		}
 		if (i == 1)
 			hg_cpu_kernel_wait(k);
-		g.any_order = i == 2;
+		g.any_order = i == 2 || i == 4;
 		for (size_t b = 0; i && b < nr_bufs; b++)
 			memcpy(buf[b].data, before[b], buf[b].size);
 		if (hg_grid_run(k, &g, &fault)) {
 			cf_fail("%s: %s\n%s", way[i], fault.what, ptx);
 			goto out;
 		}
-		for (size_t b = 0; all_ways && b < nr_bufs; b++) {
+		for (size_t b = 0; b < nr_bufs; b++) {
 			if (!i)
 				memcpy(first[b], buf[b].data, buf[b].size);
 			else if (memcmp(first[b], buf[b].data, buf[b].size))
@@ -79,6 +91,8 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 	good = true;
 	cf_ran(buf, nr_bufs);
 out:
+	hg_cpu_module_destroy(expanded);
+	ir_module_free(ir);
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
 	for (size_t i = 0; i < CF_NR(var); i++)

@@ -1,0 +1,284 @@
+/* expand_arith.c - arithmetic rounded toward zero, down or up, where hardware rounds to nearest alone. */
+#include "translate/support/support.h"
+
+/* Directions, as enum ir_rnd counts them. */
+enum { RZ = 2, RM = 3, RP = 4 };
+
+#define SIGN (1ULL << 63)
+#define INFINITE (0x7ffULL << 52)
+#define FRACTION ((1ULL << 52) - 1)
+
+struct f64 { u64 bits; };
+
+static inline double number(u64 bits)
+{
+	double d;
+
+	__builtin_memcpy(&d, &bits, sizeof(d));
+	return d;
+}
+
+static inline u64 bits_of(double d)
+{
+	u64 bits;
+
+	__builtin_memcpy(&bits, &d, sizeof(bits));
+	return bits;
+}
+
+static inline int clz64(u64 v)
+{
+	return __builtin_clzll(v);
+}
+
+/* 53 bits, the highest is set; the number is that * 2^exp. Not zero, finite. */
+static inline u64 significand(u64 bits, int *exp)
+{
+	int e = (int)(bits >> 52 & 0x7ff), n;
+	u64 m = bits & FRACTION;
+
+	if (e) {
+		*exp = e - 1075;
+		return m | 1ULL << 52;
+	}
+	n = clz64(m) - 11;
+	*exp = -1074 - n;
+	return m << n;
+}
+
+/* Whether a magnitude in between is rounded away from zero. */
+static inline u64 is_away(u64 sign, u32 rnd)
+{
+	return rnd == RZ ? 0 : (rnd == RM) == (sign != 0);
+}
+
+/* sig * 2^exp, the highest bit of sig set, and a little more if `rest`; sig has 64 bits. */
+static inline u64 rounded(u64 sign, int exp, u64 sig, u64 rest, u32 rnd)
+{
+	int e = exp + 1086;	/* the exponent's field, as a normal number has it */
+	u64 lost, r;
+
+	if (e > 2046)
+		return sign | (INFINITE - !is_away(sign, rnd));
+	if (e < 1) {
+		int n = 1 - e;
+
+		if (n > 63) {
+			rest = 1;
+			sig = 0;
+		} else {
+			rest |= (sig << (64 - n)) != 0;
+			sig >>= n;
+		}
+		e = 0;
+	} else {
+		e--;		/* the highest bit adds one */
+	}
+	lost = sig << 53 | rest;
+	r = ((u64)e << 52) + (sig >> 11);
+	return sign | (r + (lost && is_away(sign, rnd)));
+}
+
+struct u128 { u64 lo, hi; };
+
+/* What falls off is left as a one in the last bit. */
+static inline struct u128 shift_right(struct u128 v, int n)
+{
+	struct u128 r = v;
+
+	if (n >= 128) {
+		r.lo = (v.lo | v.hi) != 0;
+		r.hi = 0;
+		return r;
+	}
+	if (n >= 64) {
+		r.lo = v.hi | (v.lo != 0);
+		r.hi = 0;
+		v = r;
+		n -= 64;
+	}
+	if (n) {
+		r.lo = v.lo >> n | v.hi << (64 - n) | ((v.lo << (64 - n)) != 0);
+		r.hi = v.hi >> n;
+	}
+	return r;
+}
+
+/* a * b + c. An addition is a * 1 + c, a product a * b + 0 with the zero's sign that of the product. */
+EXPANSION hg_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
+{
+	u64 psign = (a ^ b) & SIGN, csign = c & SIGN, sign, sig, borrow;
+	int pe, ce, e, n;
+	struct u128 p, q;
+
+	/* what is no matter of rounding: NaN, infinities, an exact zero */
+	if ((a & INFINITE) == INFINITE || (b & INFINITE) == INFINITE || (c & INFINITE) == INFINITE) {
+		out->bits = bits_of(__nvvm_fma_rn_d(number(a), number(b), number(c)));
+		return;
+	}
+	if (!(a << 1) || !(b << 1)) {
+		out->bits = c << 1 ? c : psign == csign ? csign : rnd == RM ? SIGN : 0;
+		return;
+	}
+	a = significand(a, &pe);
+	b = significand(b, &e);
+	pe += e;
+	p.lo = a * b;
+	p.hi = __nvvm_mulhi_ull(a, b);
+	/* the product's highest bit is 104 or 105; now 125 */
+	n = 20 + !(p.hi >> 41);
+	p.hi = p.hi << n | p.lo >> (64 - n);
+	p.lo <<= n;
+	pe -= n;
+	if (!(c << 1)) {
+		sign = psign;
+		e = pe;
+	} else {
+		q.hi = significand(c, &ce) << 9;	/* bit 125 likewise */
+		q.lo = 0;
+		ce -= 73;
+		sign = psign;
+		e = pe;
+		if (ce > pe || (ce == pe && q.hi > p.hi)) {
+			struct u128 t = p;
+
+			p = q;
+			q = t;
+			sign = csign;
+			e = ce;
+			q = shift_right(q, ce - pe);
+		} else {
+			q = shift_right(q, pe - ce);
+		}
+		if (psign == csign) {
+			p.lo += q.lo;
+			p.hi += q.hi + (p.lo < q.lo);
+		} else {
+			borrow = p.lo < q.lo;
+			p.lo -= q.lo;
+			p.hi -= q.hi + borrow;
+			if (!(p.lo | p.hi)) {
+				out->bits = rnd == RM ? SIGN : 0;
+				return;
+			}
+		}
+	}
+	/* the highest bit to 127 */
+	if (!p.hi) {
+		p.hi = p.lo;
+		p.lo = 0;
+		e -= 64;
+	}
+	n = clz64(p.hi);
+	sig = n ? p.hi << n | p.lo >> (64 - n) : p.hi;
+	out->bits = rounded(sign, e - n + 64, sig, (p.lo << n) != 0, rnd);
+}
+
+/*
+ * Quotient and root of the significands alone are far from the ends of the range: the nearest one is right, and the remainder, which is exact
+ * there, says on which side of it the result is.
+ */
+static inline u64 beside(double nearest, double remainder, u64 *rest)
+{
+	u64 sig = (bits_of(nearest) << 11) | SIGN;
+
+	*rest = remainder != 0;
+	return remainder < 0 ? sig - 1 : sig;
+}
+
+EXPANSION hg_div_f64(u64 a, u64 b, u32 rnd, struct f64 *restrict out)
+{
+	u64 sign = (a ^ b) & SIGN, sig, rest;
+	int ea, eb, e;
+	double x, y, q;
+
+	if ((a & INFINITE) == INFINITE || (b & INFINITE) == INFINITE || !(a << 1) || !(b << 1)) {
+		out->bits = bits_of(__nvvm_div_rn_d(number(a), number(b)));
+		return;
+	}
+	x = (double)(long long)significand(a, &ea);
+	y = (double)(long long)significand(b, &eb);
+	q = __nvvm_div_rn_d(x, y);
+	sig = beside(q, __nvvm_fma_rn_d(-q, y, x), &rest);
+	e = (int)(bits_of(q) >> 52) - 1086;
+	/* one less than a power of two has a bit less */
+	if (!(sig >> 63)) {
+		sig = ~0ULL;
+		e--;
+	}
+	out->bits = rounded(sign, ea - eb + e, sig, rest, rnd);
+}
+
+EXPANSION hg_sqrt_f64(u64 a, u32 rnd, struct f64 *restrict out)
+{
+	u64 m, sig, rest;
+	double x, s;
+	int e;
+
+	if (a >> 63 || (a & INFINITE) == INFINITE || !(a << 1)) {
+		out->bits = bits_of(__nvvm_sqrt_rn_d(number(a)));
+		return;
+	}
+	m = significand(a, &e);
+	x = (double)(long long)(m << (e & 1));	/* 53 bits that count: exact */
+	e -= e & 1;
+	s = __nvvm_sqrt_rn_d(x);
+	sig = beside(s, __nvvm_fma_rn_d(-s, s, x), &rest);
+	e = e / 2 + (int)(bits_of(s) >> 52) - 1086;
+	if (!(sig >> 63)) {
+		sig = ~0ULL;
+		e--;
+	}
+	out->bits = rounded(0, e, sig, rest, rnd);
+}
+
+/* An f64 whose last bit is odd where something was lost: rounded again, to f32, it is what the exact result would be. */
+static inline u64 odd(double nearest, double remainder)
+{
+	u64 bits = bits_of(nearest);
+
+	if (remainder == 0 || remainder != remainder || bits & 1)
+		return bits;
+	return (remainder < 0) != (bits >> 63) ? bits - 1 : bits + 1;
+}
+
+/* Of numbers that were f32: neither quotient nor remainder leaves f64's range. */
+EXPANSION hg_div_odd(u64 a, u64 b, struct f64 *restrict out)
+{
+	double x = number(a), y = number(b), q = __nvvm_div_rn_d(x, y), r = __nvvm_fma_rn_d(-q, y, x);
+
+	/* the remainder has the sign of the error times that of y */
+	out->bits = odd(q, b >> 63 ? -r : r);
+}
+
+EXPANSION hg_sqrt_odd(u64 a, struct f64 *restrict out)
+{
+	double x = number(a), s = __nvvm_sqrt_rn_d(x);
+
+	out->bits = odd(s, __nvvm_fma_rn_d(-s, s, x));
+}
+
+/* A magnitude of 64 bits, with a sign. */
+EXPANSION hg_int_f64(u64 v, u32 negative, u32 rnd, struct f64 *restrict out)
+{
+	u64 sign = negative ? SIGN : 0;
+	int n;
+
+	if (!v) {
+		out->bits = 0;
+		return;
+	}
+	n = clz64(v);
+	out->bits = rounded(sign, -n, v << n, 0, rnd);
+}
+
+/* The same as an f64 whose last bit is odd where something was lost. */
+EXPANSION hg_int_odd(u64 v, u32 negative, struct f64 *restrict out)
+{
+	u64 bits = v >> 53 ? (v >> 11 | ((v & 0x7ff) != 0)) : v;
+	double d = (double)(long long)bits;
+
+	if (v >> 53)
+		d *= 2048;
+	out->bits = bits_of(d) | (negative ? SIGN : 0);
+}

@@ -1,0 +1,36 @@
+/* texture.h - what the samplers of GPUs share: translate/texture.c on a device. */
+#ifndef HG_SUPPORT_TEXTURE_H
+#define HG_SUPPORT_TEXTURE_H
+
+#include "translate/support/gpu.h"
+#include "translate/texture.c"
+
+struct channels { u32 r, g, b, a; };
+
+/* A handle that names no texture is the kernel's failure: it does not come back then. */
+INLINE const struct hg_texture *descriptor(struct hg_gpu_state *state, u64 handle, u32 line)
+{
+	const struct hg_texture *t = (const struct hg_texture *)handle;
+
+	if (handle & 7 || t->magic != HG_TEXTURE_MAGIC || !t->nr_levels || t->nr_levels > HG_TEXTURE_LEVELS) {
+		if (fault_begin(state, HG_GPU_TEXTURE, line)) {
+			state->addr = handle;
+			fault_told(state);
+		}
+		__builtin_trap();
+	}
+	return t;
+}
+
+INLINE void sample_into(struct channels *restrict out, struct hg_gpu_state *state, u32 line, u64 texture, u64 sampler, u32 what, const u32 *arg)
+{
+	const struct hg_texture *t = descriptor(state, texture, line), *s = t;
+	u32 channel[4];
+
+	if (sampler != texture)
+		s = descriptor(state, sampler, line);
+	sample(t, s, what, arg, 1, channel);
+	*out = (struct channels){ channel[0], channel[1], channel[2], channel[3] };
+}
+
+#endif
