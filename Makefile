@@ -42,6 +42,7 @@ endif
 
 rooms := common logdb translate replay intercept
 $(foreach r,$(rooms),$(eval $(r)_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(r)/*.c)))))
+translate_obj += $(O)/translate/amd_llvm.o
 tools := $(patsubst tools/%.c,%,$(wildcard tools/hgshim-*.c))
 tool_obj := $(patsubst %.c,$(O)/%.o,$(filter-out $(wildcard tools/hgshim-*.c),$(wildcard tools/*.c)))
 
@@ -49,7 +50,10 @@ tool_obj := $(patsubst %.c,$(O)/%.o,$(filter-out $(wildcard tools/hgshim-*.c),$(
 llvm_libs = $(shell $(LLVM_CONFIG) --link-static --ldflags --libs orcjit x86 amdgpu passes analysis bitwriter irreader) \
 	$(shell $(LLVM_CONFIG) --link-static --system-libs) -lstdc++ -lm
 llvm_cflags = -isystem $(shell $(LLVM_CONFIG) --includedir)
-engine_libs = -llz4 -lzstd $(llvm_libs)
+# lld with what it wants of link-time optimisation; distributions add an optimiser of loops there, which translate/amd_llvm.cpp stands for.
+lld_libs = -L$(shell $(LLVM_CONFIG) --libdir) -llldELF -llldCommon \
+	$(filter-out -lPolly -lPollyISL -lLLVMExtensions,$(shell $(LLVM_CONFIG) --link-static --libs option lto))
+engine_libs = -Wl,--wrap=_ZN4llvm3sys7Process4ExitEib $(lld_libs) -llz4 -lzstd $(llvm_libs)
 
 # Objects are kept, also those that make finds by itself on its way to a program.
 .SECONDARY:
@@ -57,7 +61,7 @@ engine_libs = -llz4 -lzstd $(llvm_libs)
 .PHONY: all
 all: $(O)/libhgshim.so $(O)/libhgshim-engine.so $(addprefix $(O)/,$(tools)) ## build everything (default)
 
-$(O)/translate/%.o $(O)/replay/%.o $(O)/tests/unit/translate/%.o $(O)/tools/%.o: cflags += $(llvm_cflags)
+$(O)/translate/%.o $(O)/replay/%.o $(O)/tests/unit/translate/%.o $(O)/tests/unit/replay/%.o $(O)/tools/%.o: cflags += $(llvm_cflags)
 
 # What runs kernels in the test doubles. Its approximations promise bits.
 simt_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/simt/*.c)))
@@ -74,6 +78,13 @@ $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(cflags) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The one file of C++, for lld. (A compiler that is named by CC has the other language under a name of its own.)
+CXX := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),g++)
+$(O)/translate/amd_llvm.o: translate/amd_llvm.cpp Makefile
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(filter-out -std=% -Wstrict-prototypes -Wmissing-prototypes,$(cflags)) -std=c++17 -fno-exceptions $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Device functions of hgshim's own: C, to PTX, into translate/support.o.
 support_ptx := $(patsubst translate/support/%.c,$(O)/support/%.ptx,$(sort $(wildcard translate/support/*.c)))
@@ -121,7 +132,7 @@ $(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(comm
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
-		$(engine_libs)
+		-llz4 -lzstd $(llvm_libs)
 test_drivers := $(O)/drivers/cuda/libcuda.so.1
 .PHONY: test-drivers
 test-drivers: $(test_drivers)
@@ -316,11 +327,20 @@ $(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(translate_obj) $(lo
 fuzz-run: $(addprefix $(O)/,$(fuzzers))
 	$(Q)tests/fuzz/run $(O) $(FUZZ_TIME) $(fuzzers)
 
+# What is made of tables, and checked in; lint looks whether it is current.
+docs/translation.md: replay/rocm_api.def tools/gen-translation.py
+	$(call say,GEN,$@)
+	$(Q)tools/gen-translation.py $< > $@.new && mv $@.new $@
+
 .PHONY: lint
 lint: ## format, spelling, and the rules that a grep can keep
 	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
 
-.PHONY: corpus
+.PHONY: corpus corpus-amd
+# CORPUS_EACH=1: all kernels, which takes days
+CORPUS_EACH ?= 1000
+corpus-amd: $(O)/hgshim-ptx ## the same, a sample made into code objects for each tested AMD chip (CORPUS_EACH=N: about every N-th)
+	$(Q)$(test_env) tests/corpus --chips gfx906,gfx90a,gfx942,gfx1030,gfx1100,gfx1201 --compile $(CORPUS_EACH) --json $(O)/corpus-amd.json
 corpus: $(O)/hgshim-ptx ## all PTX of the installed CUDA libraries through parser, lowering and verifier
 	$(Q)$(test_env) tests/corpus
 

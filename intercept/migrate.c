@@ -62,17 +62,17 @@ static void *grow(void *array, size_t nr, size_t *room, size_t size)
 
 enum hg_status hg_migrate_check(const char *target, const char **out)
 {
-	static const char cpu[] = "cpu";
+	const char *known = hg_executor_portable_target(target);
 
 	if (hg_shim_executor() != &hg_executor_native) {
 		pr_err("the process runs on target '%s', and this version moves processes from 'cuda' only", hg_shim_target());
 		return HG_ERR_REFUSED;
 	}
-	if (strcmp(target, cpu) != 0) {
-		pr_err("cannot move a process to target '%.16s': this version moves to '%s'", target, cpu);
+	if (!known) {
+		pr_err("cannot move a process to target '%.16s': this version moves to: %s", target, hg_executor_portable_targets);
 		return HG_ERR_UNAVAILABLE;
 	}
-	*out = cpu;
+	*out = known;
 	return HG_OK;
 }
 

@@ -748,8 +748,8 @@ Test(restore, is_refused_by_memory_that_the_process_may_not_have)
 Test(restore, says_that_a_target_is_not_there)
 {
 	begin();
-	options.target = "rocm";
-	refused(HG_ERR_UNAVAILABLE, "'rocm' not available");
+	options.target = "level-zero";
+	refused(HG_ERR_UNAVAILABLE, "'level-zero' not available");
 	options.target = "cpu";
 	end();
 }
