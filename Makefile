@@ -114,10 +114,10 @@ $(O)/libhgshim-engine.so: $(replay_obj) $(translate_obj) $(logdb_obj) $(common_o
 $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) $(tool_libs) -ljansson
-$(O)/hgshim-replay $(O)/hgshim-ptx: tool_libs = $(engine_libs)
-# These two need no engine.
+$(O)/hgshim-replay $(O)/hgshim-ptx $(O)/hgshim-log: tool_libs = $(engine_libs)
+# This one needs no engine.
 $(O)/hgshim-ckpt: $(O)/replay/target_names.o
-$(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
+$(O)/hgshim-ckpt: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
 
