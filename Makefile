@@ -183,7 +183,7 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting reference stranger switch warps)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
@@ -197,7 +197,7 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
-$(O)/e2e-apps/contexts $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
+$(O)/e2e-apps/contexts $(O)/e2e-apps/limits $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # Programs of the toolkit's libraries, of those that are installed.
 libraries := $(foreach l,cublas:cublas_v2 cufft:cufft curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \

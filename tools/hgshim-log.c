@@ -44,7 +44,7 @@ static const char help[] =
 	"  --stacks          calls: who called (recorded with HGSHIM_STACKS=1)\n"
 	"  --seq SEQ         objects: as they were after this record\n"
 	"  --snapshot N      coverage: of this snapshot, not of the newest\n"
-	"  --target T        coverage: cpu, rocm (the chips that are tested) or rocm:CHIP, as rocm:gfx90a\n"
+	"  --target T        coverage: NAME, or NAME:CHIP; without a chip, all that are tested\n"
 	"  --quiet           check: say nothing but errors\n"
 	"  --help            this text\n"
 	"\n"

@@ -1,5 +1,5 @@
 /*
- * print.c - printf and assert of device code on GPUs: they leave records for the host, as translate/gpu_abi.h lays them out. Strings and
+ * expand_print.c - printf and assert of device code on GPUs: they leave records for the host, as translate/gpu_abi.h lays them out. Strings and
  * formats may change while they are read: what was measured bounds what is written.
  */
 #include "translate/support/gpu.h"
