@@ -498,16 +498,12 @@ enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_optio
 	LLVMBasicBlockRef start;
 	enum hg_status st;
 
-	if (opt->scheduled) {
-		snprintf(why, why_size, "lanes that wait for each other");
-		return HG_ERR_UNSUPPORTED;
-	}
 	st = emit_analyze(fn, true, &info);
 	if (st)
 		return st;
 	/* a lane's code: every register is one number */
 	memset(info.is_vector, 0, info.nr_regs);
-	gpu.soft_barriers = emit_gpu_needs_soft_barriers(fn);
+	gpu.soft_barriers = opt->scheduled ? emit_gpu_has_barriers(fn) : emit_gpu_needs_soft_barriers(fn);
 	st = alloc_tables(&e);
 	if (st)
 		goto out;
@@ -515,10 +511,14 @@ enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_optio
 	add_function(&e, name);
 	set_attributes(&e);
 	emit_begin(&e);
-	start = LLVMGetInsertBlock(e.b);
-	emit_end_block(&e);
-	LLVMPositionBuilderAtEnd(e.b, start);
-	emit_direct(&e);
+	if (opt->scheduled) {
+		emit_gpu_scheduled(&e);
+	} else {
+		start = LLVMGetInsertBlock(e.b);
+		emit_end_block(&e);
+		LLVMPositionBuilderAtEnd(e.b, start);
+		emit_direct(&e);
+	}
 	if (!e.st)
 		emit_end(&e);
 	st = e.st;
