@@ -114,10 +114,10 @@ $(O)/libhgshim-engine.so: $(replay_obj) $(translate_obj) $(logdb_obj) $(common_o
 $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) $(tool_libs) -ljansson
-$(O)/hgshim-replay $(O)/hgshim-ptx: tool_libs = $(engine_libs)
-# These two need no engine.
+$(O)/hgshim-replay $(O)/hgshim-ptx $(O)/hgshim-log: tool_libs = $(engine_libs)
+# This one needs no engine.
 $(O)/hgshim-ckpt: $(O)/replay/target_names.o
-$(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
+$(O)/hgshim-ckpt: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
 
@@ -217,7 +217,7 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting reference stranger switch warps)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
@@ -231,7 +231,7 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
-$(O)/e2e-apps/contexts $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
+$(O)/e2e-apps/contexts $(O)/e2e-apps/limits $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # Programs of the toolkit's libraries, of those that are installed.
 libraries := $(foreach l,cublas:cublas_v2 cufft:cufft curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \

@@ -327,6 +327,30 @@ static void emit_direct(struct emit *e)
 
 /* ---- how a kernel begins and ends ---- */
 
+/* A thread's index in three dimensions, from its number; most blocks have one, and need no division. */
+static void find_index(struct emit *e, LLVMValueRef *ntid)
+{
+	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), deep = emit_bb(e, "deep"), on = emit_bb(e, "index");
+	LLVMValueRef is_row, rest, of[3], zero = emit_i32(e, 0);
+	struct emit_gpu *g = e->gpu;
+
+	is_row = LLVMBuildOr(e->b, ntid[1], env32(e, offsetof(struct hg_gpu_env, ntid) + 8), "");
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, is_row, emit_i32(e, 1), ""), on, deep);
+	LLVMPositionBuilderAtEnd(e->b, deep);
+	of[0] = LLVMBuildURem(e->b, g->thread, ntid[0], "");
+	rest = LLVMBuildUDiv(e->b, g->thread, ntid[0], "");
+	of[1] = LLVMBuildURem(e->b, rest, ntid[1], "");
+	of[2] = LLVMBuildUDiv(e->b, rest, ntid[1], "");
+	LLVMBuildBr(e->b, on);
+	LLVMPositionBuilderAtEnd(e->b, on);
+	for (unsigned int axis = 0; axis < 3; axis++) {
+		LLVMValueRef v[2] = { axis ? zero : g->thread, of[axis] };
+
+		g->tid[axis] = LLVMBuildPhi(e->b, i32_type(e), "");
+		LLVMAddIncoming(g->tid[axis], v, (LLVMBasicBlockRef[]){ before, deep }, 2);
+	}
+}
+
 /* Thread and lane; work-items that are no threads go to `leave`. */
 static void find_thread(struct emit *e)
 {
@@ -343,14 +367,11 @@ static void find_thread(struct emit *e)
 		g->lane = g->wave_lane = LLVMBuildAnd(e->b, item, emit_i32(e, 63), "");
 		rest = LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, item, emit_i32(e, 1), ""), emit_i32(e, ~UINT32_C(31)), "");
 		g->thread = LLVMBuildOr(e->b, rest, LLVMBuildAnd(e->b, item, emit_i32(e, 31), ""), "");
-		g->tid[0] = LLVMBuildURem(e->b, g->thread, ntid[0], "");
-		rest = LLVMBuildUDiv(e->b, g->thread, ntid[0], "");
-		g->tid[1] = LLVMBuildURem(e->b, rest, ntid[1], "");
-		g->tid[2] = LLVMBuildUDiv(e->b, rest, ntid[1], "");
 		outside = LLVMBuildICmp(e->b, LLVMIntUGT, g->lane, emit_i32(e, 31), "");
 		outside = LLVMBuildOr(e->b, outside, LLVMBuildICmp(e->b, LLVMIntUGE, g->thread, nr_threads(e), ""), "");
 		LLVMBuildCondBr(e->b, outside, g->leave, on);
 		LLVMPositionBuilderAtEnd(e->b, on);
+		find_index(e, ntid);
 		return;
 	}
 	for (unsigned int axis = 0; axis < 3; axis++)

@@ -231,6 +231,7 @@ Test(modules, of_another_chip_are_refused)
 	memcpy(bytes, "none", 4);
 	GIVES(hipErrorInvalidImage, hip.hipModuleLoadData(&m, bytes));
 	GIVES(hipErrorInvalidImage, hip.hipModuleLoadData(&m, (void *)0x1000));
+	free(bytes);
 }
 
 Test(modules, features_that_the_device_has_otherwise_are_refused)
@@ -251,6 +252,7 @@ Test(modules, features_that_the_device_has_otherwise_are_refused)
 	OK(hip.hipModuleLoadData(&m, bytes));
 	h->e_flags = 0x3f | 0x200 | 0x800;
 	GIVES(hipErrorNoBinaryForGpu, hip.hipModuleLoadData(&m, bytes));
+	free(bytes);
 }
 
 Test(modules, what_is_not_in_them_is_not_found)
@@ -394,6 +396,7 @@ Test(launch, more_work_items_than_the_kernel_is_compiled_for)
 		if (!memcmp(bytes + i, ".max_flat_workgroup_size\xcd\x04\x00", 27))
 			bytes[i + 25] = 1;		/* 256 */
 	OK(hip.hipModuleLoadData(&m, bytes));
+	free(bytes);
 	GIVES(hipErrorLaunchFailure,
 	      hip.hipModuleLaunchKernel(function(m, "nothing"), 1, 1, 1, 257, 1, 1, 0, NULL, NULL, NULL));
 	OK(hip.hipModuleLaunchKernel(function(m, "nothing"), 1, 1, 1, 256, 1, 1, 0, NULL, NULL, NULL));
