@@ -26,28 +26,56 @@ static bool has_nvidia_driver(void)
 	/* one that was named and is none is an error, and not a reason to take another target */
 	if ((named && *named) || hg_driver_is_there())
 		return true;
-	pr_warn("this machine has NVIDIA's kernel driver, but no libcuda.so.1 is found: the program runs on target 'cpu'");
+	pr_warn("this machine has NVIDIA's kernel driver, but no libcuda.so.1 is found: the program does not run on 'cuda'");
 	return false;
+}
+
+/* AMD's kernel driver, and that this user may use it. Whether ROCm is there as well is seen when it is opened. */
+static bool has_amd_driver(void)
+{
+	return access("/dev/kfd", R_OK | W_OK) == 0;
+}
+
+const char hg_executor_portable_targets[] = "cpu, rocm";
+
+const char *hg_executor_portable_target(const char *name)
+{
+	static const char *const known[] = { "cpu", "rocm" };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (!strcmp(name, known[i]))
+			return known[i];
+	return NULL;
+}
+
+static bool is_auto;
+
+const char *hg_executor_instead(const char *target)
+{
+	static const char cpu[] = "cpu";
+
+	return is_auto && strcmp(target, cpu) != 0 ? cpu : NULL;
 }
 
 enum hg_status hg_executor_choose(const struct hg_executor **out, const char **target)
 {
 	const char *want = getenv("HGSHIM_TARGET");
 
-	if (!want || !*want)
-		want = "auto";
-	if (!strcmp(want, "cuda") || (!strcmp(want, "auto") && has_nvidia_driver())) {
+	is_auto = !want || !*want || !strcmp(want, "auto");
+	if (is_auto)
+		want = has_nvidia_driver() ? "cuda" : has_amd_driver() ? "rocm" : "cpu";
+	if (!strcmp(want, "cuda")) {
 		*out = &hg_executor_native;
 		*target = "cuda";
 		return HG_OK;
 	}
-	if (!strcmp(want, "cpu") || !strcmp(want, "auto")) {
+	*target = hg_executor_portable_target(want);
+	if (*target) {
 		*out = &hg_executor_portable;
-		*target = "cpu";
 		return HG_OK;
 	}
-	if (!strcmp(want, "rocm") || !strcmp(want, "level-zero")) {
-		pr_err("cannot use target '%s': this version runs programs on 'cuda' and 'cpu'", want);
+	if (!strcmp(want, "level-zero")) {
+		pr_err("cannot use target '%s': this version runs programs on 'cuda', 'rocm' and 'cpu'", want);
 		return HG_ERR_UNAVAILABLE;
 	}
 	pr_err("HGSHIM_TARGET is '%s': not one of auto, cuda, rocm, level-zero, cpu", want);

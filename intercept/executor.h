@@ -79,5 +79,10 @@ const char *hg_native_driver_path(void);
  * HG_ERR_UNAVAILABLE for one that this version does not have; both with a message.
  */
 enum hg_status hg_executor_choose(const struct hg_executor **out, const char **target);
+/* A target of the portable driver by its name, as a constant; NULL: there is none. And all of them, for people. */
+const char *hg_executor_portable_target(const char *name);
+extern const char hg_executor_portable_targets[];
+/* What is taken instead of a target that turns out not to be there; NULL: nothing is, it was asked for by name. */
+const char *hg_executor_instead(const char *target);
 
 #endif

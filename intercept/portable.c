@@ -13,6 +13,7 @@
 #include "common/msg.h"
 #include "intercept/driver_open.h"
 #include "intercept/executor.h"
+#include "intercept/shim.h"
 #include "intercept/tables.h"
 
 static _Atomic(const struct hg_engine *) opened;
@@ -129,6 +130,14 @@ static enum hg_status portable_load(const char *target)
 
 static enum hg_status portable_open(void)
 {
+	enum hg_status st = engine->open(engine_target);
+	const char *instead = hg_executor_instead(engine_target);
+
+	if (st != HG_ERR_UNAVAILABLE || !instead)
+		return st;
+	pr_warn("the program runs on target '%s'", instead);
+	engine_target = instead;
+	hg_shim_use(&hg_executor_portable, instead);
 	return engine->open(engine_target);
 }
 

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/msg.h"
 #include "replay/cpu_fault.h"
 #include "translate/cpu_rt.h"
+#include "translate/gpu_abi.h"
+#include "translate/print_format.h"
 
 #define DEFAULT_LIMIT (1u << 20)
-#define MAX_SPEC 64		/* of one conversion, with its length modifier */
 
 struct message {
 	struct message *next;
@@ -114,31 +116,81 @@ static void add_formatted(struct text *t, const char *spec, const int *star, int
 		free(out);
 }
 
-/* The arguments lie one behind the other, each at a multiple of its size. */
-static uint64_t next_argument(uint64_t *at, size_t size)
+/*
+ * Where the arguments come from: device memory at `at`, one behind the other, each at a multiple of its size; or, with `record`, the
+ * words of a record of a GPU (translate/gpu_abi.h), of which nothing is believed.
+ */
+struct arguments {
+	uint64_t at;
+	const struct hg_gpu_record *record;
+	bool failed;			/* the record has no such argument */
+};
+
+static uint64_t next_argument(struct arguments *a, size_t size)
 {
+	const unsigned char *words = (const unsigned char *)(a->record + 1);
 	uint64_t v = 0;
 
-	*at = (*at + size - 1) & ~(uint64_t)(size - 1);
-	read_device(&v, *at, size);
-	*at += size;
+	if (a->record) {
+		if (a->at >= a->record->nr_args)
+			a->failed = true;
+		else
+			memcpy(&v, words + a->at++ * 8, size);
+		return v;
+	}
+	a->at = (a->at + size - 1) & ~(uint64_t)(size - 1);
+	read_device(&v, a->at, size);
+	a->at += size;
 	return v;
 }
 
-/* A string of the kernel's; the first pass only measures it. */
-static void add_string(struct text *t, const char *spec, const int *star, int nr_stars, uint64_t s)
+/* A width or precision that no text has room for. What a damaged record says must not keep the program busy. */
+#define RECORD_WIDTH_MAX 1000000
+#define RECORD_TEXT_MAX (16u << 20)
+
+static bool is_too_wide(const char *plain, size_t size, const int *star)
 {
-	const char *dot = strchr(spec, '.');
+	size_t digits = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		digits = plain[i] >= '0' && plain[i] <= '9' ? digits + 1 : 0;
+		if (digits > 6)
+			return true;
+	}
+	for (int i = 0; i < 2; i++)
+		if (star[i] > RECORD_WIDTH_MAX || star[i] < -RECORD_WIDTH_MAX)
+			return true;
+	return false;
+}
+
+/* A string in a record by its offset there, NUL-terminated; NULL when it is not. */
+static const char *record_string(const struct hg_gpu_record *r, uint64_t offset)
+{
+	const char *s = (const char *)r + offset;
+
+	return offset >= sizeof(*r) && offset < r->size && memchr(s, 0, r->size - offset) ? s : NULL;
+}
+
+/* A string of the kernel's; the first pass only measures it. */
+static void add_string(struct text *t, const struct hg_conversion *c, const char *spec, const int *star, struct arguments *args)
+{
+	uint64_t s = next_argument(args, 8);
 	size_t max = SIZE_MAX, n;
+	const char *known = "(null)";
 	char *copy;
 
 	/* With a precision the string need not end. */
-	if (dot && dot[1] == '*')
-		max = star[nr_stars - 1] < 0 ? SIZE_MAX : (size_t)star[nr_stars - 1];
-	else if (dot)
-		max = (size_t)strtoul(dot + 1, NULL, 10);
-	if (!s) {
-		add_formatted(t, spec, star, nr_stars, 's', (uintptr_t)"(null)");
+	if (c->is_cut && c->is_star_cut)
+		max = star[c->nr_stars - 1] < 0 ? SIZE_MAX : (size_t)star[c->nr_stars - 1];
+	else if (c->is_cut)
+		max = c->precision;
+	if (args->record && s) {
+		known = record_string(args->record, s);
+		args->failed |= !known;
+	}
+	if (!s || args->record) {
+		if (known)
+			add_formatted(t, spec, star, c->nr_stars, 's', (uintptr_t)known);
 		return;
 	}
 	n = device_strnlen(s, max);
@@ -151,82 +203,50 @@ static void add_string(struct text *t, const char *spec, const int *star, int nr
 	}
 	read_device(copy, s, n);
 	copy[n] = 0;
-	add_formatted(t, spec, star, nr_stars, 's', (uintptr_t)copy);
+	add_formatted(t, spec, star, c->nr_stars, 's', (uintptr_t)copy);
 	free(copy);
 }
 
-/*
- * One conversion, format behind its '%': flags, width, precision, h l ll, and one of CUDA's letters. Gives where it ends, or
- * NULL for what CUDA's printf does not know, which is then printed as it stands.
- */
-static const char *convert(struct text *t, const char *format, uint64_t *args, uint32_t *count)
+/* The conversion behind a '%'. Gives where it ends, or NULL for what CUDA's printf does not know, which is then printed as it stands. */
+static const char *convert(struct text *t, const char *format, struct arguments *args, uint32_t *count)
 {
-	char spec[MAX_SPEC + 4] = "%";
-	size_t used = 1, longs = 0;
-	int star[2] = { 0, 0 }, nr_stars = 0;
-	const char *p = format;
-	bool dotted = false;
+	char spec[HG_CONVERSION_MAX + 8] = "%";
+	int star[2] = { 0, 0 };
+	struct hg_conversion c;
+	size_t used = 1;
 
-	for (; *p && strchr("#0123456789 +-.*", *p) && used < MAX_SPEC; p++) {
-		if (*p == '.' && dotted)
-			return NULL;
-		dotted |= *p == '.';
-		if (*p == '*') {
-			if (nr_stars == 2)
-				return NULL;
-			star[nr_stars++] = (int)next_argument(args, 4);
-			++*count;
-		}
-		spec[used++] = *p;
-	}
-	for (; *p == 'h' || *p == 'l'; p++) {
-		longs += *p == 'l';
-		if (*p == 'h')
-			spec[used++] = 'h';
-		if (used >= MAX_SPEC)
-			return NULL;
-	}
-	if (longs) {
-		spec[used++] = 'l';
-		spec[used++] = 'l';
-	}
-	switch (*p) {
-	case 'c': case 'd': case 'i': case 'o': case 'u': case 'x': case 'X':
-		if (*p == 'c' && longs)
-			used -= 2;
-		spec[used] = *p;
-		add_formatted(t, spec, star, nr_stars, longs && *p != 'c' ? 'l' : 'i', next_argument(args, longs && *p != 'c' ? 8 : 4));
-		break;
-	case 'a': case 'A': case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
-		used -= longs ? 2 : 0;
-		spec[used] = *p;
-		add_formatted(t, spec, star, nr_stars, 'f', next_argument(args, 8));
-		break;
-	case 'p':
-		used -= longs ? 2 : 0;
-		spec[used] = *p;
-		add_formatted(t, spec, star, nr_stars, 'p', next_argument(args, 8));
-		break;
-	case 's':
-		used -= longs ? 2 : 0;
-		spec[used] = *p;
-		add_string(t, spec, star, nr_stars, next_argument(args, 8));
-		break;
-	default:
+	if (!hg_conversion_read(format, &c))
 		return NULL;
+	for (unsigned int i = 0; i < c.nr_stars; i++)
+		star[i] = (int)next_argument(args, 4);
+	if (args->record && (t->size > RECORD_TEXT_MAX || is_too_wide(format, c.plain, star)))
+		args->failed = true;
+	if (args->failed)
+		return format + c.size;
+	memcpy(spec + used, format, c.plain);
+	used += c.plain;
+	for (unsigned int i = 0; i < c.nr_h; i++)
+		spec[used++] = 'h';
+	for (int i = 0; i < 2 && c.kind == HG_CONVERT_LONG; i++)
+		spec[used++] = 'l';
+	spec[used] = c.letter;
+	switch (c.kind) {
+	case HG_CONVERT_INT: add_formatted(t, spec, star, c.nr_stars, 'i', next_argument(args, 4)); break;
+	case HG_CONVERT_LONG: add_formatted(t, spec, star, c.nr_stars, 'l', next_argument(args, 8)); break;
+	case HG_CONVERT_DOUBLE: add_formatted(t, spec, star, c.nr_stars, 'f', next_argument(args, 8)); break;
+	case HG_CONVERT_POINTER: add_formatted(t, spec, star, c.nr_stars, 'p', next_argument(args, 8)); break;
+	case HG_CONVERT_STRING: add_string(t, &c, spec, star, args); break;
 	}
-	++*count;
-	return p + 1;
+	*count += c.nr_stars + 1;
+	return format + c.size;
 }
 
-static uint32_t format_text(struct text *t, const char *format, uint64_t args)
+static uint32_t format_text(struct text *t, const char *format, struct arguments *args)
 {
 	uint32_t count = 0;
 
 	while (*format) {
 		size_t plain = strcspn(format, "%");
-		uint64_t at = args;
-		uint32_t n = count;
 		const char *end;
 
 		add(t, format, plain);
@@ -238,14 +258,12 @@ static uint32_t format_text(struct text *t, const char *format, uint64_t args)
 			format += 2;
 			continue;
 		}
-		end = convert(t, format + 1, &at, &n);
+		end = convert(t, format + 1, args, &count);
 		if (!end) {
 			add(t, format, 1);
 			format++;
 			continue;
 		}
-		args = at;
-		count = n;
 		format = end;
 	}
 	return count;
@@ -306,6 +324,16 @@ void hg_print_limit(size_t bytes)
 	pthread_mutex_unlock(&ring.lock);
 }
 
+size_t hg_print_get_limit(void)
+{
+	size_t bytes;
+
+	pthread_mutex_lock(&ring.lock);
+	bytes = ring.limit;
+	pthread_mutex_unlock(&ring.lock);
+	return bytes;
+}
+
 void hg_print_enable(bool on)
 {
 	pthread_mutex_lock(&ring.lock);
@@ -340,7 +368,7 @@ static uint32_t print_lane(uint64_t format, uint64_t args)
 	 * A fault in the middle would lose what is allocated here. So everything is read once before; the format itself
 	 * stays where it is, for it has been read.
 	 */
-	format_text(&look, (const char *)(uintptr_t)format, args);
+	format_text(&look, (const char *)(uintptr_t)format, &(struct arguments){ .at = args });
 	copy = copy_string(format, size);
 	t.data = malloc(t.capacity);
 	if (!copy || !t.data) {
@@ -348,7 +376,7 @@ static uint32_t print_lane(uint64_t format, uint64_t args)
 		free(t.data);
 		return UINT32_MAX - 1;	/* -2: an internal error */
 	}
-	count = format_text(&t, copy, args);
+	count = format_text(&t, copy, &(struct arguments){ .at = args });
 	if (!t.failed)
 		keep(t.data, t.size, false);
 	free(copy);
@@ -374,25 +402,39 @@ static void short_string(char *to, size_t size, uint64_t s)
 	to[n] = 0;
 }
 
+/* As CUDA words it: file, line, function, block, thread, what was asserted. */
+#define ASSERTION "%s:%u: %s: block: [%u,%u,%u], thread: [%u,%u,%u] Assertion `%s` failed.\n"
+
+void hg_print_assertion_of(const char *what, const char *file, uint32_t line, const char *function, const uint32_t block[3],
+			   const uint32_t thread[3])
+{
+	char all[2300];
+	int n = snprintf(all, sizeof(all), ASSERTION, file, line, function, block[0], block[1], block[2], thread[0], thread[1],
+			 thread[2], what);
+
+	if (n > 0)
+		keep(all, (size_t)n < sizeof(all) ? (size_t)n : sizeof(all) - 1, true);
+}
+
+void hg_print_assertion_text(char *out, size_t size, const char *what, const char *file, uint32_t line, const uint32_t thread[3])
+{
+	snprintf(out, size, "assertion '%.60s' failed in %.60s:%u, thread (%u,%u,%u)", what, file, line, thread[0], thread[1], thread[2]);
+}
+
 void hg_print_assert(const struct hg_cpu_frame *f, const struct hg_cpu_env *env, uint32_t mask, const uint64_t *text,
 		     const uint32_t *line)
 {
 	for (uint32_t left = mask; left; left &= left - 1) {
 		uint32_t lane = (uint32_t)__builtin_ctz(left);
-		char what[1024], file[512], function[512], all[2300];
-		int n;
+		const uint32_t thread[3] = { f->tid[lane], f->tid[HG_WARP + lane], f->tid[2 * HG_WARP + lane] };
+		char what[1024], file[512], function[512];
 
 		short_string(what, sizeof(what), text[lane]);
 		short_string(file, sizeof(file), text[HG_WARP + lane]);
 		short_string(function, sizeof(function), text[2 * HG_WARP + lane]);
-		n = snprintf(all, sizeof(all), "%s:%u: %s: block: [%u,%u,%u], thread: [%u,%u,%u] Assertion `%s` failed.\n", file,
-			     line[lane], function, env->ctaid[0], env->ctaid[1], env->ctaid[2], f->tid[lane],
-			     f->tid[HG_WARP + lane], f->tid[2 * HG_WARP + lane], what);
-		if (n > 0)
-			keep(all, (size_t)n, true);
+		hg_print_assertion_of(what, file, line[lane], function, env->ctaid, thread);
 		if (left == mask)
-			snprintf(assertion, sizeof(assertion), "assertion '%.60s' failed in %.60s:%u, thread (%u,%u,%u)", what,
-				 file, line[lane], f->tid[lane], f->tid[HG_WARP + lane], f->tid[2 * HG_WARP + lane]);
+			hg_print_assertion_text(assertion, sizeof(assertion), what, file, line[lane], thread);
 	}
 	if (mask)
 		hg_cpu_fault_raise(HG_CPU_FAULT_ASSERT, 0);
@@ -401,4 +443,50 @@ void hg_print_assert(const struct hg_cpu_frame *f, const struct hg_cpu_env *env,
 const char *hg_print_assertion(void)
 {
 	return assertion;
+}
+
+/* --- records of GPUs --------------------------------------------------------------------------- */
+/* False: it is not as it must be. r->size bytes are there. */
+static bool print_record(const struct hg_gpu_record *r)
+{
+	struct arguments args = { .record = r };
+	struct text t = { .capacity = 256 };
+	const char *format = NULL;
+
+	if (r->kind == HG_GPU_RECORD_ASSERT)
+		format = ASSERTION;
+	else if (r->kind == HG_GPU_RECORD_PRINT)
+		format = record_string(r, r->format);
+	if (!format || r->nr_args > (r->size - sizeof(*r)) / 8)
+		return false;
+	t.data = malloc(t.capacity);
+	if (!t.data)
+		return true;	/* nothing is wrong with the record */
+	format_text(&t, format, &args);
+	if (!t.failed && !args.failed)
+		keep(t.data, t.size, r->kind == HG_GPU_RECORD_ASSERT);
+	free(t.data);
+	return !args.failed;
+}
+
+bool hg_print_records(const void *records, size_t size, bool *asserted)
+{
+	const unsigned char *p = records;
+	size_t at = 0;
+
+	*asserted = false;
+	while (at < size) {
+		struct hg_gpu_record head;
+
+		if (size - at < sizeof(head))
+			break;
+		memcpy(&head, p + at, sizeof(head));
+		if (head.size % 8 || head.size < sizeof(head) || head.size > size - at || !print_record((const void *)(p + at)))
+			break;
+		*asserted |= head.kind == HG_GPU_RECORD_ASSERT;
+		at += head.size;
+	}
+	if (at < size)
+		pr_warn("what kernels printed is damaged from byte %zu of %zu on", at, size);
+	return at == size;
 }

@@ -19,6 +19,7 @@
 #include "common/msg.h"
 #include "replay/cpu_fault.h"
 #include "replay/device_print.h"
+#include "replay/fault.h"
 #include "translate/cpu_abi.h"
 #include "translate/cpu_rt.h"
 
@@ -561,27 +562,26 @@ static enum block_end block_run(struct job *job, struct block *b)
 
 /* ---- failures ---- */
 
-static void __attribute__((format(printf, 4, 5)))
-job_fail(struct job *job, int cuda_error, uint64_t addr, const char *fmt, ...)
+static void job_fail(struct job *job, const struct hg_fault *fault)
 {
-	va_list ap;
-
 	pthread_mutex_lock(&job->lock);
 	if (!atomic_load(&job->failed)) {
 		job->st = HG_ERR_FAULT;
-		va_start(ap, fmt);
-		vsnprintf(job->fault->what, sizeof(job->fault->what), fmt, ap);
-		va_end(ap);
-		job->fault->addr = addr;
-		job->fault->cuda_error = cuda_error;
+		memcpy(job->fault->what, fault->what, sizeof(job->fault->what));
+		job->fault->addr = fault->addr;
+		job->fault->cuda_error = fault->cuda_error;
 		atomic_store(&job->failed, true);
 	}
 	pthread_mutex_unlock(&job->lock);
 }
 
-/* CUresult of cuda.h; this file knows no other name of CUDA's */
-enum { ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716, ILLEGAL_INSTRUCTION = 715, LAUNCH_FAILED = 719,
-       LAUNCH_OUT_OF_RESOURCES = 701, DEVICE_ASSERT = 710 };
+static void job_no_memory(struct job *job, const char *for_what)
+{
+	struct hg_fault fault = { .cuda_error = HG_FAULT_OUT_OF_RESOURCES };
+
+	snprintf(fault.what, sizeof(fault.what), "no memory for %s of kernel '%s'", for_what, job->info->name);
+	job_fail(job, &fault);
+}
 
 #define WHERE "kernel '%s', block (%u,%u,%u)"
 #define WHERE_ARGS(job, b) (job)->info->name, (b)->env.ctaid[0], (b)->env.ctaid[1], (b)->env.ctaid[2]
@@ -610,20 +610,25 @@ static const struct hg_cpu_frame *running(const struct block *b)
 	return b->env.whole_block ? b->warp[b->warp[0].frame->running].frame : b->run->frame;
 }
 
+static void describe(const struct job *job, const struct block *b, enum hg_gpu_fault kind, uint64_t addr, const char *who,
+		     struct hg_fault *out)
+{
+	struct hg_fault_where w = { .kernel = job->info->name, .who = who, .addr = addr, .assertion = hg_print_assertion(),
+				    .stack_bytes = job->lane_bytes - job->info->local_bytes };
+
+	memcpy(w.block, b->env.ctaid, sizeof(w.block));
+	hg_fault_describe(kind, &w, out);
+}
+
 static void block_failed(struct job *job, const struct block *b, enum block_end end)
 {
 	const struct hg_cpu_frame *f = running(b);
+	struct hg_fault fault;
 	char who[80];
 
-	if (end == BLOCK_TRAP)
-		job_fail(job, LAUNCH_FAILED, 0, "trap in " WHERE "%s", WHERE_ARGS(job, b),
-			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
-	else if (end == BLOCK_STACK)
-		job_fail(job, LAUNCH_FAILED, 0, "a stack of %u bytes (CU_LIMIT_STACK_SIZE) is too small for " WHERE "%s",
-			 job->lane_bytes - job->info->local_bytes, WHERE_ARGS(job, b),
-			 thread_text(f, f->fault_lanes, f->fault_line, who, sizeof(who)));
-	else
-		job_fail(job, LAUNCH_FAILED, 0, "threads wait for each other for ever in " WHERE, WHERE_ARGS(job, b));
+	thread_text(f, f ? f->fault_lanes : 0, f ? f->fault_line : 0, who, sizeof(who));
+	describe(job, b, end == BLOCK_TRAP ? HG_GPU_TRAP : end == BLOCK_STACK ? HG_GPU_STACK : HG_GPU_DEADLOCK, 0, who, &fault);
+	job_fail(job, &fault);
 }
 
 static void block_faulted(struct job *job, const struct block *b, const struct hg_cpu_run *run)
@@ -631,6 +636,7 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 	const struct hg_cpu_frame *f = running(b);
 	unsigned long long addr = run->addr;
 	uint32_t line = run->line, lanes = run->lanes;
+	struct hg_fault fault;
 	char who[128];
 
 	if (run->state.pc) {
@@ -645,37 +651,20 @@ static void block_faulted(struct job *job, const struct block *b, const struct h
 	/* one address for several lanes, or lanes that are far apart */
 	if (run->state.pc && !lanes)
 		strcat(who, "; HGSHIM_CHECK=memory names the thread");
-	switch (run->signo) {
-	case 0:
-		switch (run->kind) {
-		case HG_CPU_FAULT_MISALIGNED:
-			job_fail(job, MISALIGNED_ADDRESS, addr, "misaligned address 0x%llx in " WHERE "%s", addr,
-				 WHERE_ARGS(job, b), who);
-			break;
-		case HG_CPU_FAULT_ADDRESS:
-			job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
-			break;
-		case HG_CPU_FAULT_TEXTURE:
-			job_fail(job, LAUNCH_FAILED, addr, "0x%llx is no texture, in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
-			break;
-		case HG_CPU_FAULT_BARRIER:
-			job_fail(job, LAUNCH_FAILED, 0, "barrier %llu misused in " WHERE, addr, WHERE_ARGS(job, b));
-			break;
-		case HG_CPU_FAULT_ASSERT:
-			job_fail(job, DEVICE_ASSERT, 0, "%s, in " WHERE, hg_print_assertion(), WHERE_ARGS(job, b));
-			break;
-		default:
-			job_fail(job, LAUNCH_FAILED, addr, "bad index in " WHERE "%s", WHERE_ARGS(job, b), who);
-			break;
-		}
-		break;
-	case SIGSEGV: case SIGBUS:
-		job_fail(job, ILLEGAL_ADDRESS, addr, "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
-		break;
-	default:
-		job_fail(job, ILLEGAL_INSTRUCTION, addr, "signal %d in " WHERE "%s", run->signo, WHERE_ARGS(job, b), who);
-		break;
+	fault = (struct hg_fault){ .addr = addr };
+	if (run->signo == 0 && run->kind != HG_CPU_FAULT_ADDRESS) {
+		describe(job, b, run->kind == HG_CPU_FAULT_MISALIGNED ? HG_GPU_MISALIGNED :
+				 run->kind == HG_CPU_FAULT_TEXTURE ? HG_GPU_TEXTURE :
+				 run->kind == HG_CPU_FAULT_BARRIER ? HG_GPU_BARRIER :
+				 run->kind == HG_CPU_FAULT_ASSERT ? HG_GPU_ASSERT : HG_GPU_BAD_INDEX, addr, who, &fault);
+	} else if (run->signo == 0 || run->signo == SIGSEGV || run->signo == SIGBUS) {
+		fault.cuda_error = HG_FAULT_ILLEGAL_ADDRESS;
+		snprintf(fault.what, sizeof(fault.what), "illegal address 0x%llx in " WHERE "%s", addr, WHERE_ARGS(job, b), who);
+	} else {
+		fault.cuda_error = HG_FAULT_ILLEGAL_INSTRUCTION;
+		snprintf(fault.what, sizeof(fault.what), "signal %d in " WHERE "%s", run->signo, WHERE_ARGS(job, b), who);
 	}
+	job_fail(job, &fault);
 }
 
 /* ---- the threads ---- */
@@ -748,7 +737,7 @@ static struct block *take(struct job *job, uint32_t smid, struct claim *c, struc
 	if (b)
 		block_start(job, b, c->at++, smid);
 	else
-		job_fail(job, LAUNCH_OUT_OF_RESOURCES, 0, "no memory for a block of kernel '%s'", job->info->name);
+		job_no_memory(job, "a block");
 	return b;
 }
 
@@ -796,7 +785,7 @@ static bool job_work(struct job *job, uint32_t smid)
 	enum hg_status st = hg_cpu_run_begin(&run);
 
 	if (st) {
-		job_fail(job, LAUNCH_OUT_OF_RESOURCES, 0, "no memory for a signal stack");
+		job_no_memory(job, "a signal stack");
 		return false;
 	}
 	if (sigsetjmp(run.back, 0)) {

@@ -135,6 +135,7 @@ struct hg_fill {
 extern bool (*hg_target_has_memory)(hg_dptr addr, uint64_t size);
 
 extern const struct hg_target_ops hg_target_cpu;
+extern const struct hg_target_ops hg_target_rocm;
 
 /* Every target built in; ends with NULL. */
 extern const struct hg_target_ops *const hg_targets[];
@@ -142,6 +143,7 @@ const struct hg_target_ops *hg_target_by_name(const char *name);	/* NULL: none *
 
 /* The names of hg_targets, in that order; ends with NULL. In a file of its own (target_names.c) that needs no target. */
 extern const char *const hg_target_names[];
+extern const char hg_target_list[];	/* the same for people: "cpu, rocm" */
 bool hg_target_is_named(const char *name);
 bool hg_target_is_planned(const char *name);	/* a name that users may know and this version does not have */
 

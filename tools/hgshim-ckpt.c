@@ -783,17 +783,18 @@ static void print_text(const struct answer *a)
 
 static void help(void)
 {
-	puts("usage: hgshim-ckpt [--timeout S] [--allow-partial] [--migrate TARGET] [--quiet] [--json] PID\n"
-	     "Takes a checkpoint of a program that runs with LD_PRELOAD=libhgshim.so; the program runs on.\n"
-	     "\n"
-	     "  --timeout S       give up, and let the program run on, when it cannot be stopped in S seconds (60)\n"
-	     "  --allow-partial   take the snapshot even where it lacks something, and mark it\n"
-	     "  --migrate TARGET  move the running program to another target (cpu), after a snapshot\n"
-	     "  --quiet           no progress bar, no output but errors\n"
-	     "  --json            the result as one JSON object\n"
-	     "\n"
-	     "Exit status: 0 the snapshot is durable, and the program on the target; 1 refused, and the program runs on as it\n"
-	     "did; 2 wrong usage; 4 the target is not available.");
+	printf("usage: hgshim-ckpt [--timeout S] [--allow-partial] [--migrate TARGET] [--quiet] [--json] PID\n"
+	       "Takes a checkpoint of a program that runs with LD_PRELOAD=libhgshim.so; the program runs on.\n"
+	       "\n"
+	       "  --timeout S       give up, and let the program run on, when it cannot be stopped in S seconds (60)\n"
+	       "  --allow-partial   take the snapshot even where it lacks something, and mark it\n"
+	       "  --migrate TARGET  move the running program to another target (%s), after a snapshot\n"
+	       "  --quiet           no progress bar, no output but errors\n"
+	       "  --json            the result as one JSON object\n"
+	       "\n"
+	       "Exit status: 0 the snapshot is durable, and the program on the target; 1 refused, and the program runs on as it\n"
+	       "did; 2 wrong usage; 4 the target is not available.\n",
+	       hg_target_list);
 }
 
 static bool parse_seconds(const char *text, uint32_t *ms)
@@ -817,8 +818,8 @@ static int check_target(const char *name)
 	if (hg_target_is_named(name))
 		return -1;
 	if (!hg_target_is_planned(name))
-		return hg_usage_error("'%s' is not a target; a process can be moved to '%s'", name, hg_target_names[0]);
-	refuse("cannot migrate to '%s': a process can be moved to '%s' only", name, hg_target_names[0]);
+		return hg_usage_error("'%s' is not a target; a process can be moved to: %s", name, hg_target_list);
+	refuse("cannot migrate to '%s': a process can be moved to: %s", name, hg_target_list);
 	return EXIT_UNAVAILABLE;
 }
 

@@ -27,7 +27,7 @@ static const char usage[] =
 	"a snapshot; then does again what was logged after it. LOG is a log directory or a process id; without it,\n"
 	"the newest log.\n"
 	"\n"
-	"  --target T      where: cpu (with several, one after the other)\n"
+	"  --target T      where: %s (with several, one after the other)\n"
 	"  --snapshot N    begin with this snapshot (default: the newest at or before --to)\n"
 	"  --to SEQ        stop after this record\n"
 	"  --verify        compare with every recorded digest and every later snapshot\n"
@@ -109,7 +109,7 @@ static int parse(int argc, char **argv, struct command *c)
 			c->quiet = true;
 			break;
 		case OPT_HELP:
-			fputs(usage, stdout);
+			printf(usage, hg_target_list);
 			return 1 + !hg_stdout_finish();
 		default:
 			return 1 + hg_usage_error("'%s' is no option, or lacks its value", argv[optind - 1]);
@@ -371,7 +371,7 @@ static enum hg_status replay_on(struct hg_log *log, const struct command *c, con
 	}
 	if (c->json)
 		json_array_append_new(reports, report_json(report, target->name, st));
-	else if (!c->quiet)
+	else if (!c->quiet && st != HG_ERR_UNAVAILABLE)
 		print_report(report, c, target->name);
 	fflush(stdout);
 	say_what_is_wrong(log, report, st);

@@ -33,6 +33,7 @@ struct coverage {
 	size_t nr_jobs, max_jobs;
 	bool json;
 	unsigned long compile;	/* every so many kernels; 0: none */
+	struct ptx_amd *chips;	/* compiled for these; NULL: for the CPU */
 	json_t *images;		/* by number */
 	size_t nr_images;
 	bool failed;		/* not the images' fault */
@@ -81,7 +82,7 @@ static void keep_error(enum hg_msg_level level, const char *line, void *arg)
 		snprintf(first, 300, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
-static int look_at(const void *image, size_t size, unsigned long compile, FILE *out)
+static int look_at(const void *image, size_t size, const struct coverage *c, FILE *out)
 {
 	static char log[16384], error[300];
 	json_t *kernels = json_array(), *root;
@@ -95,8 +96,9 @@ static int look_at(const void *image, size_t size, unsigned long compile, FILE *
 		const struct ir_func *fn = &hg_module_ir(m)->func[i];
 		json_t *k = describe_kernel(fn);
 
-		if (!fn->refused && ptx_compile_is_sampled(fn->name, compile))
-			json_object_set_new(k, "compiled", ptx_compile(hg_module_ir(m), i));
+		if (!fn->refused && ptx_compile_is_sampled(fn->name, c->compile))
+			json_object_set_new(k, "compiled", c->chips ? ptx_amd_compile(c->chips, hg_module_ir(m), i)
+								    : ptx_compile(hg_module_ir(m), i));
 		json_array_append_new(kernels, k);
 	}
 	log[strcspn(log, "\n")] = 0;
@@ -104,6 +106,8 @@ static int look_at(const void *image, size_t size, unsigned long compile, FILE *
 			 st ? text_or_null(error[0] ? error : log[0] ? log : hg_status_text(st)) : json_null(), "kernels", kernels);
 	written = root && !json_dumpf(root, out, JSON_COMPACT) && !fflush(out);
 	json_decref(root);
+	if (c->chips)
+		ptx_amd_forget(c->chips);
 	hg_module_free(m);
 	return written ? 0 : 1;
 }
@@ -175,7 +179,7 @@ static enum hg_status start(const void *image, size_t size, void *arg)
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(2);
 		setrlimit(RLIMIT_CPU, &(struct rlimit){ MAX_SECONDS, MAX_SECONDS + 1 });
-		_exit(look_at(image, size, c->compile, j.result));
+		_exit(look_at(image, size, c, j.result));
 	}
 	json_array_append_new(c->images, json_null());
 	c->nr_images++;
@@ -195,7 +199,9 @@ static bool is_code(const json_t *k, bool print)
 	json_array_foreach(json_object_get(k, "compiled"), i, c) {
 		bool ok = json_is_true(json_object_get(c, "ok"));
 
-		if (print && !ok)
+		if (print && !ok && json_object_get(c, "chip"))
+			printf("  %s: %s\n", json_string_value(json_object_get(c, "chip")), json_string_value(json_object_get(c, "message")));
+		else if (print && !ok)
 			printf("  tier %" JSON_INTEGER_FORMAT "%s: %s\n", json_integer_value(json_object_get(c, "tier")),
 			       json_is_true(json_object_get(c, "any_order")) ? ", lanes in any order" : "",
 			       json_string_value(json_object_get(c, "message")));
@@ -277,7 +283,7 @@ static bool cover_file(struct coverage *c, const char *path, json_t *files)
 			printf("\n");
 		}
 	}
-	json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:I,s:o}", "file", path, "target", "cpu", "kernels",
+	json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:I,s:o}", "file", path, "target", c->chips ? "rocm" : "cpu", "kernels",
 					       (json_int_t)n.kernels, "supported",
 					       (json_int_t)(n.kernels - n.unsupported), "images", c->images));
 	return !n.unsupported && !n.no_ptx && !n.unread && !n.broken;
@@ -296,18 +302,29 @@ int ptx_cmd_coverage(int argc, char **argv)
 			c.compile = (unsigned long)atoi(argv[2]);
 			argc--;
 			argv++;
+		} else if (!strcmp(argv[1], "--target") && argc >= 3) {
+			ptx_amd_close(c.chips);
+			c.chips = ptx_amd_open(argv[2]);
+			if (!c.chips) {
+				json_decref(files);
+				return 2;
+			}
+			argc--;
+			argv++;
 		} else if (!strcmp(argv[1], "--jobs") && argc >= 3 && atoi(argv[2]) > 0) {
 			c.max_jobs = (size_t)atoi(argv[2]) < MAX_JOBS ? (size_t)atoi(argv[2]) : MAX_JOBS;
 			argc--;
 			argv++;
 		} else {
 			pr_err("'coverage' does not take '%s'", argv[1]);
+			ptx_amd_close(c.chips);
 			json_decref(files);
 			return 2;
 		}
 	}
 	if (argc < 2) {
 		pr_err("'coverage' needs a file");
+		ptx_amd_close(c.chips);
 		json_decref(files);
 		return 2;
 	}
@@ -317,6 +334,7 @@ int ptx_cmd_coverage(int argc, char **argv)
 		json_dumpf(files, stdout, JSON_INDENT(1));
 		putchar('\n');
 	}
+	ptx_amd_close(c.chips);
 	json_decref(files);
 	return all && !c.failed ? 0 : 1;
 }

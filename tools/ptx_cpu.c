@@ -1,4 +1,5 @@
-/* ptx_cpu.c - hgshim-ptx asm, llvm, run: what the CPU target makes of a kernel. */
+/* ptx_cpu.c - hgshim-ptx asm, llvm: what a target makes of a kernel; run: on the CPU. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "replay/grid.h"
 #include "replay/target.h"
 #include "tools/ptx_tool.h"
+#include "translate/amdgcn.h"
 #include "translate/jit.h"
 
 #define MAX_ARGS 64
@@ -28,6 +30,10 @@ struct cpu_args {
 	const char *kernel;	/* NULL: all, or for run the only one */
 	int tier;
 	enum hg_cpu_text kind;
+	bool for_chip;		/* not for the CPU */
+	struct hg_amd_chip chip;
+	struct hg_amd_need need;	/* 0: what the kernel says, or a usual block */
+	const char *object;	/* where the code object goes */
 	size_t found;
 	/* run */
 	struct hg_grid grid;
@@ -36,16 +42,61 @@ struct cpu_args {
 	unsigned long repeat;
 };
 
+#define USUAL_BLOCK 256
+
+static struct hg_amd_need need_of(const struct hg_module *m, size_t i, const struct cpu_args *a)
+{
+	struct hg_amd_need n = a->need;
+	uint32_t most = hg_module_kernel(m, i)->max_threads;
+
+	if (!n.threads)
+		n.threads = most < USUAL_BLOCK ? most : USUAL_BLOCK;
+	return n;
+}
+
 static enum hg_status print_text(const struct hg_module *m, size_t i, const struct cpu_args *a)
 {
+	const struct hg_amd_need need = need_of(m, i, a);
 	char *text;
-	enum hg_status st = hg_cpu_kernel_text(hg_module_ir(m), i, a->kind, a->tier, &text);
+	enum hg_status st = a->for_chip ? hg_amd_text(hg_module_ir(m), i, &a->chip, &need, a->kind == HG_CPU_ASM ? HG_AMD_ASM : HG_AMD_LLVM, &text)
+					: hg_cpu_kernel_text(hg_module_ir(m), i, a->kind, a->tier, &text);
 
 	if (st)
 		return st;
-	printf("%s kernel %s\n%s\n", a->kind == HG_CPU_ASM ? "#" : ";", hg_module_kernel(m, i)->name, text);
+	printf("%s kernel %s\n%s\n", a->for_chip || a->kind == HG_CPU_LLVM ? ";" : "#", hg_module_kernel(m, i)->name, text);
 	free(text);
 	return HG_OK;
+}
+
+/* The code object of a kernel, as the target would load it. */
+static enum hg_status write_object(const struct hg_module *m, size_t i, const struct cpu_args *a)
+{
+	const struct hg_amd_need need = need_of(m, i, a);
+	const struct hg_amd_code *code;
+	struct hg_amd_module *am;
+	FILE *f = NULL;
+	bool ok;
+	enum hg_status st = hg_amd_module_create(hg_module_ir(m), NULL, &a->chip, &am);
+
+	if (st)
+		return st;
+	st = hg_amd_code_get(am, i, &need, &code);
+	if (st)
+		goto out;
+	f = fopen(a->object, "wb");
+	ok = f && fwrite(code->elf, 1, code->size, f) == code->size;
+	ok &= !f || !fclose(f);
+	if (!f || !ok) {
+		pr_err("cannot write '%s': %s", a->object, strerror(errno));
+		st = HG_ERR_IO;
+		goto out;
+	}
+	printf("kernel %s: %s, %s, blocks of up to %u threads, %u vector and %u scalar registers, %u and %u spilled, %u bytes of scratch, "
+	       "%u bytes of arguments\n", code->symbol, a->chip.name, code->is_scheduled ? "scheduled" : "direct", code->max_threads,
+	       code->vgprs, code->sgprs, code->vgpr_spills, code->sgpr_spills, code->scratch_bytes, code->kernarg_bytes);
+out:
+	hg_amd_module_destroy(am);
+	return st;
 }
 
 static enum hg_status text_image(const void *image, size_t size, void *arg)
@@ -56,14 +107,46 @@ static enum hg_status text_image(const void *image, size_t size, void *arg)
 
 	if (st)
 		return st;
+	if (a->object && !a->kernel && hg_module_nr_kernels(m) != 1) {
+		pr_err("%zu kernels: name the one for '%s' with --kernel", hg_module_nr_kernels(m), a->object);
+		st = HG_ERR_INVALID;
+	}
 	for (size_t i = 0; i < hg_module_nr_kernels(m) && !st; i++) {
 		if (a->kernel && strcmp(a->kernel, hg_module_kernel(m, i)->name))
 			continue;
 		a->found++;
-		st = print_text(m, i, a);
+		st = a->object ? write_object(m, i, a) : print_text(m, i, a);
 	}
 	hg_module_free(m);
 	return st;
+}
+
+/* One option with its value; false: no such option. */
+static bool take_text_option(struct cpu_args *a, const char *option, const char *value)
+{
+	char *end;
+
+	if (!strcmp(option, "--kernel")) {
+		a->kernel = value;
+		return true;
+	}
+	if (!strcmp(option, "--tier")) {
+		a->tier = value[0] - '0';
+		return !strcmp(value, "1") || !strcmp(value, "2");
+	}
+	if (!strcmp(option, "-o")) {
+		a->object = value;
+		return true;
+	}
+	if (!strcmp(option, "--threads")) {
+		a->need.threads = (uint32_t)strtoul(value, &end, 10);
+		return *value && !*end && a->need.threads;
+	}
+	if (!strcmp(option, "--stack")) {
+		a->need.stack_bytes = (uint32_t)strtoul(value, &end, 10);
+		return *value && !*end;
+	}
+	return false;
 }
 
 static int text_command(int argc, char **argv, enum hg_cpu_text kind)
@@ -72,18 +155,22 @@ static int text_command(int argc, char **argv, enum hg_cpu_text kind)
 	const char *name = argv[0];
 	int code = 0;
 
-	for (; argc >= 3 && !strncmp(argv[1], "--", 2); argc -= 2, argv += 2) {
-		if (!strcmp(argv[1], "--kernel")) {
-			a.kernel = argv[2];
-		} else if (!strcmp(argv[1], "--tier") && (!strcmp(argv[2], "1") || !strcmp(argv[2], "2"))) {
-			a.tier = argv[2][0] - '0';
-		} else {
+	for (; argc >= 3 && argv[1][0] == '-'; argc -= 2, argv += 2) {
+		if (!strcmp(argv[1], "--target")) {
+			a.for_chip = strcmp(argv[2], "cpu") != 0;
+			if (a.for_chip && hg_amd_chip_find(argv[2], &a.chip))
+				return 2;
+		} else if (!take_text_option(&a, argv[1], argv[2])) {
 			pr_err("'%s' does not take '%s %s'", name, argv[1], argv[2]);
 			return 2;
 		}
 	}
 	if (argc < 2) {
 		pr_err("'%s' needs a file", name);
+		return 2;
+	}
+	if (!a.for_chip && (a.object || a.need.threads || a.need.stack_bytes)) {
+		pr_err("'%s' takes -o, --threads and --stack with --target CHIP alone", name);
 		return 2;
 	}
 	for (int i = 1; i < argc; i++)

@@ -22,6 +22,7 @@ int ptx_cmd_parse(int argc, char **argv);
 int ptx_cmd_ir(int argc, char **argv);
 int ptx_cmd_index(int argc, char **argv);
 int ptx_cmd_coverage(int argc, char **argv);
+int ptx_cmd_plan(int argc, char **argv) __attribute__((weak));	/* tools/ptx_plan.c */
 /* In tools/ptx_cpu.c: the CPU compiler's. */
 int ptx_cmd_asm(int argc, char **argv) __attribute__((weak));
 int ptx_cmd_llvm(int argc, char **argv) __attribute__((weak));
@@ -41,6 +42,17 @@ bool ptx_compile_is_sampled(const char *kernel, unsigned long each);
  * bytes, instructions (the whole code was disassembled), seconds of processor time, frame_bytes (of the stack), peak_kib (of the process so far).
  */
 json_t *ptx_compile(const struct ir_module *ir, size_t index);
+
+/*
+ * The same for AMD's chips, in tools/ptx_compile_amd.c; what belongs to a module is made once for each chip. `names`: chips, with commas between
+ * them. ptx_amd_open gives NULL, logged, for a name that is none. A list of objects with chip, ok, message (why it is refused, or wrong), form, bytes, seconds, vgprs,
+ * sgprs, vgpr_spills, sgpr_spills, scratch_bytes, lds_bytes (static, and what the code itself needs).
+ */
+struct ptx_amd;
+struct ptx_amd *ptx_amd_open(const char *names);
+json_t *ptx_amd_compile(struct ptx_amd *a, const struct ir_module *ir, size_t index);
+void ptx_amd_forget(struct ptx_amd *a);		/* the module that the last compilation was of */
+void ptx_amd_close(struct ptx_amd *a);
 
 extern uint32_t ptx_tool_sm;	/* --sm; the portable device's by default */
 

@@ -14,7 +14,7 @@
 #define MAX_COPIED 4096
 
 static const struct expand_rule *const family[] = {
-	expand_arith_rules, expand_lane_rules, expand_matrix_rules, expand_atom_rules,
+	expand_arith_rules, expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules,
 };
 
 /* What a kernel does with a body. */

@@ -28,6 +28,7 @@ extern const struct expand_rule expand_arith_rules[];	/* directed rounding */
 extern const struct expand_rule expand_lane_rules[];	/* match, redux */
 extern const struct expand_rule expand_matrix_rules[];
 extern const struct expand_rule expand_atom_rules[];
+extern const struct expand_rule expand_state_rules[];	/* textures, printf, assert */
 
 struct lower *expand_lower(struct expand *x);
 

@@ -34,7 +34,7 @@ enum hg_gpu_fault {
 };
 struct hg_gpu_state {
 	uint32_t fault;			/* enum hg_gpu_fault */
-	uint32_t is_told;
+	uint32_t is_told;		/* 1; the host may make it another number, not 0 */
 	uint32_t line;			/* of the PTX text; 0: not known */
 	uint32_t block[3], thread[3];
 	uint32_t assert_line;
@@ -47,5 +47,20 @@ struct hg_gpu_state {
 	uint64_t print;
 	uint32_t print_bytes, print_head;
 };
+
+/*
+ * The print area: records one behind the other, from its beginning to print_head, each at a multiple of 8. A record is this
+ * structure, nr_args words of 8 bytes, then NUL-terminated strings. A word holds an argument, 4 bytes of an int in its low half. A string's
+ * place is counted from the beginning of its record, 0: NULL; %s has that in its word. A lane that asserts leaves a record as well, and
+ * no format: file, line, function, block x y z, thread x y z, message.
+ */
+enum hg_gpu_record_kind { HG_GPU_RECORD_PRINT = 1, HG_GPU_RECORD_ASSERT };
+struct hg_gpu_record {
+	uint32_t size;			/* of the whole record, a multiple of 8 */
+	uint32_t kind;			/* enum hg_gpu_record_kind */
+	uint32_t format;		/* its place */
+	uint32_t nr_args;
+};
+#define HG_GPU_ASSERT_ARGS 10
 
 #endif

@@ -15,7 +15,6 @@
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Error.h>
-#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -30,6 +29,7 @@
 #include "translate/code_lines.h"
 #include "translate/code_load.h"
 #include "translate/emit.h"
+#include "translate/llvm_start.h"
 
 #if LLVM_VERSION_MAJOR < 19
 #error "LLVM 19 or newer is needed"
@@ -154,8 +154,7 @@ static void host_init(void)
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
 	LLVMInitializeX86Disassembler();
-	/* takes time in the square of the number of masks that live in general registers: all of them, in the fast tier */
-	LLVMParseCommandLineOptions(2, (const char *const[]){ "hgshim", "-disable-x86-domain-reassignment" }, NULL);
+	llvm_start();
 	host.triple = LLVMGetDefaultTargetTriple();
 	if (!choose_isa())
 		return;

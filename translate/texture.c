@@ -11,8 +11,17 @@
 
 #include <stdbool.h>
 
-/* Inlined into code for a shape that is known, where most of it falls away. */
+/*
+ * Inlined into code for a shape that is known, where most of it falls away. The support library includes this file, and says
+ * otherwise for code that takes all of them.
+ */
+#ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
+#endif
+/* …and in which memory texels are. */
+#ifndef TEXELS
+#define TEXELS
+#endif
 
 INLINE float as_float(uint32_t v)
 {
@@ -61,7 +70,7 @@ static float log_2(float f)
 	return (float)(e + 2.8853900817779268 * t * (1 + s * (1.0 / 3 + s * (1.0 / 5 + s * (1.0 / 7 + s * (1.0 / 9 + s / 11))))));
 }
 
-unsigned int hg_texel_bytes(enum hg_texel texel)
+INLINE unsigned int texel_bytes(enum hg_texel texel)
 {
 	switch (texel) {
 	case HG_TEXEL_U8: case HG_TEXEL_S8: return 1;
@@ -101,19 +110,6 @@ INLINE unsigned int nr_coords(uint32_t what)
 	}
 }
 
-unsigned int hg_tex_nr_coords(uint32_t what)
-{
-	return nr_coords(what);
-}
-
-unsigned int hg_tex_nr_args(uint32_t what)
-{
-	unsigned int nr = hg_tex_nr_coords(what), lod = lod_of(what);
-
-	return is_layered(what) + nr + (lod == HG_TEX_LEVEL ? 1 : lod == HG_TEX_GRAD ? 2 * nr : 0) +
-		(what & HG_TEX_OFFSET ? nr : 0);
-}
-
 /* ---- texels ---- */
 
 struct sampling {
@@ -146,7 +142,7 @@ static float srgb_float(uint32_t v)
 	return (float)(square * root);
 }
 
-INLINE uint32_t channel(const struct sampling *s, const unsigned char *p, unsigned int i)
+INLINE uint32_t channel(const struct sampling *s, const TEXELS unsigned char *p, unsigned int i)
 {
 	bool as_float_read = s->t->flags & HG_TEXTURE_AS_FLOAT;
 	int32_t v;
@@ -164,16 +160,16 @@ INLINE uint32_t channel(const struct sampling *s, const unsigned char *p, unsign
 		f = (float)v / 127.0f;
 		return as_float_read ? as_bits(f < -1 ? -1 : f) : (uint32_t)v;
 	case HG_TEXEL_U16:
-		v = ((const uint16_t *)(const void *)p)[i];
+		v = ((const TEXELS uint16_t *)(const TEXELS void *)p)[i];
 		return as_float_read ? as_bits((float)v / 65535.0f) : (uint32_t)v;
 	case HG_TEXEL_S16:
-		v = ((const int16_t *)(const void *)p)[i];
+		v = ((const TEXELS int16_t *)(const TEXELS void *)p)[i];
 		f = (float)v / 32767.0f;
 		return as_float_read ? as_bits(f < -1 ? -1 : f) : (uint32_t)v;
 	case HG_TEXEL_F16:
-		return as_bits(half_float(((const uint16_t *)(const void *)p)[i]));
+		return as_bits(half_float(((const TEXELS uint16_t *)(const TEXELS void *)p)[i]));
 	default:
-		return ((const uint32_t *)(const void *)p)[i];
+		return ((const TEXELS uint32_t *)(const TEXELS void *)p)[i];
 	}
 }
 
@@ -194,11 +190,11 @@ INLINE struct texel border_texel(const struct sampling *s)
 INLINE struct texel load(const struct sampling *s, const struct hg_texture_level *l, int32_t x, int32_t y, int32_t z)
 {
 	uint64_t addr = l->addr + (uint64_t)z * l->slice + (uint64_t)y * l->pitch + (uint64_t)x * s->size;
-	const unsigned char *p = (const unsigned char *)(uintptr_t)addr;
+	const TEXELS unsigned char *p = (const TEXELS unsigned char *)(uintptr_t)addr;
 	struct texel r = { { 0, 0, 0, s->is_float ? as_bits(1) : 1 } };
 
 	if (s->t->texel == HG_TEXEL_F32 && s->t->channels == 1) {
-		r.v[0] = *(const uint32_t *)(const void *)p;
+		r.v[0] = *(const TEXELS uint32_t *)(const TEXELS void *)p;
 		return r;
 	}
 	for (unsigned int i = 0; i < s->t->channels && i < 4; i++)
@@ -389,11 +385,10 @@ INLINE struct texel sample_level(const struct sampling *s, const struct hg_textu
 		backwards[a] = back;
 	}
 	if (s->what & HG_TEX_GATHER) {
-		static const unsigned char corner[4][2] = { { 0, 1 }, { 1, 1 }, { 1, 0 }, { 0, 0 } };
-
-		for (int i = 0; i < 4; i++)
-			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(corner[i][0] ^ backwards[0]), first[1] + (int32_t)(corner[i][1] ^ backwards[1]), 0)
-				.v[s->what >> HG_TEX_COMPONENT_SHIFT & 3];
+		/* counter-clockwise from (0, 1); no table: support code has no variables */
+		for (unsigned int i = 0; i < 4; i++)
+			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(((i + 1) >> 1 & 1) ^ backwards[0]),
+				       first[1] + (int32_t)((i < 2) ^ backwards[1]), 0).v[s->what >> HG_TEX_COMPONENT_SHIFT & 3];
 		return r;
 	}
 	if (s->what & HG_TEX_INTEGER || !(s->sampler->flags & HG_TEXTURE_LINEAR) || !s->is_float)
@@ -473,12 +468,12 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	unsigned int nr_lod = lod_mode == HG_TEX_LEVEL ? 1 : lod_mode == HG_TEX_GRAD ? 2 * nr : 0;
 	float given[6], lod = 0, major = 1, fraction = 0;
 	struct point p = { .nr = is_cube(what) ? 2 : nr };
-	struct texel a, b;
-	uint32_t level;
+	uint32_t level = 0, nr_levels;
+	struct texel a;
 
 	s.is_float = t->texel >= HG_TEXEL_F16 || (t->flags & HG_TEXTURE_AS_FLOAT && t->texel <= HG_TEXEL_S16);
 	s.normalised = sampler->flags & HG_TEXTURE_NORMALISED && !(what & HG_TEX_INTEGER);
-	s.size = hg_texel_bytes((enum hg_texel)t->texel) * t->channels;
+	s.size = texel_bytes((enum hg_texel)t->texel) * t->channels;
 	if (is_layered(what)) {
 		p.layer = *arg;
 		arg += stride;
@@ -500,27 +495,40 @@ INLINE void sample(const struct hg_texture *t, const struct hg_texture *sampler,
 		p.face = cube_face(p.c[0], p.c[1], p.c[2], &p.c[0], &p.c[1], &major);
 		s.normalised = true;
 	}
-	if (!lod_mode) {
-		a = sample_level(&s, &t->level[0], &p);
+	if (lod_mode) {
+		lod = level_of(&s, given, nr, major);
+		if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
+			level = (uint32_t)to_index(lod);
+			fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
+		} else {
+			level = (uint32_t)to_index(lod + 0.5f);
+		}
+	}
+	nr_levels = fraction > 0 && level + 1 < t->nr_levels ? 2 : 1;
+	for (uint32_t n = 0; n < nr_levels; n++) {
+		a = sample_level(&s, &t->level[level + n], &p);
 		for (int i = 0; i < 4; i++)
-			out[i] = a.v[i];
-		return;
+			out[i] = n ? as_bits((1 - fraction) * as_float(out[i]) + fraction * as_float(a.v[i])) : a.v[i];
 	}
-	lod = level_of(&s, given, nr, major);
-	if (sampler->flags & HG_TEXTURE_MIP_LINEAR && s.is_float) {
-		level = (uint32_t)to_index(lod);
-		fraction = (float)to_index((lod - (float)level) * 256.0f + 0.5f) / 256.0f;
-	} else {
-		level = (uint32_t)to_index(lod + 0.5f);
-	}
-	a = sample_level(&s, &t->level[level], &p);
-	if (fraction > 0 && level + 1 < t->nr_levels) {
-		b = sample_level(&s, &t->level[level + 1], &p);
-		for (int i = 0; i < 4; i++)
-			a.v[i] = as_bits((1 - fraction) * as_float(a.v[i]) + fraction * as_float(b.v[i]));
-	}
-	for (int i = 0; i < 4; i++)
-		out[i] = a.v[i];
+}
+
+#ifndef HG_SUPPORT_H
+unsigned int hg_texel_bytes(enum hg_texel texel)
+{
+	return texel_bytes(texel);
+}
+
+unsigned int hg_tex_nr_coords(uint32_t what)
+{
+	return nr_coords(what);
+}
+
+unsigned int hg_tex_nr_args(uint32_t what)
+{
+	unsigned int nr = nr_coords(what), lod = lod_of(what);
+
+	return is_layered(what) + nr + (lod == HG_TEX_LEVEL ? 1 : lod == HG_TEX_GRAD ? 2 * nr : 0) +
+		(what & HG_TEX_OFFSET ? nr : 0);
 }
 
 void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler, uint32_t what, const uint32_t *arg,
@@ -536,3 +544,4 @@ void hg_tex_sample(const struct hg_texture *t, const struct hg_texture *sampler,
 	default: sample(t, sampler, what, arg, stride, out); return;
 	}
 }
+#endif

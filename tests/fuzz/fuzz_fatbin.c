@@ -1,8 +1,9 @@
-/* fuzz_fatbin.c - anything as a fatbin, a cubin, a flattened image, an object file, an archive or a text: its parts, its index, its kernels. */
+/* fuzz_fatbin.c - anything as a fatbin, a cubin, a flattened image, an object file, a code object, an archive or a text: its parts, its index, its kernels. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/msg.h"
+#include "translate/amd_note.h"
 #include "translate/code_lines.h"
 #include "translate/fatbin.h"
 #include "translate/index.h"
@@ -39,6 +40,7 @@ static bool count(void *arg, const struct code_row *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct code_lines lines;
+	struct amd_note note;
 	size_t nr_rows = 0;
 	struct hg_image_index *x;
 	struct hg_module *m;
@@ -54,6 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size || magic == HG_FATBIN_WRAPPER_MAGIC)
 		return 0;
 	hg_cubin_kernels(data, size, names, sizeof(names));
+	if (amd_note_read(data, size, &note) && !note.nr_kernels)
+		abort();
 	if (!hg_image_flatten(data, size, &flat, &flat_size)) {
 		void *again;
 		size_t again_size;

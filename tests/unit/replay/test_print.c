@@ -1,8 +1,6 @@
 /* test_print.c - what kernels print and assert, compared with the host's own printf. */
-#include <unistd.h>
-
-#include "replay/device_print.h"
 #include "tests/unit/replay/kernel_test.h"
+#include "tests/unit/replay/print_test.h"
 
 /* Lane i of those in `active` prints with the arguments at args + 64 i, and stores what printf gave. */
 #define PRINT_HEAD ".version 9.0\n.target sm_75\n.address_size 64\n" \
@@ -27,27 +25,6 @@ struct params { uint64_t results, format, args; uint32_t active; };
 
 static _Alignas(64) unsigned char args[32][64];
 static int results[32];
-
-/* What hg_print_flush writes to a stream. */
-static char *flushed(FILE *stream)
-{
-	int fd = fileno(stream), saved;
-	char *text = calloc(1, 65536);
-	FILE *f = tmpfile();
-
-	cr_assert(f && text);
-	fflush(stream);
-	saved = dup(fd);
-	dup2(fileno(f), fd);
-	hg_print_flush();
-	fflush(stream);
-	dup2(saved, fd);
-	close(saved);
-	rewind(f);
-	cr_assert(fread(text, 1, 65535, f) < 65535);
-	fclose(f);
-	return text;
-}
 
 static void run_print(const char *format, uint32_t active)
 {

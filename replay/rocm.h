@@ -1,0 +1,148 @@
+/* rocm.h - what the files of the AMD target share: target_rocm.c and rocm_*.c. */
+#ifndef HG_REPLAY_ROCM_H
+#define HG_REPLAY_ROCM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "common/ivmap.h"
+#include "replay/rocm_api.h"
+#include "replay/target.h"
+#include "translate/amdgcn.h"
+#include "translate/gpu_abi.h"
+
+#define ROCM_CHUNK ((size_t)2 << 20)	/* of pinned memory, that pageable memory is copied through */
+#define ROCM_CHUNKS 3u			/* of a queue: so many copies are under way while the next is filled, or the last emptied */
+#define ROCM_STEP 16u			/* pieces of work between the events that throttling looks at */
+#define ROCM_STEPS 16u
+#define ROCM_NAME 120
+#define ROCM_NAMES 256u			/* launches whose kernels are remembered, to name one that failed */
+
+/* A point on HIP's clock, from which floats of milliseconds are exact enough. */
+struct rocm_base {
+	void *event;
+	uint64_t ns;			/* since the target was opened */
+	uint64_t host_ns;		/* when it was made */
+	unsigned int refs;		/* under target->base_lock */
+};
+
+/* A mapping that is to end as soon as HIP can be called. */
+struct rocm_unmap {
+	uint64_t addr, size;
+	void *handle;
+};
+
+/* A kernel failure that the driver has not taken yet. */
+struct rocm_fault {
+	struct rocm_fault *next;
+	struct hg_fault fault;
+};
+
+struct hg_target {
+	int device;
+	uint64_t unit;			/* of mappings */
+	struct hg_amd_chip chip;
+	struct hg_target_info info;
+	bool has_cooperative;
+	int priority[2];		/* least, greatest: numbers of HIP, where less is more */
+
+	pthread_mutex_t memory_lock;
+	struct hg_ivmap maps;		/* device memory: address -> handle of its allocation */
+	struct hg_ivmap pinned;		/* host memory that HIP knows */
+	struct rocm_unmap *unmap;	/* see rocm_unmap */
+	size_t nr_unmaps, unmap_room;
+
+	pthread_mutex_t queues_lock;
+	struct hg_queue *queues;
+	struct rocm_fault *faults;	/* oldest first */
+	atomic_bool has_faults;
+	atomic_ullong grids;
+
+	pthread_mutex_t base_lock;
+	struct rocm_base *base;		/* the newest */
+
+	pthread_mutex_t service_lock;
+	struct hg_queue *service;	/* for what is done outside queues */
+};
+
+struct rocm_chunk {
+	void *mem;
+	void *done;			/* event: the copy out of it, or into it */
+	bool is_used;			/* the event was recorded */
+};
+
+struct hg_queue {
+	struct hg_target *target;
+	struct hg_queue *next, **prev;	/* under target->queues_lock */
+	void *stream;
+	struct hg_gpu_state *state;	/* pinned: kernels write it, and behind it what they print */
+	size_t state_bytes;
+	struct rocm_fault *note;	/* NULL once its kernel failed */
+	atomic_bool failed;		/* or cancelled: later work is dropped */
+	void *barrier;			/* of cooperative grids, in device memory; NULL until used */
+	struct rocm_chunk chunk[ROCM_CHUNKS];
+
+	pthread_mutex_t launch_lock;
+	uint64_t launches;		/* counted before they are launched */
+
+	pthread_mutex_t lock;
+	uint64_t issued, known;		/* pieces of work; known to be done */
+	struct { void *event; uint64_t at; } step[ROCM_STEPS];
+	unsigned int first_step, nr_steps;
+	struct { uint64_t grid_id; char kernel[ROCM_NAME]; } name[ROCM_NAMES];
+};
+
+/* Every function below makes the device the calling thread's first. */
+enum hg_status rocm_enter(const struct hg_target *t) HG_MUST_CHECK;
+/* Set while a function that was queued runs: HIP must not be called there. */
+extern __thread bool rocm_in_host_func;
+
+/* rocm_memory.c: see struct hg_target_ops */
+uint64_t rocm_map_unit(void);
+enum hg_status rocm_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out) HG_MUST_CHECK;
+void rocm_unmap(struct hg_target *t, hg_dptr ptr, size_t size);
+enum hg_status rocm_host_register(struct hg_target *t, void *ptr, size_t size) HG_MUST_CHECK;
+void rocm_host_unregister(struct hg_target *t, void *ptr, size_t size);
+enum hg_status rocm_read(struct hg_target *t, void *dst, hg_dptr src, size_t size) HG_MUST_CHECK;
+enum hg_status rocm_write(struct hg_target *t, hg_dptr dst, const void *src, size_t size) HG_MUST_CHECK;
+/* Ends the mappings that a queued function could not end. */
+void rocm_unmap_late(struct hg_target *t);
+void rocm_memory_fini(struct hg_target *t);
+
+/* What lies at an address. HIP refuses a copy that goes beyond one of its allocations, so copies are cut there. */
+enum rocm_place { ROCM_DEVICE, ROCM_PINNED, ROCM_PAGEABLE };
+enum rocm_place rocm_look(struct hg_target *t, uint64_t addr, uint64_t size, uint64_t *len);	/* *len: so far, at most size */
+
+/* rocm_queue.c */
+enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_queue **out) HG_MUST_CHECK;
+void rocm_queue_destroy(struct hg_queue *q);
+bool rocm_queue_is_idle(struct hg_queue *q);
+enum hg_status rocm_queue_sync(struct hg_queue *q) HG_MUST_CHECK;
+void rocm_queue_cancel(struct hg_queue *q);
+void rocm_queue_throttle(struct hg_queue *q, uint32_t max);
+enum hg_status rocm_host_func(struct hg_queue *q, void (*fn)(void *arg), void *arg) HG_MUST_CHECK;
+void rocm_issued(struct hg_queue *q);		/* a piece of work was */
+bool rocm_fault(struct hg_target *t, struct hg_fault *out);
+enum hg_status rocm_mark_create(struct hg_target *t, struct hg_mark **out) HG_MUST_CHECK;
+void rocm_mark_destroy(struct hg_mark *m);
+enum hg_status rocm_mark_record(struct hg_queue *q, struct hg_mark *m) HG_MUST_CHECK;
+enum hg_status rocm_mark_wait(struct hg_queue *q, struct hg_mark *m) HG_MUST_CHECK;
+bool rocm_mark_is_done(struct hg_mark *m);
+enum hg_status rocm_mark_sync(struct hg_mark *m) HG_MUST_CHECK;
+uint64_t rocm_mark_time_ns(struct hg_mark *m);
+enum hg_status rocm_clock_init(struct hg_target *t) HG_MUST_CHECK;
+void rocm_clock_fini(struct hg_target *t);
+
+/* rocm_copy.c */
+enum hg_status rocm_copy(struct hg_queue *q, const struct hg_copy *c) HG_MUST_CHECK;
+enum hg_status rocm_fill(struct hg_queue *q, const struct hg_fill *f) HG_MUST_CHECK;
+
+/* rocm_code.c */
+enum hg_status rocm_module_load(struct hg_target *t, const struct hg_module *m, const hg_dptr *var_addr,
+				struct hg_target_module **out) HG_MUST_CHECK;
+void rocm_module_unload(struct hg_target_module *m);
+enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct hg_target_kernel **out) HG_MUST_CHECK;
+enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l) HG_MUST_CHECK;
+
+#endif

@@ -1,0 +1,307 @@
+/* rocm_code.c - modules and launches: a kernel's code objects are made for what a launch needs, and loaded once. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/msg.h"
+#include "replay/rocm.h"
+#include "translate/module.h"
+
+#define SMALL_ARGS 1024
+/* What code is made for before it is known how it is launched. */
+#define USUAL_THREADS 256u
+#define USUAL_STACK 2048u
+
+/* A code object that HIP has loaded. */
+struct loaded {
+	struct loaded *next;
+	const struct hg_amd_code *code;
+	void *module, *function;
+};
+
+struct hg_target_kernel {
+	struct hg_target_module *module;
+	const struct hg_kernel_info *info;
+	size_t index;
+	struct loaded *loaded;		/* under the module's lock */
+};
+
+struct hg_target_module {
+	struct hg_target *target;
+	struct hg_amd_module *code;
+	void *vars;			/* device memory: the addresses of the module's variables */
+	size_t nr_kernels;
+	pthread_mutex_t lock;
+	struct hg_target_kernel *kernel;
+};
+
+void rocm_module_unload(struct hg_target_module *m)
+{
+	bool can_call;
+
+	if (!m)
+		return;
+	can_call = !rocm_enter(m->target);
+	for (size_t i = 0; m->kernel && i < m->nr_kernels; i++)
+		for (struct loaded *l = m->kernel[i].loaded, *next; l; l = next) {
+			next = l->next;
+			if (can_call)
+				HIP_TRY(hipModuleUnload, l->module);
+			free(l);
+		}
+	if (m->vars && can_call)
+		HIP_TRY(hipFree, m->vars);
+	hg_amd_module_destroy(m->code);
+	pthread_mutex_destroy(&m->lock);
+	free(m->kernel);
+	free(m);
+}
+
+/* The table of addresses that kernels find variables by. */
+static enum hg_status place_vars(struct hg_target_module *m, const hg_dptr *var_addr, size_t nr)
+{
+	size_t size = nr * sizeof(*var_addr);
+	enum hg_status st;
+
+	if (!nr)
+		return HG_OK;
+	st = HIP(hipMalloc, &m->vars, size);
+	if (st)
+		return st;
+	/* not by rocm_write: this memory is none that the driver knows */
+	pthread_mutex_lock(&m->target->service_lock);
+	st = HIP(hipMemcpyAsync, m->vars, var_addr, size, HIP_MEMCPY_DEFAULT, m->target->service->stream);
+	if (!st)
+		st = HIP(hipStreamSynchronize, m->target->service->stream);
+	pthread_mutex_unlock(&m->target->service_lock);
+	return st;
+}
+
+enum hg_status rocm_module_load(struct hg_target *t, const struct hg_module *module, const hg_dptr *var_addr,
+				struct hg_target_module **out)
+{
+	struct hg_target_module *m;
+	unsigned char key[16];
+	enum hg_status st = rocm_enter(t);
+
+	if (st)
+		return st;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return HG_ERR_NOMEM;
+	m->target = t;
+	m->nr_kernels = hg_module_nr_kernels(module);
+	pthread_mutex_init(&m->lock, NULL);
+	m->kernel = calloc(m->nr_kernels + 1, sizeof(*m->kernel));
+	st = m->kernel ? HG_OK : HG_ERR_NOMEM;
+	for (size_t i = 0; !st && i < m->nr_kernels; i++)
+		m->kernel[i] = (struct hg_target_kernel){ .module = m, .index = i, .info = hg_module_kernel(module, i) };
+	hg_module_hash(module, key);
+	if (!st)
+		st = hg_amd_module_create(hg_module_ir(module), key, &t->chip, &m->code);
+	if (!st)
+		st = place_vars(m, var_addr, hg_module_nr_vars(module));
+	if (st)
+		rocm_module_unload(m);
+	else
+		*out = m;
+	return st;
+}
+
+/* HIP's function for the code; loads it when it is new. */
+static enum hg_status load_code(struct hg_target_kernel *k, const struct hg_amd_code *code, void **out)
+{
+	enum hg_status st = HG_OK;
+	struct loaded *l;
+
+	pthread_mutex_lock(&k->module->lock);
+	for (l = k->loaded; l && l->code != code; l = l->next)
+		;
+	if (!l) {
+		l = calloc(1, sizeof(*l));
+		st = l ? HIP(hipModuleLoadData, &l->module, code->elf) : HG_ERR_NOMEM;
+		if (st)
+			goto err_free;
+		st = HIP(hipModuleGetFunction, &l->function, l->module, code->symbol);
+		if (st)
+			goto err_unload;
+		l->code = code;
+		l->next = k->loaded;
+		k->loaded = l;
+	}
+	*out = l->function;
+	pthread_mutex_unlock(&k->module->lock);
+	return HG_OK;
+
+err_unload:
+	HIP_TRY(hipModuleUnload, l->module);
+err_free:
+	free(l);
+	pthread_mutex_unlock(&k->module->lock);
+	return st;
+}
+
+static enum hg_status code_get(struct hg_target_kernel *k, uint32_t threads, uint32_t stack_bytes, const struct hg_amd_code **code,
+			       void **function)
+{
+	const struct hg_amd_need need = { .threads = threads, .stack_bytes = stack_bytes };
+	enum hg_status st = hg_amd_code_get(k->module->code, k->index, &need, code);
+
+	return st ? st : load_code(k, *code, function);
+}
+
+enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct hg_target_kernel **out)
+{
+	const struct hg_amd_code *code;
+	struct hg_target_kernel *k;
+	enum hg_status st;
+	uint32_t threads;
+	void *function;
+
+	if (index >= m->nr_kernels)
+		return HG_ERR_NOTFOUND;
+	st = rocm_enter(m->target);
+	if (st)
+		return st;
+	k = &m->kernel[index];
+	threads = k->info->req_threads[0] * k->info->req_threads[1] * k->info->req_threads[2];
+	if (!threads)
+		threads = k->info->max_threads < USUAL_THREADS ? k->info->max_threads : USUAL_THREADS;
+	st = code_get(k, threads, USUAL_STACK, &code, &function);
+	if (!st)
+		*out = k;
+	return st;
+}
+
+/* ---- launches ---- */
+
+/* What HIP is to be asked for; each product and sum is what the hardware's fields hold. */
+static enum hg_status shape(const struct hg_queue *q, const struct hg_launch *l, const struct hg_amd_code *code, uint32_t block[3],
+			    uint32_t *shared, uint32_t *lds)
+{
+	const char *name = l->kernel->info->name;
+	const struct hg_amd_chip *chip = &q->target->chip;
+	uint64_t used = (uint64_t)l->kernel->info->shared_bytes + l->shared_bytes, all = ((used + 15) & ~UINT64_C(15)) + code->extra_lds;
+
+	if (!code->extra_lds)
+		all = used;
+	if (all > chip->lds_bytes) {
+		pr_err("kernel '%s' needs %" PRIu64 " bytes of shared memory (%" PRIu32 " of its own, %" PRIu32 " of the launch, %" PRIu32
+		       " for its code), and %s has %" PRIu32 " for a block", name, all, l->kernel->info->shared_bytes, l->shared_bytes,
+		       code->extra_lds, chip->name, chip->lds_bytes);
+		return HG_ERR_UNSUPPORTED;
+	}
+	hg_amd_block(code, l->block, block);
+	for (int i = 0; i < 3; i++)
+		if ((uint64_t)l->grid[i] * block[i] > UINT32_MAX) {
+			pr_err("kernel '%s' is launched with %" PRIu32 " blocks of %" PRIu32 " work-items in dimension %d: %s counts at most "
+			       "%" PRIu32, name, l->grid[i], block[i], i, chip->name, UINT32_MAX);
+			return HG_ERR_UNSUPPORTED;
+		}
+	*shared = (uint32_t)used;
+	*lds = (uint32_t)all;
+	return HG_OK;
+}
+
+/* Zeros, as every grid begins with: { u32 size, u32 barrier }. */
+static enum hg_status clear_barrier(struct hg_queue *q)
+{
+	enum hg_status st = HG_OK;
+
+	if (!hg_hip.hipModuleLaunchCooperativeKernel || !q->target->has_cooperative) {
+		pr_err("cooperative launches are not possible: %s", q->target->has_cooperative ?
+		       "HIP has hipModuleLaunchCooperativeKernel from version 5.5 on" : "the device does not have them");
+		return HG_ERR_UNSUPPORTED;
+	}
+	if (!q->barrier)
+		st = HIP(hipMalloc, &q->barrier, 2 * sizeof(uint32_t));
+	if (!st)
+		st = HIP(hipMemsetD8Async, q->barrier, 0, 2 * sizeof(uint32_t), q->stream);
+	return st;
+}
+
+static void remember(struct hg_queue *q, uint64_t grid_id, const char *kernel)
+{
+	unsigned int i = grid_id % ROCM_NAMES;
+
+	pthread_mutex_lock(&q->lock);
+	q->name[i].grid_id = grid_id;
+	strncpy(q->name[i].kernel, kernel, ROCM_NAME - 1);
+	pthread_mutex_unlock(&q->lock);
+}
+
+static enum hg_status run(struct hg_queue *q, const struct hg_launch *l, void *function, const uint32_t block[3], uint32_t lds,
+			  void *args, size_t size)
+{
+	void *extra[] = { HIP_LAUNCH_BUFFER, args, HIP_LAUNCH_SIZE, &size, HIP_LAUNCH_END };
+	void *params[] = { args };	/* a kernel has one argument: all of it */
+
+	if (l->cooperative)
+		return HIP(hipModuleLaunchCooperativeKernel, function, l->grid[0], l->grid[1], l->grid[2], block[0], block[1], block[2], lds,
+			   q->stream, params);
+	return HIP(hipModuleLaunchKernel, function, l->grid[0], l->grid[1], l->grid[2], block[0], block[1], block[2], lds, q->stream, NULL,
+		   extra);
+}
+
+static enum hg_status launch_with(struct hg_queue *q, const struct hg_launch *l, const struct hg_amd_code *code, void *function,
+				  unsigned char *args, size_t size)
+{
+	struct hg_gpu_env env = {
+		.vars = (uintptr_t)l->kernel->module->vars,
+		.state = (uintptr_t)q->state,
+		.grid_id = atomic_fetch_add(&q->target->grids, 1) + 1,
+		.ntid = { l->block[0], l->block[1], l->block[2] },
+		.nctaid = { l->grid[0], l->grid[1], l->grid[2] },
+		.dynamic_shared_bytes = l->shared_bytes,
+		.nsmid = q->target->info.nr_multiprocessors,
+	};
+	uint32_t block[3], lds;
+	enum hg_status st = shape(q, l, code, block, &env.shared_bytes, &lds);
+
+	if (!st && l->cooperative)
+		st = clear_barrier(q);
+	if (st)
+		return st;
+	env.grid_barrier = l->cooperative ? (uintptr_t)q->barrier : 0;
+	memset(args, 0, size);
+	if (code->param_bytes)
+		memcpy(args, l->params, code->param_bytes);
+	memcpy(args + HG_GPU_ENV_OFFSET(code->param_bytes), &env, sizeof(env));
+	remember(q, env.grid_id, l->kernel->info->name);
+	pthread_mutex_lock(&q->launch_lock);
+	q->launches++;
+	st = run(q, l, function, block, lds, args, size);
+	pthread_mutex_unlock(&q->launch_lock);
+	return st;
+}
+
+enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
+{
+	struct hg_target_kernel *k = (struct hg_target_kernel *)l->kernel;	/* what is loaded for it grows */
+	unsigned char small[SMALL_ARGS] __attribute__((aligned(16))), *args = small;
+	const struct hg_amd_code *code;
+	void *function;
+	enum hg_status st;
+	size_t size;
+
+	if (atomic_load_explicit(&q->failed, memory_order_relaxed))
+		return HG_OK;
+	st = rocm_enter(q->target);
+	if (!st)
+		st = code_get(k, l->block[0] * l->block[1] * l->block[2], l->stack_bytes, &code, &function);
+	if (st)
+		return st;
+	size = HG_GPU_ENV_OFFSET(code->param_bytes) + sizeof(struct hg_gpu_env);
+	if (size > sizeof(small)) {
+		args = aligned_alloc(16, (size + 15) & ~(size_t)15);
+		if (!args)
+			return HG_ERR_NOMEM;
+	}
+	st = launch_with(q, l, code, function, args, size);
+	if (args != small)
+		free(args);
+	if (!st)
+		rocm_issued(q);
+	return st;
+}

@@ -1,0 +1,359 @@
+/* rocm_memory.c - device memory at wanted addresses, host memory that kernels reach, and transfers outside queues. */
+#define _GNU_SOURCE
+#include "replay/rocm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/arena.h"
+#include "common/msg.h"
+
+enum { DEVICE_MEMORY = 1, PINNED_MEMORY = 1, READ_WRITE = 3 };
+
+static struct hip_allocation kind_of(const struct hg_target *t)
+{
+	return (struct hip_allocation){ .type = PINNED_MEMORY, .location = { .type = DEVICE_MEMORY, .id = t ? t->device : 0 } };
+}
+
+/* Asked before the target is opened as well: what HIP says, else the largest there may be. */
+uint64_t rocm_map_unit(void)
+{
+	static _Atomic uint64_t known;
+	const struct hip_allocation what = kind_of(NULL);
+	uint64_t unit = atomic_load(&known);
+	size_t granularity = 0;
+	const char *why;
+
+	if (unit)
+		return unit;
+	if (hg_hip_load(&why) || hg_hip.hipInit(0) ||
+	    hg_hip.hipMemGetAllocationGranularity(&granularity, &what, HIP_GRANULARITY_MINIMUM) || !granularity ||
+	    granularity & (granularity - 1))
+		return HG_ARENA_GRANULE;
+	atomic_store(&known, granularity);
+	return granularity;
+}
+
+/* What the process has mapped there; "" when nothing is found. */
+static void find_in_the_way(uint64_t addr, uint64_t size, char *out, size_t out_size)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512];
+
+	out[0] = '\0';
+	while (f && fgets(line, sizeof(line), f)) {
+		uint64_t start, end;
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) != 2 || start >= addr + size || addr >= end)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(out, out_size, "%s", line);
+		break;
+	}
+	if (f)
+		fclose(f);
+}
+
+static void give_back(const struct rocm_unmap *u)
+{
+	HIP_TRY(hipMemUnmap, (void *)u->addr, u->size);
+	HIP_TRY(hipMemRelease, u->handle);
+	HIP_TRY(hipMemAddressFree, (void *)u->addr, u->size);
+}
+
+void rocm_unmap_late(struct hg_target *t)
+{
+	struct rocm_unmap *list = NULL;
+	size_t nr = 0;
+
+	if (rocm_in_host_func)
+		return;
+	pthread_mutex_lock(&t->memory_lock);
+	if (t->nr_unmaps) {
+		list = t->unmap;
+		nr = t->nr_unmaps;
+		t->unmap = NULL;
+		t->nr_unmaps = t->unmap_room = 0;
+	}
+	pthread_mutex_unlock(&t->memory_lock);
+	for (size_t i = 0; i < nr; i++)
+		give_back(&list[i]);
+	free(list);
+}
+
+/* The addresses, and memory behind them; not yet readable. */
+static enum hg_status reserve(struct hg_target *t, uint64_t wanted, uint64_t size)
+{
+	char in_the_way[512];
+	void *at = NULL;
+	enum hg_status st;
+
+	(void)t;
+	st = HIP(hipMemAddressReserve, &at, size, 0, (void *)wanted, 0);
+	if (st || at == (void *)wanted)
+		return st;
+	HIP_TRY(hipMemAddressFree, at, size);
+	find_in_the_way(wanted, size, in_the_way, sizeof(in_the_way));
+	pr_err("ROCm gives the addresses 0x%" PRIx64 "-0x%" PRIx64 " instead of 0x%" PRIx64 "-0x%" PRIx64 "%s%s", (uint64_t)at,
+	       (uint64_t)at + size, wanted, wanted + size, in_the_way[0] ? ", where the process has: " : "", in_the_way);
+	return HG_ERR_NOSPC;
+}
+
+static enum hg_status zero(struct hg_target *t, uint64_t addr, uint64_t size)
+{
+	enum hg_status st;
+
+	pthread_mutex_lock(&t->service_lock);
+	st = HIP(hipMemsetD8Async, (void *)addr, 0, size, t->service->stream);
+	if (!st)
+		st = HIP(hipStreamSynchronize, t->service->stream);
+	pthread_mutex_unlock(&t->service_lock);
+	return st;
+}
+
+static enum hg_status fill_in(struct hg_target *t, uint64_t addr, uint64_t size, void **out)
+{
+	const struct hip_allocation what = kind_of(t);
+	const struct hip_access access = { .location = what.location, .flags = READ_WRITE };
+	void *handle;
+	enum hg_status st = HIP(hipMemCreate, &handle, size, &what, 0);
+
+	if (st)
+		return st;
+	st = HIP(hipMemMap, (void *)addr, size, 0, handle, 0);
+	if (st)
+		goto err_release;
+	st = HIP(hipMemSetAccess, (void *)addr, size, &access, 1);
+	if (!st)
+		st = zero(t, addr, size);
+	if (st)
+		goto err_unmap;
+	*out = handle;
+	return HG_OK;
+
+err_unmap:
+	HIP_TRY(hipMemUnmap, (void *)addr, size);
+err_release:
+	HIP_TRY(hipMemRelease, handle);
+	return st;
+}
+
+/* As it was found: kept free by a mapping without access. */
+static void hold_again(uint64_t addr, uint64_t size)
+{
+	void *p = mmap((void *)addr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p != MAP_FAILED && p != (void *)addr)
+		munmap(p, size);
+}
+
+enum hg_status rocm_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out)
+{
+	void *handle = NULL;
+	enum hg_status st;
+
+	if (!wanted || !size || (wanted | size) % t->unit || wanted + size < wanted)
+		return HG_ERR_INVALID;
+	st = rocm_enter(t);
+	if (st)
+		return st;
+	rocm_unmap_late(t);
+	/* HIP reserves by a mapping of its own, which replaces nothing: the addresses are free for a moment */
+	if (held)
+		munmap((void *)wanted, size);
+	st = reserve(t, wanted, size);
+	if (st)
+		goto err_hold;
+	st = fill_in(t, wanted, size, &handle);
+	if (st)
+		goto err_free;
+	pthread_mutex_lock(&t->memory_lock);
+	st = hg_ivmap_put(&t->maps, wanted, size, (uintptr_t)handle);
+	pthread_mutex_unlock(&t->memory_lock);
+	if (st)
+		goto err_unmap;
+	*out = wanted;
+	return HG_OK;
+
+err_unmap:
+	HIP_TRY(hipMemUnmap, (void *)wanted, size);
+	HIP_TRY(hipMemRelease, handle);
+err_free:
+	HIP_TRY(hipMemAddressFree, (void *)wanted, size);
+err_hold:
+	if (held)
+		hold_again(wanted, size);
+	return st;
+}
+
+/* For a caller that may not call HIP now; false: no memory for that. */
+static bool put_off(struct hg_target *t, const struct rocm_unmap *u)
+{
+	bool done = false;
+
+	pthread_mutex_lock(&t->memory_lock);
+	if (t->nr_unmaps == t->unmap_room) {
+		size_t room = t->unmap_room ? 2 * t->unmap_room : 16;
+		struct rocm_unmap *grown = realloc(t->unmap, room * sizeof(*grown));
+
+		if (!grown)
+			goto out;
+		t->unmap = grown;
+		t->unmap_room = room;
+	}
+	t->unmap[t->nr_unmaps++] = *u;
+	done = true;
+out:
+	pthread_mutex_unlock(&t->memory_lock);
+	return done;
+}
+
+void rocm_unmap(struct hg_target *t, hg_dptr ptr, size_t size)
+{
+	struct rocm_unmap u = { .addr = ptr, .size = size };
+	struct hg_iv iv;
+	bool found;
+
+	pthread_mutex_lock(&t->memory_lock);
+	found = hg_ivmap_remove(&t->maps, ptr, &iv);
+	pthread_mutex_unlock(&t->memory_lock);
+	if (!found || iv.size != size) {
+		pr_err("0x%" PRIx64 "-0x%" PRIx64 " is no mapping of device memory", ptr, ptr + size);
+		return;
+	}
+	u.handle = (void *)iv.value;
+	if (rocm_in_host_func) {
+		if (!put_off(t, &u))
+			pr_err("out of memory: %zu bytes of device memory at 0x%" PRIx64 " are lost", size, ptr);
+		return;
+	}
+	if (!rocm_enter(t))
+		give_back(&u);
+}
+
+/* host memory */
+
+enum hg_status rocm_host_register(struct hg_target *t, void *ptr, size_t size)
+{
+	void *device = NULL;
+	enum hg_status st;
+
+	if (!ptr || !size)
+		return HG_ERR_INVALID;
+	st = rocm_enter(t);
+	if (st)
+		return st;
+	st = HIP(hipHostRegister, ptr, size, HIP_HOST_PORTABLE | HIP_HOST_MAPPED);
+	if (st)
+		return st;
+	st = HIP(hipHostGetDevicePointer, &device, ptr, 0);
+	if (!st && device != ptr) {
+		pr_err("%zu bytes of host memory at %p lie at %p for kernels on '%s': a kernel that is given the program's address cannot "
+		       "reach them", size, ptr, device, t->info.name);
+		st = HG_ERR_UNSUPPORTED;
+	}
+	if (!st) {
+		pthread_mutex_lock(&t->memory_lock);
+		st = hg_ivmap_put(&t->pinned, (uintptr_t)ptr, size, 1);
+		pthread_mutex_unlock(&t->memory_lock);
+	}
+	if (st)
+		HIP_TRY(hipHostUnregister, ptr);
+	return st;
+}
+
+void rocm_host_unregister(struct hg_target *t, void *ptr, size_t size)
+{
+	bool found;
+
+	(void)size;
+	pthread_mutex_lock(&t->memory_lock);
+	found = hg_ivmap_remove(&t->pinned, (uintptr_t)ptr, NULL);
+	pthread_mutex_unlock(&t->memory_lock);
+	if (found && !rocm_enter(t))
+		HIP_TRY(hipHostUnregister, ptr);
+}
+
+/* Up to its end when the address is in it, else up to its beginning. */
+static bool look_in(const struct hg_ivmap *m, uint64_t addr, uint64_t *len)
+{
+	struct hg_iv iv;
+	uint64_t to;
+
+	if (!hg_ivmap_from(m, addr, &iv))
+		return false;
+	to = iv.start <= addr ? iv.start + iv.size : iv.start;
+	if (to - addr < *len)
+		*len = to - addr;
+	return iv.start <= addr;
+}
+
+enum rocm_place rocm_look(struct hg_target *t, uint64_t addr, uint64_t size, uint64_t *len)
+{
+	enum rocm_place place = ROCM_PAGEABLE;
+
+	*len = size;
+	pthread_mutex_lock(&t->memory_lock);
+	if (look_in(&t->maps, addr, len))
+		place = ROCM_DEVICE;
+	else if (look_in(&t->pinned, addr, len))
+		place = ROCM_PINNED;
+	pthread_mutex_unlock(&t->memory_lock);
+	return place;
+}
+
+/* transfers */
+
+static enum hg_status transfer(struct hg_target *t, uint64_t dst, uint64_t src, size_t size)
+{
+	const struct hg_copy c = {
+		.dst = dst, .src = src, .width = size, .height = 1, .depth = 1,
+		.dst_pitch = size, .src_pitch = size, .dst_slice = size, .src_slice = size,
+	};
+	enum hg_status st;
+
+	if (!size)
+		return HG_OK;
+	pthread_mutex_lock(&t->service_lock);
+	st = rocm_copy(t->service, &c);
+	if (!st)
+		st = rocm_queue_sync(t->service);
+	pthread_mutex_unlock(&t->service_lock);
+	return st;
+}
+
+enum hg_status rocm_read(struct hg_target *t, void *dst, hg_dptr src, size_t size)
+{
+	return transfer(t, (uintptr_t)dst, src, size);
+}
+
+enum hg_status rocm_write(struct hg_target *t, hg_dptr dst, const void *src, size_t size)
+{
+	return transfer(t, dst, (uintptr_t)src, size);
+}
+
+static int unmap_left(const struct hg_iv *iv, void *arg)
+{
+	(void)arg;
+	give_back(&(struct rocm_unmap){ .addr = iv->start, .size = iv->size, .handle = (void *)iv->value });
+	return 0;
+}
+
+static int unregister_left(const struct hg_iv *iv, void *arg)
+{
+	(void)arg;
+	HIP_TRY(hipHostUnregister, (void *)iv->start);
+	return 0;
+}
+
+void rocm_memory_fini(struct hg_target *t)
+{
+	rocm_unmap_late(t);
+	hg_ivmap_each(&t->maps, unmap_left, NULL);
+	hg_ivmap_release(&t->maps);
+	hg_ivmap_each(&t->pinned, unregister_left, NULL);
+	hg_ivmap_release(&t->pinned);
+}

@@ -1,0 +1,602 @@
+/* rocm_queue.c - streams of HIP as queues, events as marks, and how failures of kernels come to light. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/msg.h"
+#include "replay/gpu_state.h"
+#include "replay/rocm.h"
+
+/* Floats of milliseconds have steps of 0.1 microseconds after this; then marks count from a newer event. */
+#define BASE_NS UINT64_C(1000000000)
+
+struct hg_mark {
+	struct hg_target *target;
+	void *event;
+	struct rocm_base *base;		/* of the last recording; NULL: never recorded */
+};
+
+__thread bool rocm_in_host_func;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- failures ---- */
+
+/* With target->queues_lock. */
+static void add_fault(struct hg_queue *q, const struct hg_fault *fault)
+{
+	struct hg_target *t = q->target;
+	struct rocm_fault *note = q->note, **end;
+
+	q->note = NULL;
+	if (note) {
+		note->next = NULL;
+		note->fault = *fault;
+		note->fault.queue = q;
+		for (end = &t->faults; *end; end = &(*end)->next)
+			;
+		*end = note;
+		atomic_store(&t->has_faults, true);
+	}
+	atomic_store(&q->failed, true);
+}
+
+static void name_of(struct hg_queue *q, uint64_t grid_id, char out[ROCM_NAME])
+{
+	pthread_mutex_lock(&q->lock);
+	strcpy(out, q->name[grid_id % ROCM_NAMES].grid_id == grid_id ? q->name[grid_id % ROCM_NAMES].kernel : "?");
+	pthread_mutex_unlock(&q->lock);
+}
+
+static bool may_have_failed(const struct hg_queue *q)
+{
+	return !atomic_load_explicit(&q->failed, memory_order_relaxed) && __atomic_load_n(&q->state->fault, __ATOMIC_RELAXED);
+}
+
+/* With target->queues_lock. */
+static void look_for_fault_locked(struct hg_queue *q)
+{
+	struct hg_gpu_launch l = { 0 };
+	struct hg_fault fault = { 0 };
+	char kernel[ROCM_NAME];
+
+	if (!may_have_failed(q))
+		return;
+	name_of(q, q->state->grid_id, kernel);
+	l.kernel = kernel;
+	if (hg_gpu_state_fault(q->state, &l, &fault))
+		add_fault(q, &fault);
+}
+
+static void look_for_fault(struct hg_queue *q)
+{
+	if (!may_have_failed(q))
+		return;
+	pthread_mutex_lock(&q->target->queues_lock);
+	look_for_fault_locked(q);
+	pthread_mutex_unlock(&q->target->queues_lock);
+}
+
+/* HIP itself says that a kernel has failed: which one, it does not say. */
+static enum hg_status hip_fault(struct hg_queue *q, enum hg_status st)
+{
+	const struct hg_fault fault = { .what = "ROCm says that a kernel failed", .cuda_error = 719 /* CUDA_ERROR_LAUNCH_FAILED */ };
+
+	if (st != HG_ERR_FAULT)
+		return st;
+	pthread_mutex_lock(&q->target->queues_lock);
+	look_for_fault_locked(q);
+	if (!atomic_load(&q->failed))
+		add_fault(q, &fault);
+	pthread_mutex_unlock(&q->target->queues_lock);
+	return st;
+}
+
+bool rocm_fault(struct hg_target *t, struct hg_fault *out)
+{
+	struct rocm_fault *note;
+
+	if (!atomic_load_explicit(&t->has_faults, memory_order_relaxed))
+		return false;
+	pthread_mutex_lock(&t->queues_lock);
+	note = t->faults;
+	if (note) {
+		t->faults = note->next;
+		*out = note->fault;
+	}
+	atomic_store(&t->has_faults, t->faults != NULL);
+	pthread_mutex_unlock(&t->queues_lock);
+	free(note);
+	return note != NULL;
+}
+
+/*
+ * What kernels printed up to a moment where nothing was running: `launches` as it was before that. If the queue was fed meanwhile,
+ * the next one to wait prints.
+ */
+static void take_prints(struct hg_queue *q, uint64_t launches)
+{
+	size_t bytes;
+
+	pthread_mutex_lock(&q->launch_lock);
+	bytes = q->launches == launches ? hg_gpu_state_printed(q->state, q->state_bytes) : 0;
+	if (bytes)
+		hg_gpu_state_print(q->state, q->state + 1, bytes);
+	pthread_mutex_unlock(&q->launch_lock);
+}
+
+static uint64_t launches_of(struct hg_queue *q)
+{
+	uint64_t launches;
+
+	pthread_mutex_lock(&q->launch_lock);
+	launches = q->launches;
+	pthread_mutex_unlock(&q->launch_lock);
+	return launches;
+}
+
+/* All queues: what a mark stood for may be of any. */
+static void look_at_queues(struct hg_target *t)
+{
+	pthread_mutex_lock(&t->queues_lock);
+	for (struct hg_queue *q = t->queues; q; q = q->next) {
+		uint64_t launches = launches_of(q);
+
+		look_for_fault_locked(q);
+		if (!hg_gpu_state_is_quiet(q->state) && !hg_hip.hipStreamQuery(q->stream))
+			take_prints(q, launches);
+	}
+	pthread_mutex_unlock(&t->queues_lock);
+}
+
+/* ---- queues ---- */
+
+static void events_destroy(struct hg_queue *q)
+{
+	for (unsigned int i = 0; i < ROCM_STEPS; i++)
+		if (q->step[i].event)
+			HIP_TRY(hipEventDestroy, q->step[i].event);
+	for (unsigned int i = 0; i < ROCM_CHUNKS; i++) {
+		if (q->chunk[i].done)
+			HIP_TRY(hipEventDestroy, q->chunk[i].done);
+		if (q->chunk[i].mem)
+			HIP_TRY(hipHostFree, q->chunk[i].mem);
+	}
+}
+
+/* Memory that kernels and the host see at one address. */
+static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
+{
+	size_t bytes = hg_gpu_state_bytes();
+	void *mem = NULL, *device = NULL;
+	enum hg_status st = HIP(hipHostMalloc, &mem, bytes, HIP_HOST_PORTABLE | HIP_HOST_MAPPED | HIP_HOST_COHERENT);
+
+	if (st)
+		return st;
+	st = HIP(hipHostGetDevicePointer, &device, mem, 0);
+	if (!st && device != mem) {
+		pr_err("pinned memory of '%s' has another address for kernels (%p) than for the host (%p)", t->info.name, device, mem);
+		st = HG_ERR_UNSUPPORTED;
+	}
+	if (st) {
+		HIP_TRY(hipHostFree, mem);
+		return st;
+	}
+	q->state = mem;
+	q->state_bytes = bytes;
+	hg_gpu_state_init(q->state, (uintptr_t)mem, bytes);
+	return HG_OK;
+}
+
+/* CUDA's numbers are HIP's: 0 least, negative more; what the device does not have is the next that it has. */
+static int priority_of(const struct hg_target *t, int priority)
+{
+	if (priority > t->priority[0])
+		return t->priority[0];
+	return priority < t->priority[1] ? t->priority[1] : priority;
+}
+
+enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_queue **out)
+{
+	struct hg_queue *q;
+	enum hg_status st = rocm_enter(t);
+
+	if (st)
+		return st;
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return HG_ERR_NOMEM;
+	q->target = t;
+	q->note = calloc(1, sizeof(*q->note));
+	st = q->note ? HG_OK : HG_ERR_NOMEM;
+	if (!st)
+		st = state_new(t, q);
+	if (st)
+		goto err_free;
+	st = HIP(hipStreamCreateWithPriority, &q->stream, HIP_STREAM_NON_BLOCKING, priority_of(t, priority));
+	if (st)
+		goto err_state;
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_mutex_init(&q->launch_lock, NULL);
+	pthread_mutex_lock(&t->queues_lock);
+	q->next = t->queues;
+	q->prev = &t->queues;
+	if (q->next)
+		q->next->prev = &q->next;
+	t->queues = q;
+	pthread_mutex_unlock(&t->queues_lock);
+	*out = q;
+	return HG_OK;
+
+err_state:
+	HIP_TRY(hipHostFree, q->state);
+err_free:
+	free(q->note);
+	free(q);
+	return st;
+}
+
+void rocm_queue_destroy(struct hg_queue *q)
+{
+	struct hg_target *t;
+
+	if (!q)
+		return;
+	t = q->target;
+	if (!rocm_enter(t)) {
+		(void)hip_fault(q, HIP(hipStreamSynchronize, q->stream));
+		look_for_fault(q);
+		take_prints(q, q->launches);
+		HIP_TRY(hipStreamDestroy, q->stream);
+		events_destroy(q);
+		if (q->barrier)
+			HIP_TRY(hipFree, q->barrier);
+		HIP_TRY(hipHostFree, q->state);
+	}
+	pthread_mutex_lock(&t->queues_lock);
+	*q->prev = q->next;
+	if (q->next)
+		q->next->prev = q->prev;
+	pthread_mutex_unlock(&t->queues_lock);
+	pthread_mutex_destroy(&q->launch_lock);
+	pthread_mutex_destroy(&q->lock);
+	free(q->note);
+	free(q);
+	rocm_unmap_late(t);
+}
+
+bool rocm_queue_is_idle(struct hg_queue *q)
+{
+	int error;
+
+	if (rocm_enter(q->target))
+		return true;
+	error = hg_hip.hipStreamQuery(q->stream);
+	if (error == HIP_NOT_READY)
+		return false;
+	(void)hip_fault(q, hg_hip_check(HG_HIP_hipStreamQuery, error, (const uint64_t[]){ (uintptr_t)q->stream }, 1));
+	look_for_fault(q);
+	return true;
+}
+
+enum hg_status rocm_queue_sync(struct hg_queue *q)
+{
+	enum hg_status st = rocm_enter(q->target);
+	uint64_t launches = launches_of(q);
+
+	if (st)
+		return st;
+	st = hip_fault(q, HIP(hipStreamSynchronize, q->stream));
+	if (!st) {
+		look_for_fault(q);
+		take_prints(q, launches);
+		rocm_unmap_late(q->target);
+	}
+	return st ? st : atomic_load(&q->failed) ? HG_ERR_FAULT : HG_OK;
+}
+
+void rocm_queue_cancel(struct hg_queue *q)
+{
+	/* a kernel that failed before is still to be told of */
+	if (hg_gpu_state_cancel(q->state))
+		atomic_store(&q->failed, true);
+	else
+		look_for_fault(q);
+}
+
+void rocm_issued(struct hg_queue *q)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&q->lock);
+	q->issued++;
+	while (q->nr_steps && !hg_hip.hipEventQuery(q->step[q->first_step].event)) {
+		q->known = q->step[q->first_step].at;
+		q->first_step = (q->first_step + 1) % ROCM_STEPS;
+		q->nr_steps--;
+	}
+	i = (q->first_step + q->nr_steps) % ROCM_STEPS;
+	if (q->issued % ROCM_STEP == 0 && q->nr_steps < ROCM_STEPS &&
+	    (q->step[i].event || !HIP(hipEventCreateWithFlags, &q->step[i].event, HIP_EVENT_DISABLE_TIMING)) &&
+	    !HIP(hipEventRecord, q->step[i].event, q->stream)) {
+		q->step[i].at = q->issued;
+		q->nr_steps++;
+	}
+	pthread_mutex_unlock(&q->lock);
+}
+
+/* Waits for the oldest step; an event may stand for a newer one by then, which is waited for as well. */
+void rocm_queue_throttle(struct hg_queue *q, uint32_t max)
+{
+	for (;;) {
+		void *event = NULL;
+		bool enough;
+
+		pthread_mutex_lock(&q->lock);
+		enough = q->issued - q->known <= max;
+		if (!enough && q->nr_steps)
+			event = q->step[q->first_step].event;
+		pthread_mutex_unlock(&q->lock);
+		if (enough || rocm_enter(q->target))
+			return;
+		if (event ? HIP(hipEventSynchronize, event) : HIP(hipStreamSynchronize, q->stream))
+			return;
+		pthread_mutex_lock(&q->lock);
+		if (!event) {
+			q->known = q->issued;
+		} else if (q->nr_steps && q->step[q->first_step].event == event) {
+			q->known = q->step[q->first_step].at;
+			q->first_step = (q->first_step + 1) % ROCM_STEPS;
+			q->nr_steps--;
+		}
+		pthread_mutex_unlock(&q->lock);
+	}
+}
+
+/* ---- functions of the host ---- */
+
+struct host_call {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void run_host_call(void *arg)
+{
+	struct host_call call = *(struct host_call *)arg;
+
+	free(arg);
+	rocm_in_host_func = true;
+	call.fn(call.arg);
+	rocm_in_host_func = false;
+}
+
+/* HIP before 5.3 */
+static void run_callback(void *stream, int error, void *arg)
+{
+	(void)stream;
+	(void)error;
+	run_host_call(arg);
+}
+
+enum hg_status rocm_host_func(struct hg_queue *q, void (*fn)(void *arg), void *arg)
+{
+	struct host_call *call;
+	enum hg_status st = rocm_enter(q->target);
+
+	if (st)
+		return st;
+	call = malloc(sizeof(*call));
+	if (!call)
+		return HG_ERR_NOMEM;
+	*call = (struct host_call){ fn, arg };
+	st = hg_hip.hipLaunchHostFunc ? HIP(hipLaunchHostFunc, q->stream, run_host_call, call) :
+					HIP(hipStreamAddCallback, q->stream, run_callback, call, 0);
+	if (st)
+		free(call);
+	else
+		rocm_issued(q);
+	return st;
+}
+
+/* ---- the clock ---- */
+
+static void base_put_locked(struct rocm_base *b)
+{
+	if (!b || --b->refs)
+		return;
+	HIP_TRY(hipEventDestroy, b->event);
+	free(b);
+}
+
+/* A new event whose time counts from `from`; with the service queue's lock. */
+static enum hg_status base_new(struct hg_target *t, const struct rocm_base *from, struct rocm_base **out)
+{
+	struct rocm_base *b = calloc(1, sizeof(*b));
+	float ms = 0;
+	enum hg_status st;
+
+	if (!b)
+		return HG_ERR_NOMEM;
+	st = HIP(hipEventCreateWithFlags, &b->event, HIP_EVENT_DEFAULT);
+	if (st)
+		goto err_free;
+	st = HIP(hipEventRecord, b->event, t->service->stream);
+	if (!st)
+		st = HIP(hipEventSynchronize, b->event);
+	if (!st && from)
+		st = HIP(hipEventElapsedTime, &ms, from->event, b->event);
+	if (st)
+		goto err_event;
+	b->ns = from ? from->ns + (uint64_t)((double)ms * 1e6) : 0;
+	b->host_ns = now_ns();
+	b->refs = 1;
+	*out = b;
+	return HG_OK;
+
+err_event:
+	HIP_TRY(hipEventDestroy, b->event);
+err_free:
+	free(b);
+	return st;
+}
+
+enum hg_status rocm_clock_init(struct hg_target *t)
+{
+	return base_new(t, NULL, &t->base);
+}
+
+void rocm_clock_fini(struct hg_target *t)
+{
+	pthread_mutex_lock(&t->base_lock);
+	base_put_locked(t->base);
+	t->base = NULL;
+	pthread_mutex_unlock(&t->base_lock);
+}
+
+/* The newest, with a reference. One that cannot be renewed now goes on, with longer steps. */
+static struct rocm_base *base_get(struct hg_target *t)
+{
+	struct rocm_base *b, *newer;
+
+	pthread_mutex_lock(&t->base_lock);
+	b = t->base;
+	if (now_ns() - b->host_ns >= BASE_NS && !pthread_mutex_trylock(&t->service_lock)) {
+		if (!base_new(t, b, &newer)) {
+			t->base = newer;
+			base_put_locked(b);
+			b = newer;
+		}
+		pthread_mutex_unlock(&t->service_lock);
+	}
+	b->refs++;
+	pthread_mutex_unlock(&t->base_lock);
+	return b;
+}
+
+/* ---- marks ---- */
+
+enum hg_status rocm_mark_create(struct hg_target *t, struct hg_mark **out)
+{
+	struct hg_mark *m;
+	enum hg_status st = rocm_enter(t);
+
+	if (st)
+		return st;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return HG_ERR_NOMEM;
+	m->target = t;
+	st = HIP(hipEventCreateWithFlags, &m->event, HIP_EVENT_DEFAULT);
+	if (st)
+		free(m);
+	else
+		*out = m;
+	return st;
+}
+
+void rocm_mark_destroy(struct hg_mark *m)
+{
+	if (!m)
+		return;
+	if (!rocm_enter(m->target)) {
+		HIP_TRY(hipEventDestroy, m->event);
+		pthread_mutex_lock(&m->target->base_lock);
+		base_put_locked(m->base);
+		pthread_mutex_unlock(&m->target->base_lock);
+	}
+	free(m);
+}
+
+static bool was_recorded(struct hg_mark *m)
+{
+	bool was;
+
+	pthread_mutex_lock(&m->target->base_lock);
+	was = m->base != NULL;
+	pthread_mutex_unlock(&m->target->base_lock);
+	return was;
+}
+
+enum hg_status rocm_mark_record(struct hg_queue *q, struct hg_mark *m)
+{
+	struct rocm_base *base;
+	enum hg_status st = rocm_enter(q->target);
+
+	if (st)
+		return st;
+	base = base_get(q->target);
+	st = HIP(hipEventRecord, m->event, q->stream);
+	pthread_mutex_lock(&q->target->base_lock);
+	if (st) {
+		base_put_locked(base);
+	} else {
+		base_put_locked(m->base);
+		m->base = base;
+	}
+	pthread_mutex_unlock(&q->target->base_lock);
+	if (!st)
+		rocm_issued(q);
+	return st;
+}
+
+enum hg_status rocm_mark_wait(struct hg_queue *q, struct hg_mark *m)
+{
+	enum hg_status st = rocm_enter(q->target);
+
+	if (st || !was_recorded(m))
+		return st;
+	st = HIP(hipStreamWaitEvent, q->stream, m->event, 0);
+	if (!st)
+		rocm_issued(q);
+	return st;
+}
+
+bool rocm_mark_is_done(struct hg_mark *m)
+{
+	int error;
+
+	if (!was_recorded(m) || rocm_enter(m->target))
+		return true;
+	error = hg_hip.hipEventQuery(m->event);
+	if (error == HIP_NOT_READY)
+		return false;
+	if (hg_hip_check(HG_HIP_hipEventQuery, error, (const uint64_t[]){ (uintptr_t)m->event }, 1))
+		pr_debug("an event counts as done");
+	look_at_queues(m->target);
+	return true;
+}
+
+enum hg_status rocm_mark_sync(struct hg_mark *m)
+{
+	enum hg_status st;
+
+	if (!was_recorded(m))
+		return HG_OK;
+	st = rocm_enter(m->target);
+	if (!st)
+		st = HIP(hipEventSynchronize, m->event);
+	look_at_queues(m->target);
+	return st;
+}
+
+uint64_t rocm_mark_time_ns(struct hg_mark *m)
+{
+	struct hg_target *t = m->target;
+	uint64_t ns = 0;
+	float ms;
+
+	if (rocm_enter(t))
+		return 0;
+	pthread_mutex_lock(&t->base_lock);
+	if (m->base && !HIP(hipEventElapsedTime, &ms, m->base->event, m->event))
+		ns = m->base->ns + (ms > 0 ? (uint64_t)((double)ms * 1e6) : 0);
+	pthread_mutex_unlock(&t->base_lock);
+	return ns;
+}

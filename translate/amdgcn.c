@@ -1,0 +1,497 @@
+/* amdgcn.c - the kernels of a module as code objects, each in the variants that launches ask for. */
+#define _GNU_SOURCE
+#include "translate/amdgcn.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <llvm/Config/llvm-config.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "common/msg.h"
+#include "translate/amd_compile.h"
+#include "translate/amd_note.h"
+#include "translate/cache.h"
+#include "translate/expand.h"
+#include "translate/gpu_plan.h"
+
+#define HALF_THREADS 512		/* as many as a row of 1024 work-items holds */
+#define SMALL_BLOCK 256
+#define LARGE_BLOCK 1024
+#define DEFAULT_STACK 1024		/* CUDA's, too */
+
+/* What code is made for. */
+struct variant {
+	enum hg_gpu_layout layout;
+	bool is_scheduled;
+	uint32_t max_threads, stack_bytes;
+};
+
+struct made {
+	struct variant variant;
+	struct hg_amd_code code;
+	void *elf;			/* NULL: it failed, */
+	char *why;			/* with this message, */
+	enum hg_status st;		/* and so */
+	struct made *next;
+};
+
+struct kernel {
+	pthread_mutex_t lock;		/* held while one is made */
+	bool is_planned;
+	struct gpu_plan plan;
+	struct made *made;
+};
+
+struct hg_amd_module {
+	const struct ir_module *ir;
+	struct hg_amd_chip chip;
+	bool has_key, embed;
+	unsigned char key[16];
+	pid_t pid;
+	pthread_mutex_t lock;		/* expanded */
+	struct ir_module *expanded;
+	enum hg_status expand_st;
+	bool is_expanded;
+	struct kernel kernel[];
+};
+
+/* ---- which variant ---- */
+
+static uint32_t power_of_two(uint32_t n)
+{
+	uint32_t p = 1;
+
+	while (p < n && p < UINT32_C(1) << 31)
+		p <<= 1;
+	return p;
+}
+
+/* HGSHIM_GPU_FORM, for tests: scheduled code where direct code would do. (The other way there is none: a proof is missing.) */
+static bool wants_scheduled(void)
+{
+	const char *text = getenv("HGSHIM_GPU_FORM");
+	static _Atomic bool said;
+
+	if (!text || !*text || !strcmp(text, "direct"))
+		return false;
+	if (!strcmp(text, "scheduled"))
+		return true;
+	if (!atomic_exchange(&said, true))
+		pr_warn("HGSHIM_GPU_FORM='%s' is neither 'direct' nor 'scheduled'", text);
+	return false;
+}
+
+static uint32_t most_threads(const struct hg_amd_chip *chip, const struct ir_func *fn)
+{
+	return fn->max_threads && fn->max_threads < chip->max_work_items ? fn->max_threads : chip->max_work_items;
+}
+
+static struct variant choose(const struct hg_amd_chip *chip, const struct ir_func *fn, const struct gpu_plan *plan,
+			     const struct hg_amd_need *need)
+{
+	struct variant v = { .layout = HG_GPU_WAVE32, .is_scheduled = wants_scheduled() };
+	uint32_t most = most_threads(chip, fn);
+
+	if (chip->has_wave32) {
+		v.is_scheduled |= !plan->direct;
+	} else if (plan->direct_pair && !v.is_scheduled) {
+		v.layout = HG_GPU_PAIR;
+	} else if (need->threads <= HALF_THREADS) {
+		v.layout = HG_GPU_HALF;
+		v.is_scheduled |= !plan->direct;
+		most = most < HALF_THREADS ? most : HALF_THREADS;
+	} else {
+		v.layout = HG_GPU_PAIR;
+		v.is_scheduled = true;
+	}
+	/* fewer threads leave each of them more registers: what a kernel says of its blocks, or one of two classes */
+	v.max_threads = need->threads <= SMALL_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
+	if (v.max_threads > most)
+		v.max_threads = (most + 31) / 32 * 32;
+	if (fn->uses_stack)
+		v.stack_bytes = power_of_two(need->stack_bytes > DEFAULT_STACK ? need->stack_bytes : DEFAULT_STACK);
+	return v;
+}
+
+static uint32_t work_items(const struct variant *v)
+{
+	return v->layout == HG_GPU_HALF ? v->max_threads * 2 : v->max_threads;
+}
+
+/* ---- making one ---- */
+
+struct emit {
+	const struct ir_func *fn;
+	struct emit_gpu_options opt;
+	uint32_t extra_lds;
+};
+
+static enum hg_status fill(void *arg, LLVMContextRef c, LLVMModuleRef m, char *why, size_t why_size)
+{
+	struct emit *e = arg;
+
+	return emit_amdgcn(e->fn, &e->opt, c, m, e->fn->name, &e->extra_lds, why, why_size);
+}
+
+/* Code of the kernel, or its text; *extra_lds is written as well. */
+static enum hg_status compile(const struct ir_func *fn, const struct hg_amd_chip *chip, const struct variant *v, bool embed,
+			      enum amd_result result, void **out, size_t *size, uint32_t *extra_lds, char *why, size_t why_size)
+{
+	struct emit e = { .fn = fn, .opt = { .layout = v->layout, .scheduled = v->is_scheduled, .max_threads = v->max_threads,
+					     .local_bytes = fn->local_bytes + v->stack_bytes } };
+	struct amd_compile job = { .kernel = fn->name, .chip = chip, .max_work_items = work_items(v), .embed = embed, .result = result,
+				   .fill = fill, .arg = &e };
+	enum hg_status st;
+
+	if (!amd_fits(chip, fn->name, fn->shared_bytes, (uint64_t)fn->req_threads[0] * fn->req_threads[1] * fn->req_threads[2],
+		      (uint64_t)fn->local_bytes + v->stack_bytes, why, why_size))
+		return HG_ERR_UNSUPPORTED;
+	st = amd_compile(&job, out, size);
+	if (st)
+		snprintf(why, why_size, "kernel '%s' cannot be compiled for %s: %s", fn->name, chip->name,
+			 job.why[0] ? job.why : hg_status_text(st));
+	else
+		*extra_lds = e.extra_lds;
+	return st;
+}
+
+/* What the code object says of itself goes into `code`. False: it is not what it should be, or asks too much of the chip. */
+static bool take_note(const struct ir_func *fn, const struct hg_amd_chip *chip, const struct variant *v, struct hg_amd_code *code,
+		      char *why, size_t why_size)
+{
+	struct amd_note n;
+	char more[200];
+
+	if (!amd_note_read(code->elf, code->size, &n)) {
+		snprintf(why, why_size, "kernel '%s': its code object for %s has no metadata", fn->name, chip->name);
+		return false;
+	}
+	code->kernarg_bytes = n.kernarg_bytes;
+	code->vgprs = n.vgprs;
+	code->sgprs = n.sgprs;
+	code->vgpr_spills = n.vgpr_spills;
+	code->sgpr_spills = n.sgpr_spills;
+	code->scratch_bytes = n.private_bytes;
+	if (n.nr_kernels != 1 || strncmp(n.name, fn->name, sizeof(n.name) - 1) != 0)
+		snprintf(more, sizeof(more), "%u kernels, the first '%.100s'", n.nr_kernels, n.name);
+	else if (n.wave_size != (v->layout == HG_GPU_WAVE32 ? 32 : 64))
+		snprintf(more, sizeof(more), "waves of %u", n.wave_size);
+	else if (n.max_work_items != work_items(v))
+		snprintf(more, sizeof(more), "blocks of %u work-items", n.max_work_items);
+	else if (n.kernarg_bytes != HG_GPU_ENV_OFFSET(fn->param_bytes) + sizeof(struct hg_gpu_env))
+		snprintf(more, sizeof(more), "%u bytes of arguments", n.kernarg_bytes);
+	else if (n.nr_hidden_args)
+		snprintf(more, sizeof(more), "%u hidden arguments", n.nr_hidden_args);
+	else if (n.has_dynamic_stack)
+		snprintf(more, sizeof(more), "a stack of a size that is not known");
+	else if (n.group_bytes)
+		snprintf(more, sizeof(more), "%u bytes of local data share of its own", n.group_bytes);
+	else
+		return amd_fits(chip, fn->name, (uint64_t)fn->shared_bytes + code->extra_lds, 0, n.private_bytes, why, why_size);
+	snprintf(why, why_size, "kernel '%s': its code object for %s is not as expected: %s", fn->name, chip->name, more);
+	return false;
+}
+
+/* What the cache keeps. */
+struct cached {
+	uint32_t extra_lds, reserved;
+	unsigned char elf[];
+};
+
+static void cache_key(const struct hg_amd_module *m, const struct ir_func *fn, const struct variant *v, unsigned char key[16])
+{
+	const uint32_t what[] = { HG_GPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH, (uint32_t)v->layout,
+				  v->is_scheduled, v->max_threads, v->stack_bytes, m->embed };
+	XXH3_state_t *s = XXH3_createState();
+	XXH128_canonical_t c;
+
+	XXH3_128bits_reset(s);
+	XXH3_128bits_update(s, "amdgcn", sizeof("amdgcn"));
+	XXH3_128bits_update(s, m->key, sizeof(m->key));
+	XXH3_128bits_update(s, fn->name, strlen(fn->name) + 1);
+	XXH3_128bits_update(s, what, sizeof(what));
+	XXH3_128bits_update(s, m->chip.name, strlen(m->chip.name) + 1);
+	XXH3_128bits_update(s, m->chip.features, strlen(m->chip.features) + 1);
+	XXH3_128bits_update(s, m->chip.like, strlen(m->chip.like) + 1);
+	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s));
+	memcpy(key, c.digest, 16);
+	XXH3_freeState(s);
+}
+
+static bool load_cached(const struct hg_amd_module *m, const struct ir_func *fn, struct made *out)
+{
+	struct cached *data;
+	unsigned char key[16];
+	char why[300];
+	void *bytes;
+	size_t size;
+
+	if (!m->has_key)
+		return false;
+	cache_key(m, fn, &out->variant, key);
+	if (!hg_cache_get(key, &bytes, &size))
+		return false;
+	data = bytes;
+	if (size <= sizeof(*data))
+		goto bad;
+	out->code.extra_lds = data->extra_lds;
+	out->code.size = size - sizeof(*data);
+	out->elf = malloc(out->code.size);
+	if (!out->elf)
+		goto bad;
+	memcpy(out->elf, data->elf, out->code.size);
+	out->code.elf = out->elf;
+	if (!take_note(fn, &m->chip, &out->variant, &out->code, why, sizeof(why)))
+		goto bad_elf;
+	free(data);
+	return true;
+
+bad_elf:
+	free(out->elf);
+	out->elf = NULL;
+bad:
+	free(data);
+	return false;
+}
+
+static void keep_cached(const struct hg_amd_module *m, const struct ir_func *fn, const struct made *made)
+{
+	struct cached *data = m->has_key ? malloc(sizeof(*data) + made->code.size) : NULL;
+	unsigned char key[16];
+
+	if (!data)
+		return;
+	*data = (struct cached){ .extra_lds = made->code.extra_lds };
+	memcpy(data->elf, made->elf, made->code.size);
+	cache_key(m, fn, &made->variant, key);
+	hg_cache_put(key, data, sizeof(*data) + made->code.size);
+	free(data);
+}
+
+/* Makes what out->variant says. What went wrong is in the result as well. */
+static void make(const struct hg_amd_module *m, const struct ir_func *fn, struct made *out)
+{
+	char why[600];
+
+	out->code = (struct hg_amd_code){ .symbol = fn->name, .layout = out->variant.layout, .is_scheduled = out->variant.is_scheduled,
+					  .param_bytes = fn->param_bytes, .max_threads = out->variant.max_threads };
+	if (load_cached(m, fn, out))
+		return;
+	out->st = compile(fn, &m->chip, &out->variant, m->embed, AMD_CODE_OBJECT, &out->elf, &out->code.size, &out->code.extra_lds, why,
+			  sizeof(why));
+	if (!out->st) {
+		out->code.elf = out->elf;
+		if (take_note(fn, &m->chip, &out->variant, &out->code, why, sizeof(why))) {
+			keep_cached(m, fn, out);
+			return;
+		}
+		free(out->elf);
+		out->elf = NULL;
+		out->st = HG_ERR_UNSUPPORTED;
+	}
+	out->why = strdup(why);
+}
+
+/* ---- modules ---- */
+
+/* Without what the chip has no instruction for; made at the first call, as it takes time. */
+static enum hg_status need_expanded(struct hg_amd_module *m)
+{
+	enum hg_status st;
+
+	pthread_mutex_lock(&m->lock);
+	if (!m->is_expanded) {
+		m->expand_st = hg_expand(m->ir, &m->expanded);
+		m->is_expanded = true;
+	}
+	st = m->expand_st;
+	pthread_mutex_unlock(&m->lock);
+	return st;
+}
+
+static enum hg_status need_kernel(struct hg_amd_module *m, size_t index, const struct ir_func **out)
+{
+	enum hg_status st;
+
+	if (index >= m->ir->nr_funcs)
+		return HG_ERR_NOTFOUND;
+	if (m->pid != getpid()) {
+		pr_err("cannot compile kernel '%s' in a forked child", m->ir->func[index].name);
+		return HG_ERR_UNAVAILABLE;
+	}
+	if (m->ir->func[index].refused) {
+		pr_err("%s", m->ir->func[index].refused);
+		return HG_ERR_UNSUPPORTED;
+	}
+	st = need_expanded(m);
+	if (st)
+		return st;
+	if (m->expanded->func[index].refused) {
+		pr_err("%s", m->expanded->func[index].refused);
+		return HG_ERR_UNSUPPORTED;
+	}
+	*out = &m->expanded->func[index];
+	return HG_OK;
+}
+
+/* The kernel's lock is held. */
+static enum hg_status need_plan(struct kernel *k, const struct ir_func *fn)
+{
+	enum hg_status st = k->is_planned ? HG_OK : gpu_plan_make(fn, &k->plan);
+
+	if (st)
+		return st;
+	if (!k->is_planned && k->plan.why)
+		pr_debug("kernel '%s', line %u: %s", fn->name, k->plan.line, k->plan.why);
+	k->is_planned = true;
+	return HG_OK;
+}
+
+static enum hg_status check_need(const struct hg_amd_chip *chip, const struct ir_func *fn, const struct hg_amd_need *need)
+{
+	if (need->threads && need->threads <= most_threads(chip, fn))
+		return HG_OK;
+	pr_err("kernel '%s' is wanted for blocks of %u threads, and takes %u at most on %s", fn->name, need->threads, most_threads(chip, fn),
+	       chip->name);
+	return HG_ERR_UNSUPPORTED;
+}
+
+static bool is_same(const struct variant *a, const struct variant *b)
+{
+	return a->layout == b->layout && a->is_scheduled == b->is_scheduled && a->max_threads == b->max_threads &&
+	       a->stack_bytes == b->stack_bytes;
+}
+
+enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const struct hg_amd_need *need, const struct hg_amd_code **out)
+{
+	const struct ir_func *fn;
+	struct variant v;
+	struct made *made;
+	struct kernel *k;
+	enum hg_status st = need_kernel(m, kernel, &fn);
+
+	if (st)
+		return st;
+	st = check_need(&m->chip, fn, need);
+	if (st)
+		return st;
+	k = &m->kernel[kernel];
+	pthread_mutex_lock(&k->lock);
+	st = need_plan(k, fn);
+	if (st)
+		goto out;
+	v = choose(&m->chip, fn, &k->plan, need);
+	made = k->made;
+	while (made && !is_same(&made->variant, &v))
+		made = made->next;
+	if (!made) {
+		made = calloc(1, sizeof(*made));
+		if (!made) {
+			st = HG_ERR_NOMEM;
+			goto out;
+		}
+		made->variant = v;
+		make(m, fn, made);
+		made->next = k->made;
+		k->made = made;
+	}
+	st = made->st;
+	if (st)
+		pr_err("%s", made->why ? made->why : hg_status_text(st));
+	else
+		*out = &made->code;
+out:
+	pthread_mutex_unlock(&k->lock);
+	return st;
+}
+
+/* For tests, and for people who debug: code carries the LLVM IR that it was made from. */
+static bool wants_ir(void)
+{
+	const char *text = getenv("HGSHIM_EMBED_IR");
+
+	return text && *text && strcmp(text, "0") != 0;
+}
+
+enum hg_status hg_amd_module_create(const struct ir_module *ir, const unsigned char *key, const struct hg_amd_chip *chip,
+				    struct hg_amd_module **out)
+{
+	struct hg_amd_module *m = calloc(1, sizeof(*m) + ir->nr_funcs * sizeof(m->kernel[0]));
+
+	if (!m)
+		return HG_ERR_NOMEM;
+	m->ir = ir;
+	m->chip = *chip;
+	m->embed = wants_ir();
+	m->pid = getpid();
+	if (key) {
+		m->has_key = true;
+		memcpy(m->key, key, sizeof(m->key));
+	}
+	pthread_mutex_init(&m->lock, NULL);
+	for (size_t i = 0; i < ir->nr_funcs; i++)
+		pthread_mutex_init(&m->kernel[i].lock, NULL);
+	*out = m;
+	return HG_OK;
+}
+
+void hg_amd_module_destroy(struct hg_amd_module *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->ir->nr_funcs; i++) {
+		struct kernel *k = &m->kernel[i];
+
+		while (k->made) {
+			struct made *made = k->made;
+
+			k->made = made->next;
+			free(made->elf);
+			free(made->why);
+			free(made);
+		}
+		pthread_mutex_destroy(&k->lock);
+	}
+	pthread_mutex_destroy(&m->lock);
+	ir_module_free(m->expanded);
+	free(m);
+}
+
+enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const struct hg_amd_chip *chip, const struct hg_amd_need *need,
+			   enum hg_amd_text kind, char **out)
+{
+	struct hg_amd_module *m;
+	const struct ir_func *fn;
+	struct variant v;
+	uint32_t extra_lds;
+	char why[600];
+	size_t size;
+	void *text;
+	enum hg_status st = hg_amd_module_create(ir, NULL, chip, &m);
+
+	if (st)
+		return st;
+	st = need_kernel(m, kernel, &fn);
+	if (!st)
+		st = check_need(chip, fn, need);
+	if (!st)
+		st = need_plan(&m->kernel[kernel], fn);
+	if (st)
+		goto out;
+	v = choose(chip, fn, &m->kernel[kernel].plan, need);
+	st = compile(fn, chip, &v, false, kind == HG_AMD_LLVM ? AMD_LLVM_TEXT : AMD_ASSEMBLY, &text, &size, &extra_lds, why, sizeof(why));
+	if (st)
+		pr_err("%s", why);
+	else
+		*out = text;
+out:
+	hg_amd_module_destroy(m);
+	return st;
+}
