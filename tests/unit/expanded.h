@@ -7,9 +7,20 @@
 #include "translate/expand.h"
 #include "translate/jit.h"
 
+/* Prints, asserts and textures tell the host something, in a way that only GPUs have. */
+static inline bool wants_host(const struct ir_func *fn)
+{
+	for (uint32_t b = 0; b < fn->nr_blocks; b++)
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++)
+			for (unsigned int s = 0; s < fn->block[b].insn[i].nr_src; s++)
+				if (fn->block[b].insn[i].src[s].kind == IR_OPD_SREG && fn->block[b].insn[i].src[s].index == IR_SREG_STATE)
+					return true;
+	return false;
+}
+
 /*
- * Kernel 0 of the module. *k stays NULL if nothing had to be expanded, or if the kernel has what no GPU but NVIDIA's can do. false: it does not
- * work. *ir and *cm are the caller's to free, NULL or not.
+ * Kernel 0 of the module. *k stays NULL if nothing had to be expanded, if the kernel has what no GPU but NVIDIA's can do, or if it needs the host in a GPU's
+ * way. false: it does not work. *ir and *cm are the caller's to free, NULL or not.
  */
 static inline bool expanded_kernel(const struct hg_module *m, struct ir_module **ir, struct hg_cpu_module **cm, struct hg_cpu_kernel **k)
 {
@@ -20,7 +31,7 @@ static inline bool expanded_kernel(const struct hg_module *m, struct ir_module *
 		return false;
 	if ((*ir)->func[0].refused)
 		return strstr((*ir)->func[0].refused, "of 128 bits") != NULL;
-	if (ir_equal(*ir, hg_module_ir(m)))
+	if (ir_equal(*ir, hg_module_ir(m)) || wants_host(&(*ir)->func[0]))
 		return true;
 	if (hg_cpu_module_create_ir(*ir, NULL, cm))
 		return false;
