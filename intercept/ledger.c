@@ -134,6 +134,22 @@ int hg_ledger_each(int (*each)(const struct hg_entry *e, void *arg), void *arg)
 	return r;
 }
 
+static int forget_kernel(uint64_t key, uint64_t value, void *arg)
+{
+	struct hg_entry *e = (struct hg_entry *)(uintptr_t)value;
+
+	(void)key;
+	(void)arg;
+	__atomic_store_n(&e->kernel, NULL, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void hg_ledger_forget_kernels(void)
+{
+	for (size_t k = 0; k < NR_KINDS; k++)
+		hg_idmap_each(&maps[k], forget_kernel, NULL);
+}
+
 /* The map may not change while it is walked: children are collected some at a time. */
 struct batch {
 	uint64_t parent;

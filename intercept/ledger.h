@@ -39,6 +39,8 @@ void hg_ledger_drop_children(const struct hg_entry *parent);
 /* Stops at, and returns, the first result that is not 0. Changes wait meanwhile. */
 int hg_ledger_each(int (*each)(const struct hg_entry *e, void *arg), void *arg);
 size_t hg_ledger_count(enum hg_kind kind);
+/* With the gate closed: what functions' parameters are is asked again; what knew them is going. */
+void hg_ledger_forget_kernels(void);
 
 /* True once an entry was lost for want of memory: what is in the ledger is then not everything. */
 bool hg_ledger_is_incomplete(void);

@@ -30,6 +30,8 @@ struct event {
 
 struct migration {
 	struct hg_recorder *recorder;
+	const struct hg_real *old;	/* the functions of the driver that is left */
+	bool is_native;			/* it is NVIDIA's, and not the portable one on another target */
 	const char *target;
 	const struct hg_engine *engine;
 	struct hg_log *log;
@@ -58,14 +60,48 @@ static void *grow(void *array, size_t nr, size_t *room, size_t size)
 	return grown;
 }
 
+static void say(const struct migration *m, const char *symbol, CUresult r)
+{
+	if (m->is_native)
+		hg_nv_say(symbol, r);
+	else
+		pr_err("'%s' failed on target '%s' with error %d", symbol, hg_shim_target(), (int)r);
+}
+#define SAY(m, sym, r) say(m, #sym, r)
+
+static enum hg_status ctx_push(const struct migration *m, CUcontext ctx)
+{
+	CUresult r;
+
+	if (m->is_native)
+		return hg_native_ctx_push(ctx);
+	r = m->old->cuCtxPushCurrent_v2(ctx);
+	if (r != CUDA_SUCCESS)
+		SAY(m, cuCtxPushCurrent_v2, r);
+	return r == CUDA_SUCCESS ? HG_OK : HG_ERR_FAULT;
+}
+
+static enum hg_status ctx_pop(const struct migration *m)
+{
+	CUcontext popped;
+	CUresult r;
+
+	if (m->is_native)
+		return hg_native_ctx_pop();
+	r = m->old->cuCtxPopCurrent_v2(&popped);
+	if (r != CUDA_SUCCESS)
+		SAY(m, cuCtxPopCurrent_v2, r);
+	return r == CUDA_SUCCESS ? HG_OK : HG_ERR_FAULT;
+}
+
 /* ---- what is asked before anything changes ---- */
 
 enum hg_status hg_migrate_check(const char *target, const char **out)
 {
 	const char *known = hg_executor_portable_target(target);
 
-	if (hg_shim_executor() != &hg_executor_native) {
-		pr_err("the process runs on target '%s', and this version moves processes from 'cuda' only", hg_shim_target());
+	if (!strcmp(target, hg_shim_target())) {
+		pr_err("the process runs on target '%s' already", hg_shim_target());
 		return HG_ERR_REFUSED;
 	}
 	if (!known) {
@@ -91,13 +127,13 @@ static int is_drivers_host(const struct hg_entry *e, void *arg)
 	return 1;
 }
 
-static enum hg_status check_state(void)
+static enum hg_status check_state(const struct migration *m)
 {
 	if (hg_gate_each(has_known_stack)) {
 		pr_err("a thread has pushed more than %d contexts", HG_THREAD_CTXS);
 		return HG_ERR_REFUSED;
 	}
-	return hg_ledger_each(is_drivers_host, NULL) ? HG_ERR_REFUSED : HG_OK;
+	return m->is_native && hg_ledger_each(is_drivers_host, NULL) ? HG_ERR_REFUSED : HG_OK;
 }
 
 static enum hg_status add_range(const struct hg_region *r, void *arg)
@@ -184,7 +220,7 @@ static int find_obstacle(const struct hg_map *map, void *arg)
 
 static enum hg_status look_at_ranges(struct migration *m)
 {
-	enum hg_status st = hg_native_regions(add_range, m);
+	enum hg_status st = hg_shim_executor()->regions(add_range, m);
 
 	if (st == HG_OK)
 		st = widen(m);
@@ -203,10 +239,10 @@ static enum hg_status look_at_ranges(struct migration *m)
 
 static enum hg_status look_at_devices(struct migration *m)
 {
-	CUresult r = hg_nv.cuDeviceGetCount ? hg_nv.cuDeviceGetCount(&m->nr_devices) : CUDA_ERROR_NOT_SUPPORTED;
+	CUresult r = m->old->cuDeviceGetCount ? m->old->cuDeviceGetCount(&m->nr_devices) : CUDA_ERROR_NOT_SUPPORTED;
 
 	if (r != CUDA_SUCCESS) {
-		HG_NV_SAY(cuDeviceGetCount, r);
+		SAY(m, cuDeviceGetCount, r);
 		return HG_ERR_FAULT;
 	}
 	if (m->nr_devices > MAX_DEVICES) {
@@ -216,11 +252,11 @@ static enum hg_status look_at_devices(struct migration *m)
 	for (int d = 0; d < m->nr_devices; d++) {
 		CUmemoryPool pool = NULL;
 
-		m->primary[d] = HG_WORD(hg_native_primary_ctx(d));
-		r = hg_nv.cuDeviceGetDefaultMemPool ? hg_nv.cuDeviceGetDefaultMemPool(&pool, d) : CUDA_ERROR_NOT_SUPPORTED;
+		m->primary[d] = HG_WORD(hg_shim_executor()->primary_ctx(d));
+		r = m->old->cuDeviceGetDefaultMemPool ? m->old->cuDeviceGetDefaultMemPool(&pool, d) : CUDA_ERROR_NOT_SUPPORTED;
 		/* a driver without pools has none to be named */
 		if (r != CUDA_SUCCESS && r != CUDA_ERROR_NOT_SUPPORTED) {
-			HG_NV_SAY(cuDeviceGetDefaultMemPool, r);
+			SAY(m, cuDeviceGetDefaultMemPool, r);
 			return HG_ERR_FAULT;
 		}
 		m->pool[d] = HG_WORD(pool);
@@ -251,11 +287,11 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static CUresult elapsed(float *ms, CUevent from, CUevent to)
+static CUresult elapsed(const struct migration *m, float *ms, CUevent from, CUevent to)
 {
-	if (hg_nv.cuEventElapsedTime_v2)
-		return hg_nv.cuEventElapsedTime_v2(ms, from, to);
-	return hg_nv.cuEventElapsedTime ? hg_nv.cuEventElapsedTime(ms, from, to) : CUDA_ERROR_NOT_SUPPORTED;
+	if (m->old->cuEventElapsedTime_v2)
+		return m->old->cuEventElapsedTime_v2(ms, from, to);
+	return m->old->cuEventElapsedTime ? m->old->cuEventElapsedTime(ms, from, to) : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 /* Which events were recorded, and how long before `now`; the driver refuses for those that were not, or keep no time. */
@@ -270,11 +306,11 @@ static enum hg_status read_ages(struct migration *m, uint64_t ctx, CUevent now)
 
 		if (e->ctx != ctx)
 			continue;
-		r = elapsed(&ms, (CUevent)(uintptr_t)e->handle, now);
+		r = elapsed(m, &ms, (CUevent)(uintptr_t)e->handle, now);
 		if (r == CUDA_ERROR_INVALID_HANDLE)
 			continue;
 		if (r != CUDA_SUCCESS) {
-			hg_nv_say(hg_nv.cuEventElapsedTime_v2 ? "cuEventElapsedTime_v2" : "cuEventElapsedTime", r);
+			say(m, m->old->cuEventElapsedTime_v2 ? "cuEventElapsedTime_v2" : "cuEventElapsedTime", r);
 			return HG_ERR_FAULT;
 		}
 		e->recorded = true;
@@ -294,29 +330,29 @@ static enum hg_status look_at_events(struct migration *m)
 		enum hg_status popped;
 		CUresult r;
 
-		st = hg_native_ctx_push(m->ctxs.ctx[i].handle);
+		st = ctx_push(m, m->ctxs.ctx[i].handle);
 		if (st != HG_OK)
 			break;
-		r = hg_nv.cuEventCreate(&now, CU_EVENT_DEFAULT);
+		r = m->old->cuEventCreate(&now, CU_EVENT_DEFAULT);
 		if (r != CUDA_SUCCESS)
-			HG_NV_SAY(cuEventCreate, r);
+			SAY(m, cuEventCreate, r);
 		if (r == CUDA_SUCCESS) {
-			r = hg_nv.cuEventRecord(now, CU_STREAM_LEGACY);
+			r = m->old->cuEventRecord(now, CU_STREAM_LEGACY);
 			if (r != CUDA_SUCCESS)
-				HG_NV_SAY(cuEventRecord, r);
+				SAY(m, cuEventRecord, r);
 		}
 		if (r == CUDA_SUCCESS) {
-			r = hg_nv.cuEventSynchronize(now);
+			r = m->old->cuEventSynchronize(now);
 			if (r != CUDA_SUCCESS)
-				HG_NV_SAY(cuEventSynchronize, r);
+				SAY(m, cuEventSynchronize, r);
 		}
 		if (r == CUDA_SUCCESS)
 			st = read_ages(m, m->ctxs.ctx[i].id, now);
 		else
 			st = HG_ERR_FAULT;
 		if (now)
-			(void)hg_nv.cuEventDestroy_v2(now);
-		popped = hg_native_ctx_pop();
+			(void)m->old->cuEventDestroy_v2(now);
+		popped = ctx_pop(m);
 		if (st == HG_OK)
 			st = popped;
 	}
@@ -341,6 +377,9 @@ void hg_migrate_ahead(struct hg_recorder *recorder, const char *target, uint32_t
 {
 	struct hg_restore_options opt = { .target = target, .nr_devices = 1 };
 
+	/* the portable driver is one in a process: kernels for its next target are compiled when it has stepped aside */
+	if (hg_shim_executor() != &hg_executor_native)
+		return;
 	if (hg_executor_portable.load(target) != HG_OK)
 		return;		/* said, and said again when it matters */
 	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);
@@ -361,7 +400,7 @@ static void forward(enum hg_msg_level level, const char *line, void *arg)
 static enum hg_status prepare(struct migration *m, uint64_t number)
 {
 	struct hg_restore_options opt = { .target = m->target, .snapshot = number, .pool = m->pool, .primary = m->primary };
-	enum hg_status st = check_state();
+	enum hg_status st = check_state(m);
 
 	if (st == HG_OK)
 		st = hg_executor_portable.load(m->target);
@@ -438,6 +477,11 @@ static void take_apart(struct migration *m)
 {
 	bool pushed;
 
+	if (!m->is_native) {
+		hg_ledger_forget_kernels();
+		m->engine->restore_leave(m->restore);
+		return;
+	}
 	for (size_t i = 0; i < m->ctxs.nr; i++) {
 		struct in_ctx c = { m, m->ctxs.ctx[i].id, i == 0 };
 
@@ -586,7 +630,8 @@ static void retain_again(const struct migration *m)
 
 enum hg_status hg_migrate(struct hg_recorder *recorder, const char *target, uint64_t number)
 {
-	struct migration m = { .recorder = recorder, .target = target };
+	bool is_native = hg_shim_executor() == &hg_executor_native;
+	struct migration m = { .recorder = recorder, .target = target, .is_native = is_native, .old = is_native ? &hg_nv : &hg_real[0] };
 	enum hg_status st;
 
 	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);
@@ -612,7 +657,8 @@ enum hg_status hg_migrate(struct hg_recorder *recorder, const char *target, uint
 		goto out;
 	}
 	retain_again(&m);
-	hg_native_tables_switch();
+	if (m.is_native)
+		hg_native_tables_switch();
 	adopting = m.engine;
 	hg_shim_use(&hg_executor_portable, target);
 	hg_gate_moved(adopt);

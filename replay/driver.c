@@ -8,14 +8,18 @@
 
 #include "common/msg.h"
 
-struct drv drv = {
-	.lock = PTHREAD_RWLOCK_INITIALIZER,
-	.handles = HG_IDMAP_INIT,
-	.given = HG_IDMAP_INIT,
-	.promised = HG_IDMAP_INIT,
-	.mem_lock = PTHREAD_MUTEX_INITIALIZER,
-	.service_lock = PTHREAD_MUTEX_INITIALIZER,
-};
+#define DRV_NEW {                                                                                  \
+	.lock = PTHREAD_RWLOCK_INITIALIZER,                                                        \
+	.handles = HG_IDMAP_INIT,                                                                  \
+	.given = HG_IDMAP_INIT,                                                                    \
+	.promised = HG_IDMAP_INIT,                                                                 \
+	.mem_lock = PTHREAD_MUTEX_INITIALIZER,                                                     \
+	.service_lock = PTHREAD_MUTEX_INITIALIZER,                                                 \
+}
+
+struct drv drv = DRV_NEW;
+/* A driver that another one is opened beside; only one of the two can be called. */
+static struct drv aside;
 
 /* handles */
 
@@ -622,6 +626,55 @@ void hg_driver_close(void)
 	drv.target = NULL;
 	drv.ops = NULL;
 	atomic_store(&drv.initialised, false);
+}
+
+enum hg_status hg_driver_step_aside(void)
+{
+	if (!drv.target)
+		return HG_OK;
+	/* what waits to be freed is the old target's */
+	drv_codes_reap();
+	if (drv.abandoned) {
+		pr_err("a kernel that does not end runs on target '%s'", drv.ops->name);
+		return HG_ERR_REFUSED;
+	}
+	aside = drv;
+	drv = (struct drv)DRV_NEW;
+	return HG_OK;
+}
+
+/* The driver in use is closed, or was never opened; what it keeps when it is closed goes. */
+static void take_place(struct drv *other)
+{
+	bool exiting = drv.exiting;
+
+	hg_idmap_release(&drv.handles);
+	hg_idmap_release(&drv.given);
+	hg_idmap_release(&drv.promised);
+	drv = *other;
+	if (exiting)
+		atomic_store(&drv.exiting, true);
+}
+
+void hg_driver_step_back(void)
+{
+	if (!aside.target || drv.target)
+		return;
+	take_place(&aside);
+	aside = (struct drv){ 0 };
+}
+
+void hg_driver_leave(void)
+{
+	struct drv next = drv;
+
+	if (!aside.target)
+		return;
+	drv = aside;
+	aside = (struct drv){ 0 };
+	drv.is_left = true;
+	hg_driver_close();
+	take_place(&next);
 }
 
 static enum hg_status ctx_quiesce(struct drv_ctx *ctx, void *arg)

@@ -21,6 +21,18 @@ enum hg_status hg_driver_open_devices(const struct hg_target_ops *target, int nr
 void hg_driver_close(void);
 
 /*
+ * To change the target of a driver that is open: with nobody inside, all queues empty, on one thread. Does nothing when none is open.
+ *
+ * hg_driver_step_aside: another one can be opened; HG_ERR_REFUSED, with a message, when this one cannot be left.
+ * hg_driver_step_back: after the other one was closed: this one goes on, as if nothing had been.
+ * hg_driver_leave: this one is closed for good, the other one stays. Its host memory stays where it is, with its bytes: the
+ * other one adopts it. Threads may have had contexts and default streams in it, whose names mean nothing any more.
+ */
+enum hg_status hg_driver_step_aside(void) HG_MUST_CHECK;
+void hg_driver_step_back(void);
+void hg_driver_leave(void);
+
+/*
  * The implementation of a versioned ABI symbol such as "cuMemAlloc_v2", with exactly that symbol's
  * prototype; NULL when the portable driver does not have the call. driver.def lists them, the
  * per-thread variants (_ptsz, _ptds) included.

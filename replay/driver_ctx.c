@@ -236,6 +236,13 @@ void drv_ctx_end(struct drv_ctx *ctx)
 	for (; streams; streams = next) {
 		next = streams->next;
 		streams->dying = true;
+		/* a thread may still have it as its default stream, and let go of it when there is another target */
+		if (drv.is_left) {
+			drv.ops->queue_destroy(streams->queue);
+			drv.ops->mark_destroy(streams->mark);
+			streams->queue = NULL;
+			streams->mark = NULL;
+		}
 		drv_obj_put(&streams->obj);
 	}
 	drv_mem_end_ctx(ctx);

@@ -125,7 +125,7 @@ static int alloc_drop(const struct hg_iv *iv, void *arg)
 	struct drv_alloc *a = (struct drv_alloc *)(uintptr_t)iv->value;
 
 	(void)arg;
-	if (a->kind == HG_REGION_HOST)
+	if (a->kind == HG_REGION_HOST && !drv.is_left)
 		munmap((void *)a->addr, a->room);
 	alloc_release(a);
 	return 0;
@@ -592,7 +592,7 @@ static void host_undo(const struct drv_alloc *a, bool adopted)
 
 static void host_unmap(const struct drv_alloc *a)
 {
-	host_undo(a, false);
+	host_undo(a, drv.is_left);
 }
 
 static CUresult host_alloc(uint64_t size, unsigned int flags, void **out)

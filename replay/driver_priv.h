@@ -74,7 +74,7 @@ void drv_obj_ref(struct drv_obj *obj);
 
 struct drv_stream {
 	struct drv_obj obj;
-	struct hg_queue *queue;
+	struct hg_queue *queue;			/* NULL, and the mark as well: of a driver that was left */
 	struct hg_mark *mark;			/* orders it with the legacy stream */
 	struct drv_stream *next;		/* in ctx->streams, under ctx->lock */
 	unsigned int flags;
@@ -192,6 +192,7 @@ struct drv {
 	struct drv_pool *default_pool[DRV_MAX_DEVICES];
 	atomic_bool initialised;			/* cuInit */
 	atomic_bool exiting;				/* the process is: nothing is waited for or taken apart */
+	bool is_left;					/* another one takes over: host memory stays where it is */
 	atomic_bool abandoned;				/* a kernel outlived its context: what it may use stays */
 	atomic_ullong next_id;
 

@@ -10,8 +10,10 @@ static void stream_free(struct drv_obj *obj)
 {
 	struct drv_stream *s = (struct drv_stream *)obj;
 
-	drv.ops->queue_destroy(s->queue);
-	drv.ops->mark_destroy(s->mark);
+	if (s->queue)
+		drv.ops->queue_destroy(s->queue);
+	if (s->mark)
+		drv.ops->mark_destroy(s->mark);
 	free(s);
 }
 

@@ -60,6 +60,7 @@ static const struct hg_engine engine = {
 	.image_index_kernel = hg_image_index_kernel,
 	.restore_warm = hg_restore_warm,
 	.restore_open = hg_restore_open,
+	.restore_leave = hg_restore_leave,
 	.restore_run = hg_restore_run,
 	.restore_close = hg_restore_close,
 	.map_unit = engine_map_unit,

@@ -7,7 +7,7 @@
 #include "replay/restore.h"
 #include "translate/index.h"
 
-#define HG_ENGINE_ABI 2
+#define HG_ENGINE_ABI 3
 
 /* The functions of driver.h and module.h that intercept calls, as pointers: the library is hidden otherwise. */
 struct hg_engine {
@@ -38,6 +38,7 @@ struct hg_engine {
 	/* replay/restore.h */
 	void (*restore_warm)(const struct hg_restore_options *opt, bool (*step)(void *arg), void *arg);
 	enum hg_status (*restore_open)(const struct hg_restore_options *opt, struct hg_restore **out);
+	void (*restore_leave)(struct hg_restore *r);
 	enum hg_status (*restore_run)(struct hg_restore *r, const struct hg_held *held, size_t nr_held);
 	void (*restore_close)(struct hg_restore *r);
 	/* Addresses that memory at this one comes with on a target, a power of two: what lies there as well is in the way. */

@@ -291,7 +291,9 @@ enum hg_status hg_restore_open(const struct hg_restore_options *opt, struct hg_r
 	if (!r->replay)
 		goto err_close;
 	r->replay->in_place = true;
-	st = hg_log_snapshot(opt->log, opt->snapshot, &r->replay->snapshot);
+	st = hg_driver_step_aside();
+	if (!st)
+		st = hg_log_snapshot(opt->log, opt->snapshot, &r->replay->snapshot);
 	if (!st)
 		st = promise_all(opt);
 	if (!st)
@@ -319,6 +321,12 @@ err_close:
 	return st;
 }
 
+void hg_restore_leave(struct hg_restore *r)
+{
+	(void)r;
+	hg_driver_leave();
+}
+
 enum hg_status hg_restore_run(struct hg_restore *r, const struct hg_held *held, size_t nr_held)
 {
 	enum hg_status st = hg_driver_reserved(held, nr_held);
@@ -344,6 +352,7 @@ void hg_restore_close(struct hg_restore *r)
 		hg_driver_act_end();
 	hg_replay_close(r->replay);	/* closes the driver unless it has run */
 	hg_driver_name_kept();
+	hg_driver_step_back();
 	hg_ivmap_release(&r->plan);
 	free(r);
 }

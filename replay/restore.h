@@ -15,9 +15,10 @@
  * address and with its bytes, is adopted, and not uploaded; nothing after the snapshot is to be done.
  *
  *	hg_restore_open		opens the driver; touches no recorded address. When it fails, all is as it was.
- *	(the caller takes the old driver's objects apart, and maps the recorded device addresses without access)
+ *	hg_restore_leave	if the old driver is the portable one, on another target: closes it, but keeps its host memory
+ *	(the caller takes another old driver's objects apart, and maps the recorded device addresses without access)
  *	hg_restore_run		maps memory in their place, uploads
- *	hg_restore_close	before run: closes the driver again. After it: the driver stays open.
+ *	hg_restore_close	before run: closes the driver again, and a portable one that was not left goes on. After it: the driver stays open.
  */
 struct hg_restore;
 
@@ -45,6 +46,7 @@ void hg_restore_warm(const struct hg_restore_options *opt, bool (*step)(void *ar
  * HG_ERR_UNAVAILABLE…: with one message that names what is in the way.
  */
 enum hg_status hg_restore_open(const struct hg_restore_options *opt, struct hg_restore **out) HG_MUST_CHECK;
+void hg_restore_leave(struct hg_restore *r);
 struct hg_held {
 	uint64_t start, end;
 };

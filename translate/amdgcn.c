@@ -21,11 +21,6 @@
 #include "translate/expand.h"
 #include "translate/gpu_plan.h"
 
-/* Parts that another change brings. */
-#pragma weak hg_expand
-#pragma weak emit_amdgcn
-#pragma weak gpu_plan_make
-
 #define HALF_THREADS 512		/* as many as a row of 1024 work-items holds */
 #define SMALL_BLOCK 256
 #define LARGE_BLOCK 1024
@@ -327,10 +322,6 @@ static enum hg_status need_kernel(struct hg_amd_module *m, size_t index, const s
 
 	if (index >= m->ir->nr_funcs)
 		return HG_ERR_NOTFOUND;
-	if (!hg_expand || !emit_amdgcn || !gpu_plan_make) {
-		pr_err("this build has no emitter for AMD's chips");
-		return HG_ERR_UNAVAILABLE;
-	}
 	if (m->pid != getpid()) {
 		pr_err("cannot compile kernel '%s' in a forked child", m->ir->func[index].name);
 		return HG_ERR_UNAVAILABLE;

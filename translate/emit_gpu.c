@@ -327,6 +327,30 @@ static void emit_direct(struct emit *e)
 
 /* ---- how a kernel begins and ends ---- */
 
+/* A thread's index in three dimensions, from its number; most blocks have one, and need no division. */
+static void find_index(struct emit *e, LLVMValueRef *ntid)
+{
+	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), deep = emit_bb(e, "deep"), on = emit_bb(e, "index");
+	LLVMValueRef is_row, rest, of[3], zero = emit_i32(e, 0);
+	struct emit_gpu *g = e->gpu;
+
+	is_row = LLVMBuildOr(e->b, ntid[1], env32(e, offsetof(struct hg_gpu_env, ntid) + 8), "");
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, is_row, emit_i32(e, 1), ""), on, deep);
+	LLVMPositionBuilderAtEnd(e->b, deep);
+	of[0] = LLVMBuildURem(e->b, g->thread, ntid[0], "");
+	rest = LLVMBuildUDiv(e->b, g->thread, ntid[0], "");
+	of[1] = LLVMBuildURem(e->b, rest, ntid[1], "");
+	of[2] = LLVMBuildUDiv(e->b, rest, ntid[1], "");
+	LLVMBuildBr(e->b, on);
+	LLVMPositionBuilderAtEnd(e->b, on);
+	for (unsigned int axis = 0; axis < 3; axis++) {
+		LLVMValueRef v[2] = { axis ? zero : g->thread, of[axis] };
+
+		g->tid[axis] = LLVMBuildPhi(e->b, i32_type(e), "");
+		LLVMAddIncoming(g->tid[axis], v, (LLVMBasicBlockRef[]){ before, deep }, 2);
+	}
+}
+
 /* Thread and lane; work-items that are no threads go to `leave`. */
 static void find_thread(struct emit *e)
 {
@@ -343,14 +367,11 @@ static void find_thread(struct emit *e)
 		g->lane = g->wave_lane = LLVMBuildAnd(e->b, item, emit_i32(e, 63), "");
 		rest = LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, item, emit_i32(e, 1), ""), emit_i32(e, ~UINT32_C(31)), "");
 		g->thread = LLVMBuildOr(e->b, rest, LLVMBuildAnd(e->b, item, emit_i32(e, 31), ""), "");
-		g->tid[0] = LLVMBuildURem(e->b, g->thread, ntid[0], "");
-		rest = LLVMBuildUDiv(e->b, g->thread, ntid[0], "");
-		g->tid[1] = LLVMBuildURem(e->b, rest, ntid[1], "");
-		g->tid[2] = LLVMBuildUDiv(e->b, rest, ntid[1], "");
 		outside = LLVMBuildICmp(e->b, LLVMIntUGT, g->lane, emit_i32(e, 31), "");
 		outside = LLVMBuildOr(e->b, outside, LLVMBuildICmp(e->b, LLVMIntUGE, g->thread, nr_threads(e), ""), "");
 		LLVMBuildCondBr(e->b, outside, g->leave, on);
 		LLVMPositionBuilderAtEnd(e->b, on);
+		find_index(e, ntid);
 		return;
 	}
 	for (unsigned int axis = 0; axis < 3; axis++)
@@ -498,16 +519,12 @@ enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_optio
 	LLVMBasicBlockRef start;
 	enum hg_status st;
 
-	if (opt->scheduled) {
-		snprintf(why, why_size, "lanes that wait for each other");
-		return HG_ERR_UNSUPPORTED;
-	}
 	st = emit_analyze(fn, true, &info);
 	if (st)
 		return st;
 	/* a lane's code: every register is one number */
 	memset(info.is_vector, 0, info.nr_regs);
-	gpu.soft_barriers = emit_gpu_needs_soft_barriers(fn);
+	gpu.soft_barriers = opt->scheduled ? emit_gpu_has_barriers(fn) : emit_gpu_needs_soft_barriers(fn);
 	st = alloc_tables(&e);
 	if (st)
 		goto out;
@@ -515,10 +532,14 @@ enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_optio
 	add_function(&e, name);
 	set_attributes(&e);
 	emit_begin(&e);
-	start = LLVMGetInsertBlock(e.b);
-	emit_end_block(&e);
-	LLVMPositionBuilderAtEnd(e.b, start);
-	emit_direct(&e);
+	if (opt->scheduled) {
+		emit_gpu_scheduled(&e);
+	} else {
+		start = LLVMGetInsertBlock(e.b);
+		emit_end_block(&e);
+		LLVMPositionBuilderAtEnd(e.b, start);
+		emit_direct(&e);
+	}
 	if (!e.st)
 		emit_end(&e);
 	st = e.st;

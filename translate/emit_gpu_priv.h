@@ -85,6 +85,16 @@ LLVMValueRef emit_gpu_ballot(struct emit *e, LLVMValueRef bit);
 LLVMValueRef emit_gpu_from_lane(struct emit *e, LLVMValueRef v, LLVMValueRef from);
 bool emit_gpu_warp(struct emit *e);
 
+/* ---- emit_gpu_sched.c ---- */
+
+/* Whether there is any operation on a barrier: the scheduled form counts all of them by code. */
+bool emit_gpu_has_barriers(const struct ir_func *fn);
+/*
+ * The blocks, from where the builder is on. All threads of the wave stay in one loop until the last of them has ended, and go to `leave` together.
+ * `end` is its own, and so is `fault` if it is not NULL: emit_amdgcn fills that in.
+ */
+void emit_gpu_scheduled(struct emit *e);
+
 /* ---- emit_gpu_barrier.c ---- */
 
 /* Of the hardware: barrier 0 of all threads, with the fences. */

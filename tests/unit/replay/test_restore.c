@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -205,6 +206,8 @@ static enum hg_status make_move(struct hg_recorder *r, void *arg)
 	m->open = hg_restore_open(&opt, &restore);
 	if (!m->open && m->between)
 		m->between();
+	if (!m->open && !m->only_open)
+		hg_restore_leave(restore);
 	if (!m->open && !m->only_open)
 		m->run = hg_restore_run(restore, NULL, 0);
 	if (!m->open)
@@ -742,6 +745,78 @@ Test(restore, is_refused_by_memory_that_the_process_may_not_have)
 	limit.rlim_cur = pages * (unsigned long long)PAGE + (700 << 20);
 	cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
 	refused(HG_ERR_REFUSED, "1024 MiB fit left to this process");
+	end();
+}
+
+/* A thread of the program that has its own default stream, and outlives the driver that this one is of. */
+static pthread_barrier_t both;
+
+static void *stay(void *arg)
+{
+	unsigned char *ok = arg;
+	uint64_t addr = device.base + 0x200;
+
+	if (hg_driver_ctx_stack(primaries, 1) || CU(cuMemsetD8Async)(addr, 5, 10, CU_STREAM_PER_THREAD) ||
+	    CU(cuStreamSynchronize)(CU_STREAM_PER_THREAD))
+		return NULL;
+	pthread_barrier_wait(&both);
+	pthread_barrier_wait(&both);
+	*ok = hg_driver_ctx_stack(primaries, 1) == HG_OK && !CU(cuMemsetD8Async)(addr, 6, 5, CU_STREAM_PER_THREAD) &&
+	      !CU(cuStreamSynchronize)(CU_STREAM_PER_THREAD);
+	return NULL;
+}
+
+Test(restore, portable_driver_goes_on_on_another_target)
+{
+	unsigned char *pinned = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ok = 0;
+	struct move m = { 0 };
+	uint64_t addr, got = 0;
+	pthread_t thread;
+	CUcontext ctx;
+
+	begin();
+	addr = memory(0x200, 1000);
+	memset(pinned, 17, PAGE);
+	RECORD(cuMemHostAlloc, (uintptr_t)pinned, PAGE, CU_MEMHOSTALLOC_DEVICEMAP);
+	RECORD(cuStreamCreate, STREAM, 0);
+	move();
+	pthread_barrier_init(&both, NULL, 2);
+	cr_assert_eq(pthread_create(&thread, NULL, stay, &ok), 0);
+	pthread_barrier_wait(&both);
+	MUST(CU(cuMemsetD8Async)(addr + 100, 4, 100, (CUstream)STREAM));
+	MUST(CU(cuStreamSynchronize)((CUstream)STREAM));
+	MUST(CU(cuMemcpyDtoH_v2)(device.data + 0x200, addr, 1000));
+
+	/* it cannot go there: it stays where it is */
+	options.target = "level-zero";
+	snapshot();
+	cr_assert_eq(test_on_checkpoint(recorder, make_move, &m), HG_OK);
+	cr_assert_eq(m.open, HG_ERR_UNAVAILABLE, "%s", said);
+	options.target = "cpu";
+	m.only_open = true;
+	cr_assert_eq(test_on_checkpoint(recorder, make_move, &m), HG_OK);
+	cr_assert_eq(m.open, HG_OK, "%s", said);
+	check_bytes(addr, 1000);
+	MUST(CU(cuMemsetD8Async)(addr + 150, 3, 100, (CUstream)STREAM));
+	MUST(CU(cuStreamSynchronize)((CUstream)STREAM));
+	MUST(CU(cuMemcpyDtoH_v2)(device.data + 0x200, addr, 1000));
+
+	move();
+	check_bytes(addr, 1000);
+	MUST(CU(cuCtxGetCurrent)(&ctx));
+	cr_assert_eq((uintptr_t)ctx, PRIMARY);
+	for (uint64_t i = 0; i < PAGE; i++)
+		cr_assert_eq(pinned[i], 17);
+	MUST(CU(cuMemHostGetDevicePointer_v2)((CUdeviceptr *)&got, pinned, 0));
+	cr_assert_eq(got, (uintptr_t)pinned);
+	pthread_barrier_wait(&both);
+	pthread_join(thread, NULL);
+	cr_assert(ok, "a thread cannot go on");
+	MUST(CU(cuMemcpyDtoH_v2)(&got, addr, 8));
+	cr_assert_eq(got, UINT64_C(0x0505050606060606));
+	MUST(CU(cuMemsetD8Async)(addr, 9, 8, (CUstream)STREAM));
+	MUST(CU(cuStreamDestroy_v2)((CUstream)STREAM));
+	MUST(CU(cuMemFreeHost)(pinned));
 	end();
 }
 
