@@ -216,16 +216,16 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits reference stranger switch warps)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits prints reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) -O2 -I. -o $@ $(filter %.cu,$^)
 # Some of the instructions of warps are new with this architecture.
-$(O)/e2e-apps/warps: tests/e2e/apps/warps.cu
+$(O)/e2e-apps/prints $(O)/e2e-apps/warps: $(O)/e2e-apps/%: tests/e2e/apps/%.cu tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
-	$(Q)$(NVCC) -O2 -arch=sm_90 -o $@ $<
+	$(Q)$(NVCC) -O2 -I. -arch=sm_90 -o $@ $<
 $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
