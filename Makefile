@@ -114,10 +114,10 @@ $(O)/libhgshim-engine.so: $(replay_obj) $(translate_obj) $(logdb_obj) $(common_o
 $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(tool_obj) $(replay_obj) $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) $(tool_libs) -ljansson
-$(O)/hgshim-replay $(O)/hgshim-ptx: tool_libs = $(engine_libs)
-# These two need no engine.
+$(O)/hgshim-replay $(O)/hgshim-ptx $(O)/hgshim-log: tool_libs = $(engine_libs)
+# This one needs no engine.
 $(O)/hgshim-ckpt: $(O)/replay/target_names.o
-$(O)/hgshim-ckpt $(O)/hgshim-log: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
+$(O)/hgshim-ckpt: $(O)/hgshim-%: $(O)/tools/hgshim-%.o $(O)/tools/progress.o $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -ljansson
 
@@ -127,13 +127,23 @@ front_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard $(addprefix translate/,fa
 	lower*.c support.c ir.c ir_*.c texture.c))))
 
 # The name that the loader looks for: programs find it by LD_LIBRARY_PATH, hgshim by HGSHIM_DRIVER.
-fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/cuda/*.c)))
+fake_cuda_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/cuda/*.c)))
 $(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(common_obj) $(O)/intercept/handshake.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
 		-llz4 -lzstd $(llvm_libs)
 test_drivers := $(O)/drivers/cuda/libcuda.so.1
+# AMD's: found by HGSHIM_HIP. The front end is there for the other forms of code that simt runs.
+ifneq ($(wildcard tests/drivers/simt/simt_amdgcn.c),)
+fake_hip_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/hip/*.c)))
+$(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(common_obj)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libamdhip64.so.6 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
+		$(engine_libs)
+test_drivers += $(O)/drivers/hip/libamdhip64.so.6
+endif
 .PHONY: test-drivers
 test-drivers: $(test_drivers)
 
@@ -151,11 +161,35 @@ $(O)/unit-$(1): $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/$(1)/*.c)) $(unit_
 	$$(Q)$$(CC) -o $$@ $$^ $$(ldflags) $(if $(filter translate replay simt,$(1)),$$(engine_libs)) -lcriterion -lm
 endef
 $(foreach r,$(rooms) simt,$(eval $(call unit_rule,$(r))))
+# Kernels for the executor of amdgcn, as bitcode for chips with waves of 32 and of 64 lanes.
+amdgcn_bc := $(O)/amdgcn/gfx1100.bc $(O)/amdgcn/gfx90a.bc
+$(O)/amdgcn/%.bc: tests/unit/simt/amdgcn/kernels.c Makefile
+	@mkdir -p $(@D)
+	$(call say,BC,$@)
+	$(Q)$(CLANG) --target=amdgcn-amd-amdhsa -mcpu=$* -nogpulib -O2 -ffreestanding -Wall -Wextra -emit-llvm -c -o $@ $<
+$(O)/tests/unit/simt/test_amdgcn.o: $(amdgcn_bc)
+$(O)/tests/unit/simt/test_amdgcn.o: cflags += -DHG_AMDGCN_DIR='"$(O)/amdgcn"'
+
 # The doubles are tested as well; this one as a program sees it, through dlopen.
 $(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c)) | $(O)/drivers/cuda/libcuda.so.1
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakecuda
+ifneq ($(filter %/libamdhip64.so.6,$(test_drivers)),)
+# Code objects as AMD's compiler makes them; with their LLVM IR, which the double runs.
+fake_hip_chips := gfx1100 gfx90a
+fake_hip_code := $(foreach c,$(fake_hip_chips),$(O)/tests/unit/fakehip/$(c).co) $(O)/tests/unit/fakehip/no-ir.co
+$(fake_hip_code): $(O)/tests/unit/fakehip/%.co: tests/unit/fakehip/kernels.h
+	@mkdir -p $(@D)
+	$(call say,CO,$@)
+	$(Q)$(CLANG) -x c --target=amdgcn-amd-amdhsa -mcpu=$(or $(filter $*,$(fake_hip_chips)),gfx1100) -mcode-object-version=5 -nogpulib \
+		-ffreestanding -O2 $(if $(filter $*,$(fake_hip_chips)),-Xclang -fembed-bitcode=all) -o $@ $<
+$(O)/unit-fakehip: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakehip/*.c) tests/drivers/hip/code_object.c tests/drivers/hip/msgpack.c) \
+		| $(O)/drivers/hip/libamdhip64.so.6 $(fake_hip_code)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
+unit_rooms += fakehip
+endif
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
@@ -183,7 +217,7 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting reference stranger switch warps)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
@@ -197,7 +231,7 @@ $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -O2 -Wall -Wextra -I. -isystem $(CUDA_HOME)/include -o $@ $< -L$(stubs) $(e2e_libs)
-$(O)/e2e-apps/contexts $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
+$(O)/e2e-apps/contexts $(O)/e2e-apps/limits $(O)/e2e-apps/reference $(O)/e2e-apps/stranger $(O)/e2e-apps/switch: e2e_libs = -lcuda -lm -pthread
 
 # Programs of the toolkit's libraries, of those that are installed.
 libraries := $(foreach l,cublas:cublas_v2 cufft:cufft curand:curand cusparse:cusparse cusolver:cusolverDn,$(if \
@@ -337,8 +371,8 @@ lint: ## format, spelling, and the rules that a grep can keep
 	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
 
 .PHONY: corpus corpus-amd
-# CORPUS_EACH=1: all kernels, which takes days
-CORPUS_EACH ?= 1000
+# CORPUS_EACH=1: all kernels, which takes hours
+CORPUS_EACH ?= 300
 corpus-amd: $(O)/hgshim-ptx ## the same, a sample made into code objects for each tested AMD chip (CORPUS_EACH=N: about every N-th)
 	$(Q)$(test_env) tests/corpus --chips gfx906,gfx90a,gfx942,gfx1030,gfx1100,gfx1201 --compile $(CORPUS_EACH) --json $(O)/corpus-amd.json
 corpus: $(O)/hgshim-ptx ## all PTX of the installed CUDA libraries through parser, lowering and verifier

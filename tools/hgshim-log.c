@@ -14,11 +14,13 @@
 #include "common/msg.h"
 #include "logdb/logdb.h"
 #include "logdb/words.h"
+#include "tools/log_target.h"
 #include "tools/progress.h"
 
 static struct {
 	bool json, quiet, stacks;
 	uint64_t from, to, seq, snapshot;
+	const char *target;
 } opt = { .to = UINT64_MAX };
 
 static const char help[] =
@@ -32,7 +34,8 @@ static const char help[] =
 	"  objects     contexts, modules, kernels, streams, events and memory that are alive\n"
 	"  snapshots   snapshots and the regions of memory in them\n"
 	"  kernels     every kernel that was looked up, and how often it was launched\n"
-	"  coverage    what the coverage manifest of a snapshot says\n"
+	"  coverage    what the coverage manifest of a snapshot says; with --target: what of the log's kernels\n"
+	"              a target cannot run\n"
 	"  check       reads everything and says what is damaged\n"
 	"\n"
 	"options\n"
@@ -41,10 +44,11 @@ static const char help[] =
 	"  --stacks          calls: who called (recorded with HGSHIM_STACKS=1)\n"
 	"  --seq SEQ         objects: as they were after this record\n"
 	"  --snapshot N      coverage: of this snapshot, not of the newest\n"
+	"  --target T        coverage: NAME, or NAME:CHIP; without a chip, all that are tested\n"
 	"  --quiet           check: say nothing but errors\n"
 	"  --help            this text\n"
 	"\n"
-	"exit status: 0 done, 1 refused, 2 wrong usage, 3 the log is damaged\n";
+	"exit status: 0 done, 1 refused, or kernels that cannot run, 2 wrong usage, 3 the log is damaged\n";
 
 /*
  * A log that is cut short while it is read: LMDB maps its file, and a page that is gone raises
@@ -606,8 +610,14 @@ static enum hg_status cmd_snapshots(struct hg_log *log, const char *path)
 static enum hg_status cmd_coverage(struct hg_log *log, const char *path)
 {
 	const struct hg_snapshot *s;
-	enum hg_status st = hg_log_snapshot(log, opt.snapshot, &s);
+	enum hg_status st;
+	bool fits;
 
+	if (opt.target) {
+		st = log_target_coverage(log, opt.target, opt.json, &fits);
+		return st ? st : fits ? HG_OK : HG_ERR_UNSUPPORTED;
+	}
+	st = hg_log_snapshot(log, opt.snapshot, &s);
 	if (st == HG_ERR_NOTFOUND && !opt.snapshot)
 		pr_err("the log '%s' has no snapshot", path);
 	if (st)
@@ -719,7 +729,7 @@ static const struct command *find_command(const char *name)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_JSON = 256, OPT_QUIET, OPT_STACKS, OPT_FROM, OPT_TO, OPT_SEQ, OPT_SNAPSHOT, OPT_HELP };
+	enum { OPT_JSON = 256, OPT_QUIET, OPT_STACKS, OPT_FROM, OPT_TO, OPT_SEQ, OPT_SNAPSHOT, OPT_TARGET, OPT_HELP };
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "quiet", no_argument, NULL, OPT_QUIET },
@@ -728,6 +738,7 @@ int main(int argc, char **argv)
 		{ "to", required_argument, NULL, OPT_TO },
 		{ "seq", required_argument, NULL, OPT_SEQ },
 		{ "snapshot", required_argument, NULL, OPT_SNAPSHOT },
+		{ "target", required_argument, NULL, OPT_TARGET },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 }
 	};
@@ -764,6 +775,9 @@ int main(int argc, char **argv)
 		case OPT_SNAPSHOT:
 			number = &opt.snapshot;
 			break;
+		case OPT_TARGET:
+			opt.target = optarg;
+			break;
 		case 'h': case OPT_HELP:
 			fputs(help, stdout);
 			return hg_stdout_finish() ? 0 : 1;
@@ -778,6 +792,8 @@ int main(int argc, char **argv)
 	command = find_command(argv[optind]);
 	if (!command)
 		return hg_usage_error("unknown command '%s'", argv[optind]);
+	if (opt.target && !log_target_is_known(opt.target))
+		return 2;
 	if (argc - optind > 2)
 		return hg_usage_error("more than one log is given: '%s'", argv[optind + 2]);
 

@@ -107,16 +107,15 @@ static enum hg_status text_image(const void *image, size_t size, void *arg)
 
 	if (st)
 		return st;
+	if (a->object && !a->kernel && hg_module_nr_kernels(m) != 1) {
+		pr_err("%zu kernels: name the one for '%s' with --kernel", hg_module_nr_kernels(m), a->object);
+		st = HG_ERR_INVALID;
+	}
 	for (size_t i = 0; i < hg_module_nr_kernels(m) && !st; i++) {
 		if (a->kernel && strcmp(a->kernel, hg_module_kernel(m, i)->name))
 			continue;
 		a->found++;
-		if (a->object && a->found > 1) {
-			pr_err("'%s' is for the code of one kernel: name it with --kernel", a->object);
-			st = HG_ERR_INVALID;
-		} else {
-			st = a->object ? write_object(m, i, a) : print_text(m, i, a);
-		}
+		st = a->object ? write_object(m, i, a) : print_text(m, i, a);
 	}
 	hg_module_free(m);
 	return st;

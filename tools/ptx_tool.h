@@ -22,6 +22,7 @@ int ptx_cmd_parse(int argc, char **argv);
 int ptx_cmd_ir(int argc, char **argv);
 int ptx_cmd_index(int argc, char **argv);
 int ptx_cmd_coverage(int argc, char **argv);
+int ptx_cmd_plan(int argc, char **argv) __attribute__((weak));	/* tools/ptx_plan.c */
 /* In tools/ptx_cpu.c: the CPU compiler's. */
 int ptx_cmd_asm(int argc, char **argv) __attribute__((weak));
 int ptx_cmd_llvm(int argc, char **argv) __attribute__((weak));

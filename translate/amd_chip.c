@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/msg.h"
+#include "translate/amd_comgr.h"
 #include "translate/amd_compile.h"
 #include "translate/amd_llvm.h"
 #include "translate/amdgcn.h"
@@ -20,6 +21,29 @@ static bool is_tested(const char *name)
 		if (!strcmp(*t, name))
 			return true;
 	return false;
+}
+
+/*
+ * A chip of tomorrow, for comgr: its code is made as for the last one of its line that is known here. LLVM's names are
+ * major version in decimal, then minor and stepping, a digit each.
+ */
+static bool find_by_comgr(struct hg_amd_chip *chip, struct amd_llvm_chip *has)
+{
+	static const struct { const char *prefix, *like; } line[] = { { "gfx9", "gfx942" }, { "gfx10", "gfx1030" }, { "gfx11", "gfx1100" }, { "gfx1", "gfx1201" } };
+	size_t i = 0, n = strlen(chip->name);
+
+	if (n < 6 || !amd_comgr_knows(chip->name))
+		return false;
+	while (i < sizeof(line) / sizeof(line[0]) && strncmp(chip->name, line[i].prefix, strlen(line[i].prefix)) != 0)
+		i++;
+	if (i == sizeof(line) / sizeof(line[0]))
+		return false;
+	snprintf(chip->like, sizeof(chip->like), "%s", line[i].like);
+	/* comgr says whether it has what its name ends with */
+	if (!amd_llvm_chip_find(chip->like, has))
+		return false;
+	has->has_sramecc = has->has_xnack = true;
+	return true;
 }
 
 /* ":sramecc+:xnack-" as "+sramecc,-xnack". */
@@ -54,7 +78,7 @@ enum hg_status hg_amd_chip_find(const char *gcn_arch_name, struct hg_amd_chip *o
 
 	if (n && n < sizeof(chip.name))
 		memcpy(chip.name, gcn_arch_name, n);
-	if (!amd_llvm_chip_find(chip.name, &has)) {
+	if (!amd_llvm_chip_find(chip.name, &has) && !find_by_comgr(&chip, &has)) {
 		char tested[100] = "";
 
 		for (const char *const *t = amd_tested_chips; *t; t++)

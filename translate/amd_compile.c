@@ -14,6 +14,7 @@
 #include <llvm-c/Transforms/PassBuilder.h>
 
 #include "common/msg.h"
+#include "translate/amd_comgr.h"
 #include "translate/amd_llvm.h"
 #include "translate/elf_object.h"
 #include "translate/llvm_start.h"
@@ -56,10 +57,23 @@ static void on_diagnosis(LLVMDiagnosticInfoRef info, void *arg)
 	w->failed = true;
 }
 
+/* The chip that the LLVM in here works for. */
+static const char *llvm_chip(const struct hg_amd_chip *chip)
+{
+	return chip->like[0] ? chip->like : chip->name;
+}
+
 static void set_attribute(struct work *w, LLVMValueRef fn, const char *name, const char *value)
 {
 	LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
 				LLVMCreateStringAttribute(w->c, name, (unsigned int)strlen(name), value, (unsigned int)strlen(value)));
+}
+
+static void set_chip(struct work *w, const char *name)
+{
+	for (LLVMValueRef f = LLVMGetFirstFunction(w->m); f; f = LLVMGetNextFunction(f))
+		if (!LLVMIsDeclaration(f))
+			set_attribute(w, f, "target-cpu", name);
 }
 
 /* What the code is made for, as far as that is not the emitter's business. */
@@ -79,13 +93,9 @@ static bool describe(struct work *w)
 	set_attribute(w, fn, "uniform-work-group-size", "true");
 	/* the kernel's own arguments are all that there are (gpu_abi.h) */
 	set_attribute(w, fn, "amdgpu-implicitarg-num-bytes", "0");
-	for (LLVMValueRef f = LLVMGetFirstFunction(w->m); f; f = LLVMGetNextFunction(f)) {
-		if (LLVMIsDeclaration(f))
-			continue;
-		set_attribute(w, f, "target-cpu", w->job->chip->name);
-		if (w->job->chip->features[0])
-			set_attribute(w, f, "target-features", w->job->chip->features);
-	}
+	set_chip(w, llvm_chip(w->job->chip));
+	if (w->job->chip->features[0] && !w->job->chip->like[0])
+		set_attribute(w, fn, "target-features", w->job->chip->features);
 	if (!LLVMGetModuleFlag(w->m, version, sizeof(version) - 1))
 		LLVMAddModuleFlag(w->m, LLVMModuleFlagBehaviorError, version, sizeof(version) - 1,
 				  LLVMValueAsMetadata(LLVMConstInt(LLVMInt32TypeInContext(w->c), 500, false)));
@@ -162,6 +172,13 @@ static bool generate(struct work *w)
 	}
 	if (w->job->embed)
 		embed(w);
+	if (w->job->result == AMD_CODE_OBJECT && w->job->chip->like[0]) {
+		set_chip(w, w->job->chip->name);
+		buf = LLVMWriteBitcodeToMemoryBuffer(w->m);
+		kept = keep(w, LLVMGetBufferStart(buf), LLVMGetBufferSize(buf));
+		LLVMDisposeMemoryBuffer(buf);
+		return kept;
+	}
 	if (LLVMTargetMachineEmitToMemoryBuffer(w->tm, w->m, w->job->result == AMD_ASSEMBLY ? LLVMAssemblyFile : LLVMObjectFile, &text, &buf)) {
 		snprintf(w->job->why, sizeof(w->job->why), "%s", text);
 		LLVMDisposeMessage(text);
@@ -186,8 +203,8 @@ static bool prepare(struct work *w)
 	w->c = LLVMContextCreate();
 	LLVMContextSetDiagnosticHandler(w->c, on_diagnosis, w);
 	w->m = LLVMModuleCreateWithNameInContext(w->job->kernel, w->c);
-	w->tm = LLVMCreateTargetMachine(target, AMD_TRIPLE, w->job->chip->name, w->job->chip->features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
-					LLVMCodeModelDefault);
+	w->tm = LLVMCreateTargetMachine(target, AMD_TRIPLE, llvm_chip(w->job->chip), w->job->chip->like[0] ? "" : w->job->chip->features,
+					LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
 	layout = LLVMCreateTargetDataLayout(w->tm);
 	LLVMSetModuleDataLayout(w->m, layout);
 	LLVMDisposeTargetData(layout);
@@ -229,19 +246,54 @@ static void link_main(void *arg)
 	l->is_linked = amd_llvm_link(l->object, l->object_size, &l->out, &l->size, l->why, l->why_size);
 }
 
-enum hg_status amd_link(const void *object, size_t object_size, void **out, size_t *size, char *why, size_t why_size)
+/* "amdgcn-amd-amdhsa--gfx90a:sramecc+:xnack-" */
+static void target_of(const struct hg_amd_chip *chip, char *out, size_t room)
+{
+	const char *f = chip->features;
+
+	snprintf(out, room, AMD_TRIPLE "--%s", chip->name);
+	while (*f) {
+		size_t n = strcspn(f, ","), used = strlen(out);
+
+		snprintf(out + used, room - used, ":%.*s%c", (int)n - 1, f + 1, *f);
+		f += n + (f[n] == ',');
+	}
+}
+
+static enum hg_status by_comgr(enum amd_comgr_action action, const struct hg_amd_chip *chip, const void *in, size_t in_size, void **out, size_t *size,
+			       char *why, size_t why_size)
+{
+	char target[256];
+
+	target_of(chip, target, sizeof(target));
+	return amd_comgr_make(action, target, in, in_size, out, size, why, why_size);
+}
+
+enum hg_status amd_link(const struct hg_amd_chip *chip, const void *object, size_t object_size, void **out, size_t *size, char *why,
+			size_t why_size)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static bool is_broken;		/* lld was left in the middle */
 	struct link l = { .object = object, .object_size = object_size, .why = why, .why_size = why_size };
 
+	bool was_broken;
+
 	llvm_start();
 	pthread_mutex_lock(&lock);
-	if (is_broken)
-		snprintf(why, why_size, "the linker failed before, and cannot be used again");
-	else
+	was_broken = is_broken;
+	if (!is_broken)
 		is_broken = !llvm_run(link_main, &l, why, why_size);
 	pthread_mutex_unlock(&lock);
+	/* never what lld itself gave up on: comgr's own would end the process */
+	if (was_broken) {
+		enum hg_status st = by_comgr(AMD_COMGR_LINK, chip, object, object_size, out, size, why, why_size);
+
+		if (st == HG_ERR_UNAVAILABLE)
+			snprintf(why, why_size, "the linker failed before and cannot be used again, and there is no comgr");
+		else if (!st)
+			pr_info("linked by comgr, as lld failed before");
+		return st ? HG_ERR_UNSUPPORTED : HG_OK;
+	}
 	if (!l.is_linked)
 		return HG_ERR_UNSUPPORTED;
 	*out = l.out;
@@ -287,9 +339,17 @@ enum hg_status amd_compile(struct amd_compile *job, void **out, size_t *size)
 		}
 		return w.st;
 	}
+	if (job->chip->like[0]) {
+		void *bitcode = w.out;
+
+		st = by_comgr(AMD_COMGR_COMPILE, job->chip, bitcode, w.size, &w.out, &w.size, job->why, sizeof(job->why));
+		free(bitcode);
+		if (st)
+			return st;
+	}
 	if (job->embed)
 		keep_embedded(w.out, w.size);
-	st = amd_link(w.out, w.size, out, size, job->why, sizeof(job->why));
+	st = amd_link(job->chip, w.out, w.size, out, size, job->why, sizeof(job->why));
 	free(w.out);
 	return st;
 }

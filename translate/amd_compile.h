@@ -44,7 +44,8 @@ struct amd_compile {
  */
 enum hg_status amd_compile(struct amd_compile *job, void **out, size_t *size) HG_MUST_CHECK;
 
-/* Links an object that another compiler made. As above. */
-enum hg_status amd_link(const void *object, size_t object_size, void **out, size_t *size, char *why, size_t why_size) HG_MUST_CHECK;
+/* Links a relocatable object with lld, or with comgr once lld was left in the middle. As above. */
+enum hg_status amd_link(const struct hg_amd_chip *chip, const void *object, size_t object_size, void **out, size_t *size, char *why,
+			size_t why_size) HG_MUST_CHECK;
 
 #endif

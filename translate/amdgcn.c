@@ -21,11 +21,6 @@
 #include "translate/expand.h"
 #include "translate/gpu_plan.h"
 
-/* Parts that another change brings. */
-#pragma weak hg_expand
-#pragma weak emit_amdgcn
-#pragma weak gpu_plan_make
-
 #define HALF_THREADS 512		/* as many as a row of 1024 work-items holds */
 #define SMALL_BLOCK 256
 #define LARGE_BLOCK 1024
@@ -224,6 +219,7 @@ static void cache_key(const struct hg_amd_module *m, const struct ir_func *fn, c
 	XXH3_128bits_update(s, what, sizeof(what));
 	XXH3_128bits_update(s, m->chip.name, strlen(m->chip.name) + 1);
 	XXH3_128bits_update(s, m->chip.features, strlen(m->chip.features) + 1);
+	XXH3_128bits_update(s, m->chip.like, strlen(m->chip.like) + 1);
 	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s));
 	memcpy(key, c.digest, 16);
 	XXH3_freeState(s);
@@ -326,10 +322,6 @@ static enum hg_status need_kernel(struct hg_amd_module *m, size_t index, const s
 
 	if (index >= m->ir->nr_funcs)
 		return HG_ERR_NOTFOUND;
-	if (!hg_expand || !emit_amdgcn || !gpu_plan_make) {
-		pr_err("this build has no emitter for AMD's chips");
-		return HG_ERR_UNAVAILABLE;
-	}
 	if (m->pid != getpid()) {
 		pr_err("cannot compile kernel '%s' in a forked child", m->ir->func[index].name);
 		return HG_ERR_UNAVAILABLE;

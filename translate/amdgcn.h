@@ -17,10 +17,11 @@ struct hg_amd_chip {
 	char features[128];		/* for LLVM: "+sramecc,-xnack", may be empty */
 	bool is_tested;			/* one of those that the tests look at; others are tried if LLVM knows them */
 	bool has_wave32;
+	char like[64];			/* not known to the LLVM in here, but to the ROCm machine's compiler, which makes its code: the chip that stands for it until then; else empty */
 	uint32_t lds_bytes;		/* of a block: 65536 */
 	uint32_t max_work_items;	/* of a block: 1024 */
 };
-/* HG_ERR_UNSUPPORTED with a message for a name that LLVM does not know. */
+/* HG_ERR_UNSUPPORTED with a message for a name that neither LLVM nor a ROCm machine's comgr knows. */
 enum hg_status hg_amd_chip_find(const char *gcn_arch_name, struct hg_amd_chip *out) HG_MUST_CHECK;
 
 /*

@@ -1,4 +1,4 @@
-/* emit.h - the emitter of LLVM IR: what its files share. Private to translate/. */
+/* emit.h - the emitters of LLVM IR: what their files share. Private to translate/. */
 #ifndef HG_TRANSLATE_EMIT_H
 #define HG_TRANSLATE_EMIT_H
 
@@ -29,9 +29,20 @@ struct emit_options {
 
 #define EMIT_AHEAD 32
 
+struct emit;
+struct emit_gpu;
+
+/* Where the emitters differ in what code that computes asks for. */
+struct emit_ops {
+	LLVMValueRef (*special)(struct emit *e, enum ir_sreg s);	/* at any width that fits */
+	LLVMValueRef (*var)(struct emit *e, uint32_t index);		/* i64: the address of a module's variable */
+};
+
 struct emit {
 	const struct ir_func *fn;
 	const struct emit_info *info;
+	const struct emit_ops *ops;
+	struct emit_gpu *gpu;		/* emit_gpu_priv.h; NULL: for the CPU */
 	struct emit_options opt;
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -137,6 +148,18 @@ LLVMValueRef emit_rt(struct emit *e, size_t offset, LLVMTypeRef result, LLVMValu
 LLVMValueRef emit_spread(struct emit *e, unsigned int buf, LLVMValueRef v);
 
 LLVMBasicBlockRef emit_bb(struct emit *e, const char *name);
+
+/* registers in this block, and back to their slots at its end */
+LLVMTypeRef emit_reg_type(struct emit *e, ir_reg r);
+LLVMValueRef emit_slot_load(struct emit *e, ir_reg r);
+void emit_slot_store(struct emit *e, ir_reg r, LLVMValueRef v);
+LLVMValueRef emit_reg_get(struct emit *e, ir_reg r);
+void emit_reg_set(struct emit *e, ir_reg r, LLVMValueRef v);
+void emit_regs_flush(struct emit *e);
+
+/* attributes of the function, or of its argument `at` (from 1) */
+void emit_attr(struct emit *e, LLVMAttributeIndex at, const char *name);
+void emit_text_attr(struct emit *e, const char *name, const char *value);
 
 /* operands and results of the current instruction */
 LLVMValueRef emit_src(struct emit *e, unsigned int i, unsigned int bits);	/* the low bits, as an integer */

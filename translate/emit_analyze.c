@@ -4,24 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void set_add(struct emit_set s, uint32_t i)
-{
-	s.word[i / 64] |= UINT64_C(1) << (i % 64);
-}
-
-
-static bool set_join(struct emit_set to, struct emit_set from, uint32_t words)
-{
-	uint64_t grew = 0;
-
-	for (uint32_t i = 0; i < words; i++) {
-		grew |= from.word[i] & ~to.word[i];
-		to.word[i] |= from.word[i];
-	}
-	return grew != 0;
-}
-
-static struct emit_set *sets_alloc(uint32_t count, uint32_t words)
+struct emit_set *emit_sets_alloc(uint32_t count, uint32_t words)
 {
 	struct emit_set *s = calloc(count ? count : 1, sizeof(*s));
 	uint64_t *w = calloc((size_t)count * words + 1, sizeof(*w));
@@ -38,7 +21,7 @@ static struct emit_set *sets_alloc(uint32_t count, uint32_t words)
 	return s;
 }
 
-static void sets_free(struct emit_set *s)
+void emit_sets_free(struct emit_set *s)
 {
 	if (s)
 		free(s[0].word);
@@ -47,9 +30,9 @@ static void sets_free(struct emit_set *s)
 
 void emit_info_release(struct emit_info *in)
 {
-	sets_free(in->live_in);
-	sets_free(in->pending);
-	sets_free(in->keep);
+	emit_sets_free(in->live_in);
+	emit_sets_free(in->pending);
+	emit_sets_free(in->keep);
 	free(in->parted);
 	free(in->diverges);
 	free(in->spin);
@@ -115,13 +98,13 @@ bool emit_insn_reads_vector(const struct emit_info *in, const struct ir_insn *in
 static enum hg_status liveness(struct emit_info *in)
 {
 	const struct ir_func *fn = in->fn;
-	struct emit_set *def = sets_alloc(in->nr_blocks, in->reg_words);
-	struct emit_set *tmp = sets_alloc(1, in->reg_words);
+	struct emit_set *def = emit_sets_alloc(in->nr_blocks, in->reg_words);
+	struct emit_set *tmp = emit_sets_alloc(1, in->reg_words);
 	bool again = true;
 
 	if (!def || !tmp) {
-		sets_free(def);
-		sets_free(tmp);
+		emit_sets_free(def);
+		emit_sets_free(tmp);
 		return HG_ERR_NOMEM;
 	}
 	/* live_in begins as what is read before it is written; a guarded write is no full write. */
@@ -132,16 +115,16 @@ static enum hg_status liveness(struct emit_info *in)
 			for (unsigned int s = 0; s < n->nr_src; s++)
 				if (n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG &&
 				    !emit_has(def[b], n->src[s].reg))
-					set_add(in->live_in[b], n->src[s].reg);
+					emit_set_add(in->live_in[b], n->src[s].reg);
 			if (n->guard != IR_NO_REG && !emit_has(def[b], n->guard))
-				set_add(in->live_in[b], n->guard);
+				emit_set_add(in->live_in[b], n->guard);
 			for (unsigned int d = 0; d < n->nr_dst; d++) {
 				if (n->dst[d] == IR_NO_REG)
 					continue;
 				if (n->guard == IR_NO_REG)
-					set_add(def[b], n->dst[d]);
+					emit_set_add(def[b], n->dst[d]);
 				else if (!emit_has(def[b], n->dst[d]))
-					set_add(in->live_in[b], n->dst[d]);
+					emit_set_add(in->live_in[b], n->dst[d]);
 			}
 		}
 	}
@@ -152,18 +135,18 @@ static enum hg_status liveness(struct emit_info *in)
 
 			memset(tmp[0].word, 0, in->reg_words * sizeof(uint64_t));
 			for (unsigned int i = 0; i < ir_nr_targets(t); i++)
-				set_join(tmp[0], in->live_in[ir_target(t, i)], in->reg_words);
+				emit_set_join(tmp[0], in->live_in[ir_target(t, i)], in->reg_words);
 			for (uint32_t w = 0; w < in->reg_words; w++)
 				tmp[0].word[w] &= ~def[b].word[w];
-			again |= set_join(in->live_in[b], tmp[0], in->reg_words);
+			again |= emit_set_join(in->live_in[b], tmp[0], in->reg_words);
 		}
 	}
 	for (uint32_t b = 0; b < in->nr_blocks; b++)
 		for (uint32_t r = 0; r < in->nr_regs; r++)
 			if (emit_has(in->live_in[b], r))
 				in->crosses[r] = true;
-	sets_free(def);
-	sets_free(tmp);
+	emit_sets_free(def);
+	emit_sets_free(tmp);
 	return HG_OK;
 }
 
@@ -171,18 +154,18 @@ static enum hg_status liveness(struct emit_info *in)
 static enum hg_status postdominators(struct emit_info *in)
 {
 	uint32_t n = in->nr_blocks, words = (n + 64) / 64;
-	struct emit_set *pd = sets_alloc(n + 1, words);
-	struct emit_set *tmp = sets_alloc(1, words);
+	struct emit_set *pd = emit_sets_alloc(n + 1, words);
+	struct emit_set *tmp = emit_sets_alloc(1, words);
 	bool again = true;
 
 	if (!pd || !tmp) {
-		sets_free(pd);
-		sets_free(tmp);
+		emit_sets_free(pd);
+		emit_sets_free(tmp);
 		return HG_ERR_NOMEM;
 	}
 	for (uint32_t b = 0; b < n; b++)
 		memset(pd[b].word, 0xff, words * sizeof(uint64_t));
-	set_add(pd[n], n);
+	emit_set_add(pd[n], n);
 	while (again) {
 		again = false;
 		for (uint32_t b = n; b-- > 0;) {
@@ -191,11 +174,11 @@ static enum hg_status postdominators(struct emit_info *in)
 
 			memset(tmp[0].word, nr ? 0xff : 0, words * sizeof(uint64_t));
 			if (!nr)
-				set_add(tmp[0], n);
+				emit_set_add(tmp[0], n);
 			for (unsigned int i = 0; i < nr; i++)
 				for (uint32_t w = 0; w < words; w++)
 					tmp[0].word[w] &= pd[ir_target(t, i)].word[w];
-			set_add(tmp[0], b);
+			emit_set_add(tmp[0], b);
 			if (memcmp(tmp[0].word, pd[b].word, words * sizeof(uint64_t))) {
 				memcpy(pd[b].word, tmp[0].word, words * sizeof(uint64_t));
 				again = true;
@@ -220,8 +203,8 @@ static enum hg_status postdominators(struct emit_info *in)
 		}
 		in->ipdom[b] = best;
 	}
-	sets_free(pd);
-	sets_free(tmp);
+	emit_sets_free(pd);
+	emit_sets_free(tmp);
 	return HG_OK;
 }
 
@@ -232,7 +215,7 @@ static void reach(const struct emit_info *in, uint32_t from, uint32_t stop, stru
 
 	if (from == stop || emit_has(out, from))
 		return;
-	set_add(out, from);
+	emit_set_add(out, from);
 	stack[nr++] = from;
 	while (nr) {
 		const struct ir_insn *t = last_insn(in->fn, stack[--nr]);
@@ -241,7 +224,7 @@ static void reach(const struct emit_info *in, uint32_t from, uint32_t stop, stru
 			uint32_t s = ir_target(t, i);
 
 			if (s != stop && !emit_has(out, s)) {
-				set_add(out, s);
+				emit_set_add(out, s);
 				stack[nr++] = s;
 			}
 		}
@@ -282,7 +265,7 @@ static bool part(struct emit_info *in, uint32_t b, struct emit_set *side, uint32
 			}
 		}
 		if (meet < in->nr_blocks)
-			set_add(in->pending[x], meet);
+			emit_set_add(in->pending[x], meet);
 	}
 	return true;
 }
@@ -320,7 +303,7 @@ static bool barrier_parts(const struct emit_info *in, uint32_t b)
 static enum hg_status divergence(struct emit_info *in)
 {
 	const struct ir_func *fn = in->fn;
-	struct emit_set *side = sets_alloc(3, in->block_words);
+	struct emit_set *side = emit_sets_alloc(3, in->block_words);
 	uint32_t *stack = malloc(((size_t)in->nr_blocks + 1) * sizeof(*stack));
 	bool again = true;
 	enum hg_status st = HG_ERR_NOMEM;
@@ -341,7 +324,7 @@ static enum hg_status divergence(struct emit_info *in)
 			if (in->diverges[b] || !barrier_parts(in, b))
 				continue;
 			in->diverges[b] = again = true;
-			set_add(side[2], b);
+			emit_set_add(side[2], b);
 			part_freely(in, b, side[2], stack);
 		}
 		for (uint32_t b = 0; b < in->nr_blocks; b++) {
@@ -350,7 +333,7 @@ static enum hg_status divergence(struct emit_info *in)
 							      emit_has(in->pending[b], y);
 
 				if (there)
-					set_join(in->keep[b], in->live_in[y], in->reg_words);
+					emit_set_join(in->keep[b], in->live_in[y], in->reg_words);
 			}
 			if (in->free_order)
 				in->parted[b] = emit_has(side[2], b);
@@ -377,107 +360,112 @@ static enum hg_status divergence(struct emit_info *in)
 	}
 	st = HG_OK;
 out:
-	sets_free(side);
+	emit_sets_free(side);
 	free(stack);
 	return st;
 }
 
-/*
- * Loops that wait: a value read from memory that another thread may change decides whether they go on.
- * The loop of the back edge b -> h: blocks that reach b without passing h.
- */
-static bool loop_waits(const struct emit_info *in, uint32_t b, uint32_t h, struct emit_set body, struct emit_set taint,
-		       struct emit_set defined)
+void emit_loop_body(const struct ir_func *fn, uint32_t b, uint32_t h, struct emit_set body)
 {
-	const struct ir_func *fn = in->fn;
-	bool again = true, stored = false;
+	bool again = true;
 
-	memset(body.word, 0, in->block_words * sizeof(uint64_t));
-	memset(taint.word, 0, in->reg_words * sizeof(uint64_t));
-	memset(defined.word, 0, in->reg_words * sizeof(uint64_t));
-	set_add(body, h);
-	set_add(body, b);
+	memset(body.word, 0, (fn->nr_blocks / 64 + 1) * sizeof(uint64_t));
+	emit_set_add(body, h);
+	emit_set_add(body, b);
 	while (again) {
 		again = false;
-		for (uint32_t x = 0; x < in->nr_blocks; x++) {
+		for (uint32_t x = 0; x < fn->nr_blocks; x++) {
 			const struct ir_insn *t = last_insn(fn, x);
 
 			if (emit_has(body, x))
 				continue;
 			for (unsigned int i = 0; i < ir_nr_targets(t); i++) {
 				if (ir_target(t, i) != h && emit_has(body, ir_target(t, i))) {
-					set_add(body, x);
+					emit_set_add(body, x);
 					again = true;
 					break;
 				}
 			}
 		}
 	}
-	for (uint32_t x = 0; x < in->nr_blocks; x++)
+}
+
+/* Whether the instruction, in a loop that writes the registers `defined`, reads what another thread may change meanwhile. */
+static bool reads_changing(const struct ir_insn *n, struct emit_set defined, bool stored)
+{
+	if (n->op == IR_atom)
+		return true;
+	if (n->op != IR_ld || n->space == IR_PARAM || n->space == IR_CONST || n->flags & IR_NC)
+		return false;
+	if (n->space == IR_LOCAL)
+		return stored;
+	/* Also a plain load whose address stays: nothing else could make it worth repeating. */
+	return stored || n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG || !emit_has(defined, n->src[0].reg);
+}
+
+bool emit_loop_taint(const struct ir_func *fn, struct emit_set body, struct emit_set taint, struct emit_set defined)
+{
+	bool again = true, stored = false, decides = false;
+
+	for (uint32_t x = 0; x < fn->nr_blocks; x++)
 		for (uint32_t i = 0; emit_has(body, x) && i < fn->block[x].nr_insns; i++)
 			for (unsigned int d = 0; d < fn->block[x].insn[i].nr_dst; d++)
 				if (fn->block[x].insn[i].dst[d] != IR_NO_REG)
-					set_add(defined, fn->block[x].insn[i].dst[d]);
-	again = true;
+					emit_set_add(defined, fn->block[x].insn[i].dst[d]);
 	while (again) {
 		again = false;
-		for (uint32_t x = 0; x < in->nr_blocks; x++) {
+		for (uint32_t x = 0; x < fn->nr_blocks; x++) {
 			if (!emit_has(body, x))
 				continue;
 			for (uint32_t i = 0; i < fn->block[x].nr_insns; i++) {
 				const struct ir_insn *n = &fn->block[x].insn[i];
-				bool bad = false;
+				bool bad = reads_changing(n, defined, stored);
 
-				/* Also a plain load whose address stays: nothing else could make it worth repeating. */
-				if (n->op == IR_atom)
-					bad = true;
-				else if (n->op == IR_ld && n->space == IR_LOCAL)
-					bad = stored;
-				else if (n->op == IR_ld && n->space != IR_PARAM && n->space != IR_CONST && !(n->flags & IR_NC))
-					bad = stored || n->sem != IR_WEAK || n->src[0].kind != IR_OPD_REG ||
-					      !emit_has(defined, n->src[0].reg);
 				for (unsigned int s = 0; s < n->nr_src; s++)
 					bad |= n->src[s].kind == IR_OPD_REG && n->src[s].reg != IR_NO_REG &&
 					       emit_has(taint, n->src[s].reg);
 				bad |= n->guard != IR_NO_REG && emit_has(taint, n->guard);
 				if (!bad)
 					continue;
-				if (n->op == IR_cbra || n->op == IR_brx)
-					return true;
+				decides |= n->op == IR_cbra || n->op == IR_brx;
 				/* through memory, as code that nobody optimised does it */
 				if (n->op == IR_st && !stored)
 					stored = again = true;
 				for (unsigned int d = 0; d < n->nr_dst; d++) {
 					if (n->dst[d] == IR_NO_REG || emit_has(taint, n->dst[d]))
 						continue;
-					set_add(taint, n->dst[d]);
+					emit_set_add(taint, n->dst[d]);
 					again = true;
 				}
 			}
 		}
 	}
-	return false;
+	return decides;
 }
 
 static enum hg_status spinning(struct emit_info *in)
 {
-	struct emit_set *body = sets_alloc(1, in->block_words);
-	struct emit_set *regs = sets_alloc(2, in->reg_words);
+	struct emit_set *body = emit_sets_alloc(1, in->block_words);
+	struct emit_set *regs = emit_sets_alloc(2, in->reg_words);
 
 	if (!body || !regs) {
-		sets_free(body);
-		sets_free(regs);
+		emit_sets_free(body);
+		emit_sets_free(regs);
 		return HG_ERR_NOMEM;
 	}
 	for (uint32_t b = 0; b < in->nr_blocks; b++) {
 		const struct ir_insn *t = last_insn(in->fn, b);
 
 		for (unsigned int i = 0; i < ir_nr_targets(t); i++)
-			if (ir_target(t, i) <= b && !in->spin[b])
-				in->spin[b] = loop_waits(in, b, ir_target(t, i), body[0], regs[0], regs[1]);
+			if (ir_target(t, i) <= b && !in->spin[b]) {
+				emit_loop_body(in->fn, b, ir_target(t, i), body[0]);
+				memset(regs[0].word, 0, in->reg_words * sizeof(uint64_t));
+				memset(regs[1].word, 0, in->reg_words * sizeof(uint64_t));
+				in->spin[b] = emit_loop_taint(in->fn, body[0], regs[0], regs[1]);
+			}
 	}
-	sets_free(body);
-	sets_free(regs);
+	emit_sets_free(body);
+	emit_sets_free(regs);
 	return HG_OK;
 }
 
@@ -597,17 +585,16 @@ static void place_slots(struct emit_info *in)
 	in->spill_bytes = at;
 }
 
-enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct emit_info *out)
+static enum hg_status info_begin(const struct ir_func *fn, bool free_order, struct emit_info *out)
 {
 	struct emit_info in = { .fn = fn, .nr_blocks = fn->nr_blocks, .nr_regs = fn->nr_regs, .free_order = free_order };
 	uint32_t n = fn->nr_blocks, regs = fn->nr_regs;
-	enum hg_status st = HG_ERR_NOMEM;
 
 	in.block_words = n / 64 + 1;
 	in.reg_words = regs / 64 + 1;
-	in.live_in = sets_alloc(n, in.reg_words);
-	in.pending = sets_alloc(n, in.block_words);
-	in.keep = sets_alloc(n, in.reg_words);
+	in.live_in = emit_sets_alloc(n, in.reg_words);
+	in.pending = emit_sets_alloc(n, in.block_words);
+	in.keep = emit_sets_alloc(n, in.reg_words);
 	in.parted = calloc(n + 1, sizeof(bool));
 	in.diverges = calloc(n + 1, sizeof(bool));
 	in.spin = calloc(n + 1, sizeof(bool));
@@ -618,8 +605,19 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 	in.crosses = calloc(regs + 1, sizeof(bool));
 	in.slot = calloc(regs + 1, sizeof(*in.slot));
 	in.ipdom = calloc(n + 1, sizeof(*in.ipdom));
+	*out = in;
 	if (!in.live_in || !in.pending || !in.keep || !in.parted || !in.diverges || !in.spin || !in.is_vector ||
 	    !in.line || !in.from_memory || !in.raw_nan || !in.crosses || !in.slot || !in.ipdom)
+		return HG_ERR_NOMEM;
+	return HG_OK;
+}
+
+enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct emit_info *out)
+{
+	struct emit_info in;
+	enum hg_status st = info_begin(fn, free_order, &in);
+
+	if (st)
 		goto err;
 	st = liveness(&in);
 	if (st)
@@ -643,4 +641,21 @@ enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct em
 err:
 	emit_info_release(&in);
 	return st;
+}
+
+enum hg_status emit_analyze_flow(const struct ir_func *fn, struct emit_info *out)
+{
+	struct emit_info in;
+	enum hg_status st = info_begin(fn, false, &in);
+
+	if (!st)
+		st = liveness(&in);
+	if (!st)
+		st = spinning(&in);
+	if (st) {
+		emit_info_release(&in);
+		return st;
+	}
+	*out = in;
+	return HG_OK;
 }

@@ -59,10 +59,42 @@ struct emit_info {
 enum hg_status emit_analyze(const struct ir_func *fn, bool free_order, struct emit_info *out) HG_MUST_CHECK;
 void emit_info_release(struct emit_info *in);
 
+/* live_in, crosses and spin alone: what holds on every target. */
+enum hg_status emit_analyze_flow(const struct ir_func *fn, struct emit_info *out) HG_MUST_CHECK;
+
 static inline bool emit_has(struct emit_set s, uint32_t i)
 {
 	return s.word[i / 64] >> (i % 64) & 1;
 }
+
+static inline void emit_set_add(struct emit_set s, uint32_t i)
+{
+	s.word[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+/* True if `to` has grown. */
+static inline bool emit_set_join(struct emit_set to, struct emit_set from, uint32_t words)
+{
+	uint64_t grew = 0;
+
+	for (uint32_t i = 0; i < words; i++) {
+		grew |= from.word[i] & ~to.word[i];
+		to.word[i] |= from.word[i];
+	}
+	return grew != 0;
+}
+
+/* `count` empty sets of `words` words; NULL: no memory. Freed by emit_sets_free, which takes NULL. */
+struct emit_set *emit_sets_alloc(uint32_t count, uint32_t words);
+void emit_sets_free(struct emit_set *s);
+
+/* The loop of the back edge b -> h: blocks that reach b without passing h. */
+void emit_loop_body(const struct ir_func *fn, uint32_t b, uint32_t h, struct emit_set body);
+/*
+ * Adds to `taint` the registers that hold, in such a loop, what memory says that another thread may change while the loop goes on, and what
+ * is made of them or of registers that were in the set before; to `defined` those that the loop writes. Whether they decide a branch.
+ */
+bool emit_loop_taint(const struct ir_func *fn, struct emit_set body, struct emit_set taint, struct emit_set defined);
 
 /* emit_affine.c: fills in line, when all else is known but the slots. */
 void emit_find_lines(struct emit_info *in);

@@ -103,8 +103,8 @@ static void mad(struct emit *e)
 
 /*
  * Quotient and remainder. Division by zero gives all ones and the dividend; the most negative number by -1
- * wraps. Up to 32 bits by way of f64: both are exact there, and the quotient's error is too small to
- * carry it past the next integer.
+ * wraps. On the CPU up to 32 bits by way of f64: both are exact there, and the quotient's error is too small to
+ * carry it past the next integer. GPUs do f64 slowly, and LLVM knows how they divide.
  */
 static void divide(struct emit *e)
 {
@@ -123,7 +123,7 @@ static void divide(struct emit *e)
 		return;
 	}
 	zero = icmp(e, LLVMIntEQ, b, emit_const(e, bits, 0));
-	if (bits == 64) {
+	if (bits == 64 || e->gpu) {
 		LLVMValueRef minus = icmp(e, LLVMIntEQ, b, emit_const(e, bits, UINT64_MAX));
 		LLVMValueRef safe = emit_select(e, sgn ? bor(e, zero, minus) : zero, emit_const(e, bits, 1), b);
 
@@ -411,9 +411,17 @@ static LLVMValueRef directed_f32(struct emit *e, LLVMValueRef a, LLVMValueRef b,
 static LLVMValueRef directed_slow(struct emit *e, uint32_t op, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c, enum ir_rnd rnd,
 				  unsigned int bits)
 {
-	LLVMValueRef args[5] = { emit_i32(e, op << 8 | rnd), emit_spread(e, 0, a), b ? emit_spread(e, 1, b) : e->buf[1],
-				 c ? emit_spread(e, 2, c) : e->buf[2], e->buf[3] };
+	LLVMValueRef args[5];
 
+	if (e->gpu) {
+		emit_unsupported(e, "rounding");
+		return LLVMGetUndef(emit_float(e, bits));
+	}
+	args[0] = emit_i32(e, op << 8 | rnd);
+	args[1] = emit_spread(e, 0, a);
+	args[2] = b ? emit_spread(e, 1, b) : e->buf[1];
+	args[3] = c ? emit_spread(e, 2, c) : e->buf[2];
+	args[4] = e->buf[3];
 	emit_rt(e, offsetof(struct hg_cpu_rt, arith), NULL, args, 5);
 	return emit_load(e, emit_float(e, bits), e->buf[3], 64);
 }

@@ -1,4 +1,4 @@
-/* emit_llvm.c - hgIR to LLVM IR: registers, control flow, yields. */
+/* emit_llvm.c - hgIR to LLVM IR for the CPU: the warp's frame, control flow, yields. */
 #include "translate/emit.h"
 
 #include <assert.h>
@@ -10,238 +10,7 @@
 
 #include "common/msg.h"
 
-/* ---- types, constants, small things ---- */
-
-LLVMTypeRef emit_scalar_int(struct emit *e, unsigned int bits)
-{
-	return LLVMIntTypeInContext(e->c, bits);
-}
-
-static LLVMTypeRef widen(struct emit *e, LLVMTypeRef t)
-{
-	return e->lanes == 1 ? t : LLVMVectorType(t, HG_WARP);
-}
-
-LLVMTypeRef emit_int(struct emit *e, unsigned int bits)
-{
-	return widen(e, emit_scalar_int(e, bits));
-}
-
-static LLVMTypeRef scalar_float(struct emit *e, unsigned int bits)
-{
-	switch (bits) {
-	case 16: return LLVMHalfTypeInContext(e->c);
-	case 32: return LLVMFloatTypeInContext(e->c);
-	default: return LLVMDoubleTypeInContext(e->c);
-	}
-}
-
-LLVMTypeRef emit_float(struct emit *e, unsigned int bits)
-{
-	return widen(e, scalar_float(e, bits));
-}
-
-LLVMValueRef emit_i32(struct emit *e, uint32_t v)
-{
-	return LLVMConstInt(emit_scalar_int(e, 32), v, 0);
-}
-
-LLVMValueRef emit_i64(struct emit *e, uint64_t v)
-{
-	return LLVMConstInt(emit_scalar_int(e, 64), v, 0);
-}
-
-static LLVMValueRef const_splat(struct emit *e, LLVMValueRef v)
-{
-	LLVMValueRef all[HG_WARP];
-
-	if (e->lanes == 1)
-		return v;
-	for (int i = 0; i < HG_WARP; i++)
-		all[i] = v;
-	return LLVMConstVector(all, HG_WARP);
-}
-
-LLVMValueRef emit_const(struct emit *e, unsigned int bits, uint64_t v)
-{
-	if (bits < 64)
-		v &= (UINT64_C(1) << bits) - 1;
-	return const_splat(e, LLVMConstInt(emit_scalar_int(e, bits), v, 0));
-}
-
-LLVMValueRef emit_fconst(struct emit *e, unsigned int bits, double v)
-{
-	return const_splat(e, LLVMConstReal(scalar_float(e, bits), v));
-}
-
-LLVMValueRef emit_iota(struct emit *e, unsigned int bits, uint64_t step)
-{
-	LLVMValueRef all[HG_WARP];
-
-	for (unsigned int i = 0; i < HG_WARP; i++)
-		all[i] = LLVMConstInt(emit_scalar_int(e, bits), i * step, 0);
-	return LLVMConstVector(all, HG_WARP);
-}
-
-bool emit_is_vector(LLVMValueRef v)
-{
-	return LLVMGetTypeKind(LLVMTypeOf(v)) == LLVMVectorTypeKind;
-}
-
-unsigned int emit_bits(LLVMValueRef v)
-{
-	LLVMTypeRef t = LLVMTypeOf(v);
-
-	if (LLVMGetTypeKind(t) == LLVMVectorTypeKind)
-		t = LLVMGetElementType(t);
-	switch (LLVMGetTypeKind(t)) {
-	case LLVMIntegerTypeKind: return LLVMGetIntTypeWidth(t);
-	case LLVMHalfTypeKind: return 16;
-	case LLVMFloatTypeKind: return 32;
-	default: return 64;
-	}
-}
-
-LLVMValueRef emit_splat(struct emit *e, LLVMValueRef scalar)
-{
-	LLVMTypeRef vt;
-
-	if (emit_is_vector(scalar))
-		return scalar;
-	vt = LLVMVectorType(LLVMTypeOf(scalar), HG_WARP);
-	if (LLVMIsConstant(scalar)) {
-		LLVMValueRef all[HG_WARP];
-
-		for (int i = 0; i < HG_WARP; i++)
-			all[i] = scalar;
-		return LLVMConstVector(all, HG_WARP);
-	}
-	return LLVMBuildShuffleVector(e->b, LLVMBuildInsertElement(e->b, LLVMGetPoison(vt), scalar, emit_i32(e, 0), ""),
-				      LLVMGetPoison(vt),
-				      LLVMConstNull(LLVMVectorType(emit_scalar_int(e, 32), HG_WARP)), "");
-}
-
-LLVMValueRef emit_resize(struct emit *e, LLVMValueRef v, unsigned int bits, bool is_signed)
-{
-	unsigned int have = emit_bits(v);
-	LLVMTypeRef t = emit_scalar_int(e, bits);
-
-	if (emit_is_vector(v))
-		t = LLVMVectorType(t, HG_WARP);
-	if (have == bits)
-		return v;
-	if (have > bits)
-		return LLVMBuildTrunc(e->b, v, t, "");
-	return is_signed ? LLVMBuildSExt(e->b, v, t, "") : LLVMBuildZExt(e->b, v, t, "");
-}
-
-LLVMValueRef emit_to_float(struct emit *e, LLVMValueRef v)
-{
-	LLVMTypeRef t = scalar_float(e, emit_bits(v));
-
-	return LLVMBuildBitCast(e->b, v, emit_is_vector(v) ? LLVMVectorType(t, HG_WARP) : t, "");
-}
-
-LLVMValueRef emit_to_int(struct emit *e, LLVMValueRef v)
-{
-	LLVMTypeRef t = emit_scalar_int(e, emit_bits(v));
-
-	return LLVMBuildBitCast(e->b, v, emit_is_vector(v) ? LLVMVectorType(t, HG_WARP) : t, "");
-}
-
-LLVMValueRef emit_lane_bits(struct emit *e, LLVMValueRef pred)
-{
-	if (emit_is_vector(pred))
-		return LLVMBuildBitCast(e->b, pred, emit_scalar_int(e, 32), "");
-	return LLVMBuildSExt(e->b, pred, emit_scalar_int(e, 32), "");
-}
-
-LLVMValueRef emit_bits_lane(struct emit *e, LLVMValueRef i32)
-{
-	LLVMValueRef bit[HG_WARP];
-
-	if (!e->opt.mask_registers && !LLVMIsConstant(i32)) {
-		/* LLVM would take the bits out one by one */
-		for (unsigned int i = 0; i < HG_WARP; i++)
-			bit[i] = emit_i32(e, UINT32_C(1) << i);
-		i32 = LLVMBuildAnd(e->b, emit_splat(e, i32), LLVMConstVector(bit, HG_WARP), "");
-		return LLVMBuildICmp(e->b, LLVMIntNE, i32, LLVMConstNull(LLVMTypeOf(i32)), "");
-	}
-	return LLVMBuildBitCast(e->b, i32, LLVMVectorType(emit_scalar_int(e, 1), HG_WARP), "");
-}
-
-LLVMValueRef emit_call(struct emit *e, const char *intrinsic, LLVMTypeRef *over, unsigned int nr_over,
-		       LLVMValueRef *args, unsigned int nr_args)
-{
-	unsigned int id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
-	LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->m, id, over, nr_over);
-
-	return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->c, id, over, nr_over), fn, args, nr_args, "");
-}
-
-LLVMValueRef emit_call1(struct emit *e, const char *intrinsic, LLVMValueRef a)
-{
-	LLVMTypeRef t = LLVMTypeOf(a);
-
-	return emit_call(e, intrinsic, &t, 1, &a, 1);
-}
-
-LLVMValueRef emit_call2(struct emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b)
-{
-	LLVMTypeRef t = LLVMTypeOf(a);
-
-	return emit_call(e, intrinsic, &t, 1, (LLVMValueRef[]){ a, b }, 2);
-}
-
-LLVMValueRef emit_call3(struct emit *e, const char *intrinsic, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c)
-{
-	LLVMTypeRef t = LLVMTypeOf(a);
-
-	return emit_call(e, intrinsic, &t, 1, (LLVMValueRef[]){ a, b, c }, 3);
-}
-
-LLVMValueRef emit_select(struct emit *e, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b)
-{
-	return LLVMBuildSelect(e->b, c, a, b, "");
-}
-
-LLVMBasicBlockRef emit_bb(struct emit *e, const char *name)
-{
-	return LLVMAppendBasicBlockInContext(e->c, e->f, name);
-}
-
-LLVMValueRef emit_at(struct emit *e, LLVMValueRef base, uint64_t offset)
-{
-	LLVMValueRef index = emit_i64(e, offset);
-
-	return offset ? LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 8), base, &index, 1, "") : base;
-}
-
-LLVMValueRef emit_load(struct emit *e, LLVMTypeRef t, LLVMValueRef p, unsigned int align)
-{
-	LLVMValueRef v = LLVMBuildLoad2(e->b, t, p, "");
-
-	LLVMSetAlignment(v, align);
-	return v;
-}
-
-void emit_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, unsigned int align)
-{
-	LLVMSetAlignment(LLVMBuildStore(e->b, v, p), align);
-}
-
-/* What is loaded does not change while the block runs: the load may be hoisted. */
-LLVMValueRef emit_invariant(struct emit *e, LLVMValueRef load)
-{
-	LLVMSetMetadata(load, LLVMGetMDKindIDInContext(e->c, "invariant.load", 14),
-			LLVMMetadataAsValue(e->c, LLVMMDNodeInContext2(e->c, NULL, 0)));
-	return load;
-}
-
-LLVMValueRef emit_env(struct emit *e, LLVMTypeRef t, size_t offset)
-{
-	return emit_invariant(e, emit_load(e, t, emit_at(e, e->env, offset), 4));
-}
+/* ---- the frame, the helpers ---- */
 
 static LLVMTypeRef ptr_type(struct emit *e)
 {
@@ -265,101 +34,6 @@ LLVMValueRef emit_spread(struct emit *e, unsigned int buf, LLVMValueRef v)
 {
 	emit_store(e, emit_splat(e, v), e->buf[buf], 64);
 	return e->buf[buf];
-}
-
-void emit_unsupported(struct emit *e, const char *what)
-{
-	if (e->st)
-		return;
-	e->st = HG_ERR_UNSUPPORTED;
-	snprintf(e->why, sizeof(e->why), "%s", what);
-}
-
-/* ---- registers ---- */
-
-static bool reg_is_vector(const struct emit *e, ir_reg r)
-{
-	return e->info->is_vector[r];
-}
-
-static LLVMTypeRef reg_type(struct emit *e, ir_reg r)
-{
-	LLVMTypeRef t = emit_scalar_int(e, ir_type_bits(e->fn->reg_type[r]));
-
-	return reg_is_vector(e, r) ? LLVMVectorType(t, HG_WARP) : t;
-}
-
-/*
- * A register that crosses blocks. Where lanes run in any order, nearly every block can follow nearly every
- * other: registers stay in the spill area there, since as values they would meet in thousands of phis. In code that is to
- * be compiled fast they stay there as well: a yield need not save them.
- */
-static LLVMValueRef slot_load(struct emit *e, ir_reg r)
-{
-	LLVMValueRef v;
-
-	if (!e->in_spill)
-		return LLVMBuildLoad2(e->b, reg_type(e, r), e->slot[r], "");
-	if (e->fn->reg_type[r] != IR_PRED)
-		return emit_load(e, reg_type(e, r), e->slot[r], reg_is_vector(e, r) ? 64 : 4);
-	v = emit_load(e, emit_scalar_int(e, 32), e->slot[r], 4);
-	return reg_is_vector(e, r) ? emit_bits_lane(e, v) : emit_resize(e, v, 1, false);
-}
-
-static void slot_store(struct emit *e, ir_reg r, LLVMValueRef v)
-{
-	if (!e->in_spill)
-		LLVMBuildStore(e->b, v, e->slot[r]);
-	else if (e->fn->reg_type[r] == IR_PRED)
-		emit_store(e, emit_lane_bits(e, v), e->slot[r], 4);
-	else
-		emit_store(e, v, e->slot[r], emit_is_vector(v) ? 64 : 4);
-}
-
-static LLVMValueRef reg_get(struct emit *e, ir_reg r)
-{
-	if (!e->cur[r]) {
-		e->cur[r] = e->slot[r] ? slot_load(e, r) : LLVMConstNull(reg_type(e, r));
-		e->touched[e->nr_touched++] = r;
-	}
-	return e->cur[r];
-}
-
-static void reg_set(struct emit *e, ir_reg r, LLVMValueRef v)
-{
-	if (!e->cur[r])
-		e->touched[e->nr_touched++] = r;
-	e->cur[r] = v;
-	e->dirty[r] = true;
-}
-
-/* Registers written in this block go back to their slots; lanes that wait elsewhere keep what they need. */
-static void regs_flush(struct emit *e)
-{
-	for (uint32_t i = 0; i < e->nr_touched; i++) {
-		ir_reg r = e->touched[i];
-		LLVMValueRef v = e->cur[r];
-
-		if (e->dirty[r] && e->slot[r]) {
-			if (reg_is_vector(e, r) && e->info->parted[e->block] && emit_has(e->info->keep[e->block], r))
-				v = emit_select(e, e->mask_now, v, slot_load(e, r));
-			slot_store(e, r, v);
-		}
-		e->dirty[r] = false;
-		e->cur[r] = NULL;
-	}
-	e->nr_touched = 0;
-}
-
-LLVMValueRef emit_guard(struct emit *e)
-{
-	const struct ir_insn *in = e->insn;
-	LLVMValueRef g;
-
-	if (in->guard == IR_NO_REG)
-		return NULL;
-	g = reg_get(e, in->guard);
-	return in->guard_neg ? LLVMBuildNot(e->b, g, "") : g;
 }
 
 LLVMValueRef emit_active(struct emit *e)
@@ -435,133 +109,14 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 	return emit_i32(e, 0);
 }
 
-/* At the current width; a float that may still hold any NaN is made canonical if `canonical`. */
-static LLVMValueRef operand(struct emit *e, const struct ir_operand *o, unsigned int bits, bool canonical)
+static LLVMValueRef var_address(struct emit *e, uint32_t index)
 {
-	LLVMValueRef v;
+	LLVMValueRef table = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, var_addr));
 
-	switch (o->kind) {
-	case IR_OPD_REG:
-		v = reg_get(e, o->reg);
-		if (canonical && e->info->raw_nan[o->reg])
-			v = emit_to_int(e, emit_canonical(e, emit_to_float(e, v)));
-		break;
-	case IR_OPD_IMM:
-		return emit_const(e, bits, o->imm);
-	case IR_OPD_VAR: {
-		LLVMValueRef table = emit_env(e, ptr_type(e), offsetof(struct hg_cpu_env, var_addr));
-
-		v = emit_invariant(e, emit_load(e, emit_scalar_int(e, 64), emit_at(e, table, (uint64_t)o->index * 8), 8));
-		v = LLVMBuildAdd(e->b, v, emit_i64(e, o->imm), "");
-		break;
-	}
-	case IR_OPD_SREG:
-	default:
-		v = special(e, o->index);
-		break;
-	}
-	v = emit_resize(e, v, bits, false);
-	if (e->lanes == HG_WARP)
-		v = emit_splat(e, v);
-	return v;
+	return emit_invariant(e, emit_load(e, emit_scalar_int(e, 64), emit_at(e, table, (uint64_t)index * 8), 8));
 }
 
-LLVMValueRef emit_src(struct emit *e, unsigned int i, unsigned int bits)
-{
-	return operand(e, &e->insn->src[i], bits, true);
-}
-
-LLVMValueRef emit_fsrc(struct emit *e, unsigned int i)
-{
-	enum ir_type t = e->insn->op == IR_cvt || e->insn->op == IR_set ? e->insn->type2 : e->insn->type;
-	LLVMValueRef v = emit_to_float(e, operand(e, &e->insn->src[i], ir_type_bits(t), false));
-
-	return e->insn->flags & IR_FTZ && t == IR_F32 ? emit_flush_denormal(e, v) : v;
-}
-
-LLVMValueRef emit_psrc(struct emit *e, unsigned int i)
-{
-	const struct ir_operand *o = &e->insn->src[i];
-	LLVMValueRef v = o->kind == IR_OPD_IMM ? emit_const(e, 1, o->imm) : operand(e, o, 1, false);
-
-	return o->negated ? LLVMBuildNot(e->b, v, "") : v;
-}
-
-void emit_set(struct emit *e, unsigned int i, LLVMValueRef v)
-{
-	ir_reg r = e->insn->dst[i];
-	LLVMValueRef g;
-
-	if (r == IR_NO_REG)
-		return;
-	/* a float may be converted into a register that is wider */
-	v = emit_resize(e, v, ir_type_bits(e->fn->reg_type[r]), false);
-	if (reg_is_vector(e, r))
-		v = emit_splat(e, v);
-	assert(reg_is_vector(e, r) || !emit_is_vector(v));
-	g = emit_guard(e);
-	if (g)
-		v = emit_select(e, g, v, reg_get(e, r));
-	reg_set(e, r, v);
-}
-
-void emit_set_ext(struct emit *e, unsigned int i, LLVMValueRef v, bool is_signed)
-{
-	ir_reg r = e->insn->dst[i];
-
-	if (r != IR_NO_REG)
-		emit_set(e, i, emit_resize(e, v, ir_type_bits(e->fn->reg_type[r]), is_signed));
-}
-
-void emit_fset(struct emit *e, LLVMValueRef v)
-{
-	ir_reg r = e->insn->dst[0];
-
-	if (e->insn->flags & IR_FTZ && emit_bits(v) == 32)
-		v = emit_flush_denormal(e, v);
-	if (e->insn->flags & IR_SAT) {
-		LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(v)), one;
-		unsigned int lanes = e->lanes;
-
-		e->lanes = emit_is_vector(v) ? HG_WARP : 1;
-		one = emit_fconst(e, emit_bits(v), 1.0);
-		e->lanes = lanes;
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOGT, v, zero, ""), v, zero);
-		v = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealOLT, v, one, ""), v, one);
-	}
-	/* in a register that is wider its NaNs would not be known as such later */
-	if (r != IR_NO_REG && (!e->info->raw_nan[r] || emit_bits(v) != ir_type_bits(e->fn->reg_type[r])))
-		v = emit_canonical(e, v);
-	emit_set(e, 0, emit_to_int(e, v));
-}
-
-LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v)
-{
-	LLVMValueRef bits = emit_to_int(e, v), zero, flushed;
-	unsigned int lanes = e->lanes;
-
-	e->lanes = emit_is_vector(v) ? HG_WARP : 1;
-	zero = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, bits, emit_const(e, 32, 0x7f800000), ""),
-			     emit_const(e, 32, 0), "");
-	flushed = LLVMBuildAnd(e->b, bits, emit_const(e, 32, 0x80000000), "");
-	v = emit_to_float(e, emit_select(e, zero, flushed, bits));
-	e->lanes = lanes;
-	return v;
-}
-
-LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v)
-{
-	unsigned int lanes = e->lanes, bits = emit_bits(v);
-	LLVMValueRef nan, r;
-
-	e->lanes = emit_is_vector(v) ? HG_WARP : 1;
-	nan = emit_const(e, bits, bits == 16 ? 0x7fff : bits == 32 ? 0x7fffffff : UINT64_C(0xfff8000000000000));
-	/* as integers: nothing may fold one NaN into another */
-	r = emit_select(e, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), nan, emit_to_int(e, v));
-	r = emit_to_float(e, r);
-	e->lanes = lanes;
-	return r;
-}
+static const struct emit_ops cpu_ops = { .special = special, .var = var_address };
 
 /* ---- lanes that wait ---- */
 
@@ -619,9 +174,9 @@ static void reg_save(struct emit *e, ir_reg r, bool full)
 {
 	LLVMValueRef v;
 
-	if (e->in_spill && (!full || reg_is_vector(e, r) || e->fn->reg_type[r] == IR_PRED))
+	if (e->in_spill && (!full || e->info->is_vector[r] || e->fn->reg_type[r] == IR_PRED))
 		return;
-	v = slot_load(e, r);
+	v = emit_slot_load(e, r);
 	if (e->fn->reg_type[r] == IR_PRED)
 		v = emit_lane_bits(e, v);
 	else if (full)
@@ -635,9 +190,9 @@ static void reg_restore(struct emit *e, ir_reg r)
 
 	if (e->fn->reg_type[r] == IR_PRED) {
 		v = emit_load(e, emit_scalar_int(e, 32), p, 4);
-		v = reg_is_vector(e, r) ? emit_bits_lane(e, v) : emit_resize(e, v, 1, false);
+		v = e->info->is_vector[r] ? emit_bits_lane(e, v) : emit_resize(e, v, 1, false);
 	} else {
-		v = emit_load(e, reg_type(e, r), p, reg_is_vector(e, r) ? 64 : 4);
+		v = emit_load(e, emit_reg_type(e, r), p, e->info->is_vector[r] ? 64 : 4);
 	}
 	LLVMBuildStore(e->b, v, e->slot[r]);
 }
@@ -1081,13 +636,13 @@ static void emit_cbra(struct emit *e, const struct ir_insn *t)
 	LLVMValueRef c, mask[2];
 
 	if (target[0] == target[1]) {
-		regs_flush(e);
+		emit_regs_flush(e);
 		jump(e, target[0]);
 		return;
 	}
 	e->lanes = e->info->diverges[e->block] ? HG_WARP : 1;
 	c = emit_psrc(e, 0);
-	regs_flush(e);
+	emit_regs_flush(e);
 	if (!e->info->diverges[e->block]) {
 		LLVMBasicBlockRef yes = emit_bb(e, "yes"), no = emit_bb(e, "no");
 
@@ -1114,7 +669,7 @@ static void emit_brx(struct emit *e, const struct ir_insn *t)
 	e->lanes = emit_insn_reads_vector(e->info, t) ? HG_WARP : 1;
 	index = emit_src(e, 0, 32);
 	over = LLVMBuildICmp(e->b, LLVMIntUGE, index, emit_const(e, 32, t->nr_targets), "");
-	regs_flush(e);
+	emit_regs_flush(e);
 	over = LLVMBuildAnd(e->b, emit_lane_bits(e, over), e->exec_now, "");
 	LLVMBuildCondBr(e->b, is_zero(e, over), good, bad);
 	LLVMPositionBuilderAtEnd(e->b, bad);
@@ -1171,8 +726,8 @@ static void barrier_result(struct emit *e, LLVMValueRef value, LLVMValueRef mask
 	if (e->fn->reg_type[r] == IR_PRED)
 		value = LLVMBuildICmp(e->b, LLVMIntNE, value, emit_const(e, 32, 0), "");
 	if (mask)
-		value = emit_select(e, emit_bits_lane(e, mask), value, slot_load(e, r));
-	slot_store(e, r, value);
+		value = emit_select(e, emit_bits_lane(e, mask), value, emit_slot_load(e, r));
+	emit_slot_store(e, r, value);
 }
 
 static LLVMValueRef red_alone(struct emit *e, LLVMValueRef pred)
@@ -1190,7 +745,7 @@ static bool operand_is_vector(const struct emit *e, unsigned int i)
 {
 	const struct ir_operand *o = &e->insn->src[i];
 
-	return o->kind == IR_OPD_REG && reg_is_vector(e, o->reg);
+	return o->kind == IR_OPD_REG && e->info->is_vector[o->reg];
 }
 
 static bool is_number(const struct ir_insn *in, unsigned int i, uint64_t v)
@@ -1225,7 +780,7 @@ static void emit_barrier(struct emit *e, uint32_t target)
 		pred = emit_psrc(e, 2);
 		pred32 = emit_resize(e, pred, 32, false);
 	}
-	regs_flush(e);
+	emit_regs_flush(e);
 	if (e->info->free_order && e->info->parted[e->block]) {
 		LLVMBuildBr(e->b, apart);
 	} else {
@@ -1374,7 +929,7 @@ static void emit_gather_lanes(struct emit *e)
 	/* read here, on the way to both */
 	for (unsigned int i = 0; i < in->nr_src; i++)
 		if (in->src[i].kind == IR_OPD_REG)
-			reg_get(e, in->src[i].reg);
+			emit_reg_get(e, in->src[i].reg);
 	members = emit_src(e, in->nr_src - 1u, 32);
 	needs = LLVMBuildAnd(e->b, members, emit_splat(e, LLVMBuildAnd(e->b, get32(e, e->alive),
 			     LLVMBuildNot(e->b, e->exec_now, ""), "")), "");
@@ -1478,7 +1033,7 @@ static void sync_join(struct emit *e)
 			continue;
 		phi = LLVMBuildPhi(e->b, LLVMTypeOf(v[i][0]), "");
 		LLVMAddIncoming(phi, v[i], from, 2);
-		reg_set(e, in->dst[i], phi);
+		emit_reg_set(e, in->dst[i], phi);
 	}
 	e->exec_now = get32(e, e->exec);
 	e->mask_now = emit_bits_lane(e, e->exec_now);
@@ -1506,7 +1061,7 @@ static void emit_block(struct emit *e, uint32_t b)
 		}
 		switch (in->op) {
 		case IR_bra:
-			regs_flush(e);
+			emit_regs_flush(e);
 			jump(e, in->target[0]);
 			break;
 		case IR_cbra:
@@ -1537,20 +1092,6 @@ static LLVMValueRef alloca32(struct emit *e)
 	return LLVMBuildAlloca(e->b, emit_scalar_int(e, 32), "");
 }
 
-static void add_attr(struct emit *e, LLVMAttributeIndex at, const char *name)
-{
-	unsigned int kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
-
-	LLVMAddAttributeAtIndex(e->f, at, LLVMCreateEnumAttribute(e->c, kind, 0));
-}
-
-static void add_text_attr(struct emit *e, const char *name, const char *value)
-{
-	LLVMAddAttributeAtIndex(e->f, LLVMAttributeFunctionIndex,
-				LLVMCreateStringAttribute(e->c, name, (unsigned int)strlen(name), value,
-							  (unsigned int)strlen(value)));
-}
-
 /* The frame of the warp whose turn it is; which one that is, is known to whoever reports a fault. */
 static void find_frame(struct emit *e)
 {
@@ -1573,7 +1114,7 @@ static void emit_prologue(struct emit *e)
 	LLVMPositionBuilderAtEnd(e->b, e->entry);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (e->info->crosses[r] && !e->in_spill)
-			e->slot[r] = LLVMBuildAlloca(e->b, reg_type(e, r), "");
+			e->slot[r] = LLVMBuildAlloca(e->b, emit_reg_type(e, r), "");
 	emit_lines_begin(e);
 	for (int i = 0; i < 4; i++) {
 		e->buf[i] = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), 2048), "");
@@ -1630,7 +1171,7 @@ static void emit_prologue(struct emit *e)
 	LLVMPositionBuilderAtEnd(e->b, start);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (e->slot[r] && emit_has(e->info->live_in[0], r))
-			slot_store(e, r, LLVMConstNull(reg_type(e, r)));
+			emit_slot_store(e, r, LLVMConstNull(emit_reg_type(e, r)));
 	LLVMBuildBr(e->b, e->bb[0]);
 	LLVMPositionBuilderAtEnd(e->b, e->done);
 	if (!e->info->free_order)
@@ -1664,7 +1205,7 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 			 const char *name)
 {
 	struct emit_info info;
-	struct emit e = { .fn = fn, .info = &info, .opt = *opt, .c = c, .m = m, .lanes = 1 };
+	struct emit e = { .fn = fn, .info = &info, .ops = &cpu_ops, .opt = *opt, .c = c, .m = m, .lanes = 1 };
 	LLVMTypeRef args[2];
 	enum hg_status st;
 
@@ -1693,15 +1234,15 @@ enum hg_status emit_llvm(const struct ir_func *fn, const struct emit_options *op
 	e.f = LLVMAddFunction(m, name, LLVMFunctionType(emit_scalar_int(&e, 32), args, 2, 0));
 	e.frame = e.first_frame = LLVMGetParam(e.f, 0);
 	e.env = LLVMGetParam(e.f, 1);
-	add_attr(&e, 1, "noalias");
-	add_attr(&e, 2, "noalias");
-	add_attr(&e, 2, "readonly");
-	add_attr(&e, LLVMAttributeFunctionIndex, "nounwind");
+	emit_attr(&e, 1, "noalias");
+	emit_attr(&e, 2, "noalias");
+	emit_attr(&e, 2, "readonly");
+	emit_attr(&e, LLVMAttributeFunctionIndex, "nounwind");
 	/* 0 is an address like any other here: what touches it is to fault */
-	add_attr(&e, LLVMAttributeFunctionIndex, "null_pointer_is_valid");
-	add_text_attr(&e, "min-legal-vector-width", "512");
-	add_text_attr(&e, "prefer-vector-width", "512");
-	add_text_attr(&e, "no-trapping-math", "true");
+	emit_attr(&e, LLVMAttributeFunctionIndex, "null_pointer_is_valid");
+	emit_text_attr(&e, "min-legal-vector-width", "512");
+	emit_text_attr(&e, "prefer-vector-width", "512");
+	emit_text_attr(&e, "no-trapping-math", "true");
 
 	add_lines(&e);
 	set_line(&e, 0, 0);

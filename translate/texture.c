@@ -18,6 +18,10 @@
 #ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
 #endif
+/* …and in which memory texels are. */
+#ifndef TEXELS
+#define TEXELS
+#endif
 
 INLINE float as_float(uint32_t v)
 {
@@ -138,7 +142,7 @@ static float srgb_float(uint32_t v)
 	return (float)(square * root);
 }
 
-INLINE uint32_t channel(const struct sampling *s, const unsigned char *p, unsigned int i)
+INLINE uint32_t channel(const struct sampling *s, const TEXELS unsigned char *p, unsigned int i)
 {
 	bool as_float_read = s->t->flags & HG_TEXTURE_AS_FLOAT;
 	int32_t v;
@@ -156,16 +160,16 @@ INLINE uint32_t channel(const struct sampling *s, const unsigned char *p, unsign
 		f = (float)v / 127.0f;
 		return as_float_read ? as_bits(f < -1 ? -1 : f) : (uint32_t)v;
 	case HG_TEXEL_U16:
-		v = ((const uint16_t *)(const void *)p)[i];
+		v = ((const TEXELS uint16_t *)(const TEXELS void *)p)[i];
 		return as_float_read ? as_bits((float)v / 65535.0f) : (uint32_t)v;
 	case HG_TEXEL_S16:
-		v = ((const int16_t *)(const void *)p)[i];
+		v = ((const TEXELS int16_t *)(const TEXELS void *)p)[i];
 		f = (float)v / 32767.0f;
 		return as_float_read ? as_bits(f < -1 ? -1 : f) : (uint32_t)v;
 	case HG_TEXEL_F16:
-		return as_bits(half_float(((const uint16_t *)(const void *)p)[i]));
+		return as_bits(half_float(((const TEXELS uint16_t *)(const TEXELS void *)p)[i]));
 	default:
-		return ((const uint32_t *)(const void *)p)[i];
+		return ((const TEXELS uint32_t *)(const TEXELS void *)p)[i];
 	}
 }
 
@@ -186,11 +190,11 @@ INLINE struct texel border_texel(const struct sampling *s)
 INLINE struct texel load(const struct sampling *s, const struct hg_texture_level *l, int32_t x, int32_t y, int32_t z)
 {
 	uint64_t addr = l->addr + (uint64_t)z * l->slice + (uint64_t)y * l->pitch + (uint64_t)x * s->size;
-	const unsigned char *p = (const unsigned char *)(uintptr_t)addr;
+	const TEXELS unsigned char *p = (const TEXELS unsigned char *)(uintptr_t)addr;
 	struct texel r = { { 0, 0, 0, s->is_float ? as_bits(1) : 1 } };
 
 	if (s->t->texel == HG_TEXEL_F32 && s->t->channels == 1) {
-		r.v[0] = *(const uint32_t *)(const void *)p;
+		r.v[0] = *(const TEXELS uint32_t *)(const TEXELS void *)p;
 		return r;
 	}
 	for (unsigned int i = 0; i < s->t->channels && i < 4; i++)
@@ -381,11 +385,10 @@ INLINE struct texel sample_level(const struct sampling *s, const struct hg_textu
 		backwards[a] = back;
 	}
 	if (s->what & HG_TEX_GATHER) {
-		static const unsigned char corner[4][2] = { { 0, 1 }, { 1, 1 }, { 1, 0 }, { 0, 0 } };
-
-		for (int i = 0; i < 4; i++)
-			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(corner[i][0] ^ backwards[0]), first[1] + (int32_t)(corner[i][1] ^ backwards[1]), 0)
-				.v[s->what >> HG_TEX_COMPONENT_SHIFT & 3];
+		/* counter-clockwise from (0, 1); no table: support code has no variables */
+		for (unsigned int i = 0; i < 4; i++)
+			r.v[i] = fetch(s, l, p, first[0] + (int32_t)(((i + 1) >> 1 & 1) ^ backwards[0]),
+				       first[1] + (int32_t)((i < 2) ^ backwards[1]), 0).v[s->what >> HG_TEX_COMPONENT_SHIFT & 3];
 		return r;
 	}
 	if (s->what & HG_TEX_INTEGER || !(s->sampler->flags & HG_TEXTURE_LINEAR) || !s->is_float)

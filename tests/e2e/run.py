@@ -16,6 +16,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bad_input
+import coverage
 import errors
 import gpu
 import harness
@@ -66,7 +67,7 @@ def main():
         tests = python_programs.tests()
     else:
         tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() +
-                 bad_input.tests())
+                 coverage.tests() + bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

@@ -1,4 +1,4 @@
-/* fuzz_emit.c - what parser and verifier accept becomes valid LLVM IR, in every variant, or is refused with a reason. */
+/* fuzz_emit.c - what parser and verifier accept becomes valid LLVM IR for every target, in every variant, or is refused with a reason. */
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include "common/msg.h"
 #include "tests/fuzz/text.h"
 #include "translate/emit.h"
+#include "translate/emit_gpu.h"
 #include "translate/ir.h"
 
 static unsigned int nr_messages;
@@ -40,6 +41,30 @@ static void emit_one(const struct ir_func *fn, const struct emit_options *opt)
 	LLVMContextDispose(c);
 }
 
+static void emit_for_gpu(const struct ir_func *fn, enum hg_gpu_layout layout)
+{
+	struct emit_gpu_options opt = { .layout = layout, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("fuzz", c);
+	char why[128] = "", *bad = NULL;
+	enum hg_status st;
+	uint32_t extra;
+
+	LLVMSetTarget(m, "amdgcn-amd-amdhsa");
+	/* as the target machine has it, which is not needed for more */
+	LLVMSetDataLayout(m, "e-p:64:64-p1:64:64-p2:32:32-p3:32:32-p4:64:64-p5:32:32-p6:32:32-i64:64-n32:64-S32-A5-G1");
+	st = emit_amdgcn(fn, &opt, c, m, "kernel", &extra, why, sizeof(why));
+	if (st == HG_ERR_UNSUPPORTED && !why[0])
+		abort();
+	if (!st && LLVMVerifyModule(m, LLVMReturnStatusAction, &bad)) {
+		fprintf(stderr, "invalid LLVM IR: %s\n", bad);
+		abort();
+	}
+	LLVMDisposeMessage(bad);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+}
+
 static void emit_all(const struct ir_module *ir)
 {
 	static const struct emit_options options[] = {
@@ -56,6 +81,7 @@ static void emit_all(const struct ir_module *ir)
 			continue;
 		for (size_t k = 0; k < sizeof(options) / sizeof(options[0]); k++)
 			emit_one(fn, &options[k]);
+		emit_for_gpu(fn, (enum hg_gpu_layout)(fn->nr_regs % 3));
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * print.c - printf and assert of device code on GPUs: they leave records for the host, as translate/gpu_abi.h lays them out. Strings and
+ * expand_print.c - printf and assert of device code on GPUs: they leave records for the host, as translate/gpu_abi.h lays them out. Strings and
  * formats may change while they are read: what was measured bounds what is written.
  */
 #include "translate/support/gpu.h"
@@ -144,9 +144,10 @@ static u32 print(struct hg_gpu_state *s, const char *format, const char *args)
 	return count;
 }
 
-EXPANSION hg_gpu_print(struct hg_gpu_state *s, const char *format, const char *args, struct count *restrict out)
+/* Addresses of the program's are numbers here: clang takes a kernel's pointers for such to global memory. */
+EXPANSION hg_gpu_print(struct hg_gpu_state *s, u64 format, u64 args, struct count *restrict out)
 {
-	out->count = print(s, format, args);
+	out->count = print(s, (const char *)format, (const char *)args);
 }
 
 static void copy_text(char *to, const char *s, u32 size)
@@ -159,9 +160,10 @@ static void copy_text(char *to, const char *s, u32 size)
 }
 
 /* Ends the lane. ptx_line: of the call, in the PTX text. */
-EXPANSION hg_gpu_assert(struct hg_gpu_state *s, const char *message, const char *file, u32 line, const char *function, u32 ptx_line,
+EXPANSION hg_gpu_assert(struct hg_gpu_state *s, u64 message_addr, u64 file_addr, u32 line, u64 function_addr, u32 ptx_line,
 			struct count *restrict none)
 {
+	const char *message = (const char *)message_addr, *file = (const char *)file_addr, *function = (const char *)function_addr;
 	struct record r = { 0 };
 	struct hg_gpu_record *head = 0;
 

@@ -1,7 +1,7 @@
 /* expand_texture.c - the usual samplings for GPUs, each compiled for itself. */
 #include "translate/support/texture.h"
 
-#define HEAD struct hg_gpu_state *state, u32 line, u64 texture, u64 sampler
+#define HEAD struct hg_gpu_state *state, u32 line, const struct hg_texture *texture, const struct hg_texture *sampler
 #define SAMPLE(what, ...) sample_into(out, state, line, texture, sampler, what, (const u32[]){ __VA_ARGS__ })
 
 EXPANSION hg_tex_1d(HEAD, u32 x, struct channels *restrict out)

@@ -22,16 +22,6 @@ static CUresult not_supported(const char *symbol)
 #include "intercept/symbols.def"
 #pragma GCC diagnostic pop
 
-static CUresult injected(struct fake_counter *c)
-{
-	uint32_t n = atomic_load(&c->fail_in);
-
-	while (n)
-		if (atomic_compare_exchange_weak(&c->fail_in, &n, n - 1))
-			return n == 1 ? (CUresult)atomic_load(&c->error) : CUDA_SUCCESS;
-	return CUDA_SUCCESS;
-}
-
 /* What works before cuInit, in a forked child, and at exit. */
 static inline bool is_stateless(enum hg_sym i)
 {
@@ -42,15 +32,10 @@ static inline bool is_stateless(enum hg_sym i)
 
 static inline CUresult enter(enum hg_sym i)
 {
-	struct fake_counter *c = &fake_control[i];
+	uint32_t injected = fake_control_enter(&fake_control[i]);
 
-	atomic_fetch_add_explicit(&c->calls, 1, memory_order_relaxed);
-	if (__builtin_expect(atomic_load_explicit(&c->fail_in, memory_order_relaxed) != 0, 0)) {
-		CUresult r = injected(c);
-
-		if (r != CUDA_SUCCESS)
-			return r;
-	}
+	if (injected)
+		return (CUresult)injected;
 	return is_stateless(i) ? CUDA_SUCCESS : atomic_load_explicit(&fake_state, memory_order_acquire);
 }
 

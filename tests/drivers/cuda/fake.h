@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 #include "intercept/symbols.h"
-#include "tests/drivers/cuda/control.h"
+#include "tests/drivers/common/control.h"
+#include "tests/drivers/common/handles.h"
 
 /*
  * README.md says what this driver is. An exported cuX (entry.c) counts the call, fails it if it was asked to, and
@@ -52,43 +53,12 @@ extern struct fake_counter *fake_control;	/* HG_SYM_COUNT, by enum hg_sym */
 /* At exit: no kernel may run when the C++ library's destructors do. */
 void fake_streams_shutdown(void);
 
-/* ---- objects and handles (handles.c) ---- */
+/* ---- objects and handles (tests/drivers/common/handles.h) ---- */
 
-/* A handle is the address of its object. */
 enum fake_kind {
 	FAKE_CONTEXT = 1, FAKE_STREAM, FAKE_EVENT, FAKE_MODULE, FAKE_LIBRARY, FAKE_FUNCTION, FAKE_KERNEL, FAKE_POOL,
 	FAKE_PHYSICAL,
 };
-
-struct fake_ctx;
-struct fake_obj {
-	enum fake_kind kind;
-	atomic_uint refs;
-	struct fake_ctx *ctx;			/* that it ends with, or NULL */
-	void (*release)(struct fake_obj *obj);	/* when the last reference is put */
-};
-
-/* With one reference, which the handle holds. False: no memory. */
-bool fake_handle_add(struct fake_obj *obj);
-/* False: it was gone already. The handle's reference stays with the caller. */
-bool fake_handle_remove(struct fake_obj *obj);
-/* NULL: not such a handle. Lock-free; without a reference: using an object while another thread ends it is an error. */
-void *fake_handle(const void *handle, enum fake_kind kind);
-/* The kind of a handle; 0: none. */
-int fake_handle_kind(const void *handle);
-/* Calls `each` for every object that ends with the context; it may remove handles. */
-void fake_handles_of(struct fake_ctx *ctx, void (*each)(struct fake_obj *obj));
-
-static inline void fake_ref(struct fake_obj *obj)
-{
-	atomic_fetch_add_explicit(&obj->refs, 1, memory_order_relaxed);
-}
-
-static inline void fake_put(struct fake_obj *obj)
-{
-	if (atomic_fetch_sub_explicit(&obj->refs, 1, memory_order_acq_rel) == 1)
-		obj->release(obj);
-}
 
 /* ---- contexts (context.c, local.c) ---- */
 

@@ -1,10 +1,6 @@
 /* init.c - look-up of symbols, the knobs, the start and the end of the fake CUDA driver. */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/msg.h"
@@ -34,6 +30,10 @@ static const struct symbol {
 #undef PLAIN
 #undef PTSZ
 #undef PTDS
+static const char *const names[HG_SYM_COUNT] = {
+#define HG_SYM(sym, plain, base, version, flavour, params, args) #sym,
+#include "intercept/symbols.def"
+};
 
 static void *look_up(const char *base, int version, bool per_thread, CUdriverProcAddressQueryResult *status)
 {
@@ -105,51 +105,12 @@ static uint64_t knob(const char *name, uint64_t otherwise)
 	return v;
 }
 
-/* Another process may do the same now: the lock keeps the names whole. */
-static void open_control(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	struct fake_counter *c;
-	struct stat st;
-
-	if (fd < 0 || flock(fd, LOCK_EX) || fstat(fd, &st) ||
-	    (st.st_size < (off_t)sizeof(own_control) && ftruncate(fd, sizeof(own_control))))
-		goto err;
-	c = mmap(NULL, sizeof(own_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (c == MAP_FAILED)
-		goto err;
-	for (size_t i = 0; i < HG_SYM_COUNT; i++)
-		if (!c[i].name[0])
-			strncpy(c[i].name, symbols[i].name, sizeof(c[i].name) - 1);
-	fake_control = c;
-	close(fd);
-	return;
-err:
-	pr_err("cannot use '%s' as the control file: %m", path);
-	if (fd >= 0)
-		close(fd);
-}
-
 static void in_child(void)
 {
 	atomic_store(&fake_state, CUDA_ERROR_NOT_INITIALIZED);
 }
 
 static pid_t owner;
-
-/*
- * The static objects of the LLVM that is linked in are not destroyed when the process exits: a stream's thread may be
- * compiling a kernel, and crashed. This name, hidden, is the one that everything linked with this file finds.
- */
-int __cxa_atexit(void (*fn)(void *), void *arg, void *dso);
-
-__attribute__((visibility("hidden"))) int __cxa_atexit(void (*fn)(void *), void *arg, void *dso)
-{
-	(void)fn;
-	(void)arg;
-	(void)dso;
-	return 0;
-}
 
 static void at_exit(int status, void *arg)
 {
@@ -168,8 +129,7 @@ __attribute__((constructor)) static void load(void)
 	uint64_t cc;
 
 	hg_msg_prefix("fake CUDA driver");
-	for (size_t i = 0; i < HG_SYM_COUNT; i++)
-		strncpy(own_control[i].name, symbols[i].name, sizeof(own_control[i].name) - 1);
+	fake_control_name(own_control, names, HG_SYM_COUNT);
 	fake_config.version = (int)knob("HG_FAKE_CUDA_VERSION", 13000);
 	fake_config.nr_devices = (int)knob("HG_FAKE_CUDA_DEVICES", 1);
 	if (fake_config.nr_devices < 0 || fake_config.nr_devices > FAKE_MAX_DEVICES)
@@ -191,7 +151,7 @@ __attribute__((constructor)) static void load(void)
 	while (fake_config.queue_depth < knob("HG_FAKE_CUDA_QUEUE_DEPTH", 1024) && fake_config.queue_depth < 65536)
 		fake_config.queue_depth *= 2;
 	if (path && *path)
-		open_control(path);
+		fake_control = fake_control_open(path, names, HG_SYM_COUNT, own_control);
 	pthread_atfork(NULL, NULL, in_child);
 }
 

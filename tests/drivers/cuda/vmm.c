@@ -1,13 +1,9 @@
 /* vmm.c - virtual memory management of the fake CUDA driver: addresses, physical memory, mappings. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "common/msg.h"
+#include "tests/drivers/common/physical.h"
 #include "tests/drivers/cuda/fake.h"
 
 /*
@@ -30,95 +26,12 @@ static struct reservation *reservations;	/* under the memory's lock */
 
 /* ---- physical memory ---- */
 
-static int file = -1;
-static struct extent {			/* free parts of the file, ascending; then all behind file_end */
-	uint64_t offset, size;
-	struct extent *next;
-} *free_extents;
-static uint64_t file_end;
-
-static bool file_open(void)
-{
-	if (file < 0)
-		file = memfd_create("fake-cuda-memory", MFD_CLOEXEC);
-	if (file < 0)
-		pr_err("cannot make device memory: %m");
-	return file >= 0;
-}
-
-/* Parts given back come first, with what was written to them. */
-static bool file_take(uint64_t size, uint64_t *offset, bool *fresh)
-{
-	for (struct extent **e = &free_extents; *e; e = &(*e)->next) {
-		struct extent *found = *e;
-
-		if (found->size < size)
-			continue;
-		*offset = found->offset;
-		*fresh = false;
-		found->offset += size;
-		found->size -= size;
-		if (!found->size) {
-			*e = found->next;
-			free(found);
-		}
-		return true;
-	}
-	if (ftruncate(file, (off_t)(file_end + size)))
-		return false;
-	*offset = file_end;
-	*fresh = true;
-	file_end += size;
-	return true;
-}
-
-static void file_give_back(uint64_t offset, uint64_t size)
-{
-	struct extent **e = &free_extents, *new;
-
-	while (*e && (*e)->offset + (*e)->size < offset)
-		e = &(*e)->next;
-	if (*e && (*e)->offset + (*e)->size == offset) {
-		(*e)->size += size;
-		new = (*e)->next;
-		if (new && new->offset == (*e)->offset + (*e)->size) {
-			(*e)->size += new->size;
-			(*e)->next = new->next;
-			free(new);
-		}
-		return;
-	}
-	if (*e && (*e)->offset == offset + size) {
-		(*e)->offset = offset;
-		(*e)->size += size;
-		return;
-	}
-	new = calloc(1, sizeof(*new));
-	if (!new)
-		return;		/* that part is lost */
-	*new = (struct extent){ offset, size, *e };
-	*e = new;
-}
-
-static void fill(uint64_t offset, uint64_t size)
-{
-	void *p;
-
-	if (fake_config.pattern < 0)
-		return;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, (off_t)offset);
-	if (p == MAP_FAILED)
-		return;
-	memset(p, fake_config.pattern, size);
-	munmap(p, size);
-}
-
 /* Under the memory's lock. */
 static void physical_release(struct fake_obj *obj)
 {
 	struct fake_physical *p = (struct fake_physical *)obj;
 
-	file_give_back(p->offset, p->size);
+	fake_physical_give_back(p->offset, p->size);
 	fake_account(-(int64_t)p->size);
 	free(p);
 }
@@ -157,7 +70,6 @@ CUresult fake_cuMemCreate(CUmemGenericAllocationHandle *out, size_t size, const 
 {
 	CUresult r = check_prop(prop);
 	struct fake_physical *p;
-	bool fresh;
 
 	if (r != CUDA_SUCCESS)
 		return r;
@@ -172,20 +84,18 @@ CUresult fake_cuMemCreate(CUmemGenericAllocationHandle *out, size_t size, const 
 	p->size = size;
 	p->prop = *prop;
 	pthread_mutex_lock(&fake_mem_lock);
-	if (!file_open() || !fake_account((int64_t)size))
+	if (!fake_account((int64_t)size))
 		goto err_free;
-	if (!file_take(size, &p->offset, &fresh))
+	if (!fake_physical_take(size, fake_config.pattern, &p->offset))
 		goto err_account;
 	if (!fake_handle_add(&p->obj))
 		goto err_file;
-	if (fresh)
-		fill(p->offset, size);
 	pthread_mutex_unlock(&fake_mem_lock);
 	*out = (CUmemGenericAllocationHandle)(uintptr_t)p;
 	return CUDA_SUCCESS;
 
 err_file:
-	file_give_back(p->offset, size);
+	fake_physical_give_back(p->offset, size);
 err_account:
 	fake_account(-(int64_t)size);
 err_free:
@@ -265,31 +175,6 @@ CUresult fake_cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *prop, 
 
 /* ---- addresses ---- */
 
-/* At the hint if nothing is there, else where the kernel likes. */
-static uint64_t reserve(uint64_t hint, uint64_t size, uint64_t align)
-{
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	uint64_t start, p;
-	void *addr;
-
-	if (hint && !(hint % align)) {
-		addr = mmap((void *)(uintptr_t)hint, size, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
-		if (addr == (void *)(uintptr_t)hint)
-			return hint;
-		if (addr != MAP_FAILED)
-			munmap(addr, size);	/* a kernel that takes it for a hint */
-	}
-	addr = mmap(NULL, size + align, PROT_NONE, flags, -1, 0);
-	if (addr == MAP_FAILED)
-		return 0;
-	p = (uint64_t)(uintptr_t)addr;
-	start = (p + align - 1) & -align;
-	if (start > p)
-		munmap(addr, start - p);
-	munmap((void *)(uintptr_t)(start + size), p + align - start);
-	return start;
-}
-
 CUresult fake_cuMemAddressReserve(CUdeviceptr *out, size_t size, size_t alignment, CUdeviceptr hint,
 				  unsigned long long flags)
 {
@@ -302,7 +187,7 @@ CUresult fake_cuMemAddressReserve(CUdeviceptr *out, size_t size, size_t alignmen
 	if (!new)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	new->size = size;
-	new->start = reserve(hint, size, align);
+	new->start = fake_reserve(hint, size, align);
 	if (!new->start) {
 		free(new);
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -366,7 +251,8 @@ CUresult fake_cuMemMap(CUdeviceptr addr, size_t size, size_t offset, CUmemGeneri
 	new.access = CU_MEM_ACCESS_FLAGS_PROT_NONE;
 	if (!fake_range_add(&new))
 		goto out;	/* something is mapped there */
-	if (mmap((void *)(uintptr_t)addr, size, PROT_NONE, MAP_SHARED | MAP_FIXED, file, (off_t)p->offset) == MAP_FAILED) {
+	if (mmap((void *)(uintptr_t)addr, size, PROT_NONE, MAP_SHARED | MAP_FIXED, fake_physical_file(),
+		 (off_t)p->offset) == MAP_FAILED) {
 		fake_range_remove(addr);
 		r = CUDA_ERROR_OUT_OF_MEMORY;
 		goto out;

@@ -95,6 +95,7 @@ static const struct simt_symbol builtin[] = {
 	SYMBOL(memcpy), SYMBOL(memset), SYMBOL(memmove), SYMBOL(fma), SYMBOL(fmaf), SYMBOL(floor), SYMBOL(floorf),
 	SYMBOL(ceil), SYMBOL(ceilf), SYMBOL(trunc), SYMBOL(truncf), SYMBOL(rint), SYMBOL(rintf), SYMBOL(nearbyint),
 	SYMBOL(nearbyintf), SYMBOL(fmin), SYMBOL(fminf), SYMBOL(fmax), SYMBOL(fmaxf), SYMBOL(roundeven), SYMBOL(roundevenf),
+	SYMBOL(round), SYMBOL(roundf), SYMBOL(ldexp), SYMBOL(ldexpf),
 };
 
 static LLVMErrorRef define(LLVMOrcJITDylibRef dylib, const struct simt_symbol *s, size_t nr)

@@ -3,7 +3,7 @@
 
 #include "common/msg.h"
 #include "replay/grid.h"
-#include "translate/expand.h"
+#include "tests/unit/expanded.h"
 #include "translate/jit.h"
 #include "translate/module.h"
 
@@ -14,25 +14,10 @@ static void drop_message(enum hg_msg_level level, const char *line, void *arg)
 	(void)arg;
 }
 
-/* What GPUs are given instead (translate/expand.h), on the CPU target; *k stays as it is if that is the same. */
-static bool expand(const struct hg_module *m, struct ir_module **ir, struct hg_cpu_module **cm, struct hg_cpu_kernel **k)
-{
-	if (hg_expand(hg_module_ir(m), ir))
-		return false;
-	if ((*ir)->func[0].refused)	/* the one thing that only NVIDIA's have */
-		return strstr((*ir)->func[0].refused, "of 128 bits") != NULL;
-	if (ir_equal(*ir, hg_module_ir(m)))
-		return true;
-	if (hg_cpu_module_create_ir(*ir, NULL, cm))
-		return false;
-	hg_cpu_module_fast_only(*cm);
-	return !hg_cpu_kernel_get(*cm, 0, k);
-}
-
 bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buffer *buf, size_t nr_bufs, const void *extra,
 	    size_t extra_size, bool all_ways)
 {
-	static const char *const way[] = { "tier 1", "tier 2", "any order", "expanded" };
+	static const char *const way[] = { "tier 1", "tier 2", "any order", "expanded", "expanded in any order" };
 	_Alignas(16) unsigned char params[4096];
 	unsigned char *before[8] = { 0 }, *first[8] = { 0 };
 	uint64_t var[8] = { 0 };
@@ -74,14 +59,13 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 		first[b] = malloc(buf[b].size);
 		memcpy(before[b], buf[b].data, buf[b].size);
 	}
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		struct hg_fault fault = { .what = "" };
 
-		if (!all_ways && (i == 1 || i == 2))
+		if (!all_ways && (i == 1 || i == 2 || i == 4))
 			continue;
 		if (i == 3) {
-			k = NULL;
-			if (!expand(m, &ir, &expanded, &k)) {
+			if (!expanded_kernel(m, &ir, &expanded, &k)) {
 				cf_fail("cannot be expanded\n%s", ptx);
 				goto out;
 			}
@@ -90,7 +74,7 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 		}
 		if (i == 1)
 			hg_cpu_kernel_wait(k);
-		g.any_order = i == 2;
+		g.any_order = i == 2 || i == 4;
 		for (size_t b = 0; i && b < nr_bufs; b++)
 			memcpy(buf[b].data, before[b], buf[b].size);
 		if (hg_grid_run(k, &g, &fault)) {

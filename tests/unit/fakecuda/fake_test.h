@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "intercept/symbols.h"
-#include "tests/drivers/cuda/control.h"
+#include "tests/drivers/common/control.h"
 
 /* The driver's functions, by dlsym. */
 extern struct hg_real cu;

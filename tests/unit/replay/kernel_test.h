@@ -3,6 +3,7 @@
 #define HG_TESTS_KERNEL_TEST_H
 
 #include "replay/grid.h"
+#include "tests/unit/expanded.h"
 #include "tests/unit/translate/code_util.h"
 
 struct kernel_run {
@@ -34,32 +35,42 @@ static inline struct hg_grid grid_of(const struct kernel_run *r)
 	return g;
 }
 
-/* By the fast tier, by the optimised one, and with lanes in any order: each must give the same bytes. */
+/*
+ * By the fast tier, by the optimised one, with lanes in any order, and the latter two with what GPUs get instead of the kernel: each must give
+ * the same bytes.
+ */
 static inline void run_all_ways(const char *ptx, const struct kernel_run *r)
 {
-	static const char *const way[] = { "tier 1", "tier 2", "any order" };
+	static const char *const way[] = { "tier 1", "tier 2", "any order", "expanded", "expanded in any order" };
 	struct hg_module *m;
-	struct hg_cpu_module *cm;
+	struct hg_cpu_module *cm, *expanded = NULL;
 	struct hg_cpu_kernel *k;
+	struct ir_module *ir = NULL;
 	unsigned char *before = malloc(r->size + 1), *first = malloc(r->size + 1);
 	struct hg_grid g = grid_of(r);
 
 	setenv("HGSHIM_CACHE", "0", 1);
 	k = kernel_of(ptx, &m, &cm);
 	memcpy(before, r->data, r->size);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 5; i++) {
 		struct hg_fault fault = { .what = "" };
 
+		if (i == 3)
+			cr_assert(expanded_kernel(m, &ir, &expanded, &k), "cannot be expanded:\n%s", ptx);
+		if (!k)
+			break;
 		memcpy(r->data, before, r->size);
 		if (i == 1)
 			hg_cpu_kernel_wait(k);
-		g.any_order = i == 2;
+		g.any_order = i == 2 || i == 4;
 		cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s: %s", way[i], fault.what);
 		if (!i)
 			memcpy(first, r->data, r->size);
 		for (size_t b = 0; b < r->size; b++)
 			cr_assert_eq(((unsigned char *)r->data)[b], first[b], "%s differs at byte %zu of\n%s", way[i], b, ptx);
 	}
+	hg_cpu_module_destroy(expanded);
+	ir_module_free(ir);
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
 	free(before);

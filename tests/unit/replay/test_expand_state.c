@@ -21,6 +21,7 @@ static struct ir_module *expanded(const struct hg_module *m)
 	struct ir_module *x = NULL;
 
 	cr_assert_eq(hg_expand(hg_module_ir(m), &x), HG_OK);
+	cr_assert_eq(x->nr_vars, hg_module_nr_vars(m), "targets place the module's own variables alone");
 	for (uint32_t f = 0; f < x->nr_funcs; f++) {
 		cr_assert(!x->func[f].refused, "%s", x->func[f].refused);
 		for (uint32_t b = 0; b < x->func[f].nr_blocks; b++)
@@ -236,6 +237,28 @@ Test(expand_state, strings_in_shared_local_and_constant_memory_are_copied)
 	cr_expect_eq(results[0], 4);
 	free(out);
 	both_close(&kernel);
+}
+
+/* On the cpu target all memory is one; on a GPU a global access of the others' addresses is none. */
+Test(expand_state, what_may_lie_anywhere_is_read_by_generic_addresses)
+{
+	struct hg_module *m = load_text(print_kernel);
+	struct ir_module *x = expanded(m);
+	uint32_t nr_bytes = 0;
+
+	for (uint32_t b = 0; b < x->func[0].nr_blocks; b++)
+		for (uint32_t i = 0; i < x->func[0].block[b].nr_insns; i++) {
+			const struct ir_insn *in = &x->func[0].block[b].insn[i];
+
+			if (in->op != IR_ld)
+				continue;
+			nr_bytes += in->space == IR_GENERIC && ir_type_bits(in->type) == 8;
+			cr_expect(in->space != IR_GLOBAL || in->src[1].imm >= offsetof(struct hg_gpu_state, print),
+				  "reads more than the state in global memory");
+		}
+	cr_expect_gt(nr_bytes, 0);
+	ir_module_free(x);
+	hg_module_free(m);
 }
 
 Test(expand_state, where_there_is_no_room_printf_gives_minus_one)

@@ -1,11 +1,9 @@
 /* test_amdgcn.c - code objects for AMD's chips: what LLVM and lld make, what is refused, and what comes out of instruction selection. */
-#include <criterion/criterion.h>
-
+#define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +11,8 @@
 #include <llvm-c/IRReader.h>
 #include <llvm-c/Linker.h>
 
-#include "common/msg.h"
+#include "tests/unit/translate/code_util.h"
+#include "translate/amd_comgr.h"
 #include "translate/amd_compile.h"
 #include "translate/amd_note.h"
 #include "translate/elf_object.h"
@@ -58,17 +57,6 @@ static void *compiled(const char *chip_name, const char *ir, enum amd_result res
 
 	cr_assert_eq(amd_compile(&job, &out, size), HG_OK, "%s: %s", chip_name, job.why);
 	return out;
-}
-
-/* The instructions alone, without what the assembler is told after them. */
-static char *assembly(const char *chip_name, const char *ir)
-{
-	size_t size;
-	char *text = compiled(chip_name, ir, AMD_ASSEMBLY, &size), *end = strstr(text, ".rodata");
-
-	cr_assert(end);
-	*end = 0;
-	return text;
 }
 
 /* Why it is refused. */
@@ -297,15 +285,14 @@ Test(amd_compile, an_emitter_that_makes_nonsense_is_told_so)
 
 static bool links_no_junk(void)
 {
+	struct hg_amd_chip chip = chip_named("gfx1100");
 	size_t size, co_size;
 	void *co = compiled("gfx1100", saxpy, AMD_CODE_OBJECT, &co_size), *out;
-	char first[200] = "", second[200] = "", third[200] = "";
+	char first[200] = "", second[200] = "";
 
-	return amd_link("\177ELF", 4, &out, &size, first, sizeof(first)) && first[0] &&
+	return amd_link(&chip, "\177ELF", 4, &out, &size, first, sizeof(first)) && first[0] &&
 	       /* lld wants to end the process for this one */
-	       amd_link(co, co_size / 2, &out, &size, second, sizeof(second)) && strstr(second, "section header") &&
-	       amd_link(co, co_size, &out, &size, third, sizeof(third)) &&
-	       !strcmp(third, "the linker failed before, and cannot be used again");
+	       amd_link(&chip, co, co_size / 2, &out, &size, second, sizeof(second)) && strstr(second, "section header");
 }
 
 Test(amd_link, what_is_no_object_is_refused_without_leaving_the_process)
@@ -372,6 +359,54 @@ Test(amd_compile, the_ir_goes_along_when_that_is_wanted)
 	LLVMContextDispose(c);
 }
 
+/* ---- comgr, of whatever version is installed ---- */
+
+static bool comgr_links(void)
+{
+	struct hg_amd_chip chip = chip_named("gfx90a:xnack-");
+	struct amd_compile job = job_of(&chip, saxpy, AMD_CODE_OBJECT);
+	char why[200];
+	struct amd_note n;
+	size_t size, cut_size;
+	void *co = compiled("gfx1100", saxpy, AMD_CODE_OBJECT, &cut_size), *out;
+
+	/* this is the end of lld */
+	if (!amd_link(&chip, co, cut_size / 2, &out, &size, why, sizeof(why)))
+		return false;
+	return !amd_compile(&job, &out, &size) && amd_note_read(out, size, &n) && !strcmp(n.name, "k") && n.kernarg_bytes == 20 &&
+	       !strcmp(n.target, "amdgcn-amd-amdhsa--gfx90a:xnack-");
+}
+
+Test(amd_comgr, links_when_lld_cannot_go_on)
+{
+	if (!amd_comgr_knows("gfx90a"))
+		cr_skip("no comgr is installed");
+	cr_assert(holds_in_child(comgr_links));
+}
+
+Test(amd_comgr, compiles_bitcode_for_a_chip_that_llvm_does_not_know)
+{
+	static const char small[] = "define amdgpu_kernel void @k(ptr addrspace(1) %p) {\n  store i32 1, ptr addrspace(1) %p\n  ret void\n}\n";
+	struct hg_amd_chip chip = chip_named("gfx1030");
+	struct amd_compile job = job_of(&chip, small, AMD_CODE_OBJECT);
+	struct amd_note n;
+	size_t size;
+	void *co;
+
+	if (!amd_comgr_knows("gfx1030"))
+		cr_skip("no comgr is installed");
+	/* one that it does know, so that there is something to compare with */
+	strcpy(chip.like, "gfx1010");
+	if (amd_compile(&job, &co, &size)) {
+		cr_assert(!strncmp(job.why, "comgr: ", 7), "%s", job.why);
+		cr_skip("comgr does not take bitcode of LLVM 19: %s", job.why);
+	}
+	cr_assert(amd_note_read(co, size, &n));
+	cr_assert_str_eq(n.target, "amdgcn-amd-amdhsa--gfx1030");
+	cr_assert_eq(n.wave_size, 32);
+	free(co);
+}
+
 /* ---- metadata of nobody's ---- */
 
 Test(amd_note, a_cut_or_changed_object_is_read_without_harm)
@@ -400,42 +435,213 @@ Test(amd_note, a_cut_or_changed_object_is_read_without_harm)
 	free(co);
 }
 
-/* ---- what comes out of instruction selection ---- */
+/* ---- kernels ---- */
+
+/* The instructions of kernel k of a PTX text, in the variant for blocks of that many threads. */
+static char *ptx_assembly(const char *chip_name, const char *ptx, uint32_t threads)
+{
+	struct hg_amd_chip chip = chip_named(chip_name);
+	const struct hg_amd_need need = { .threads = threads };
+	struct hg_module *m = load_text(ptx);
+	char *text, *end;
+
+	cr_assert_eq(hg_amd_text(hg_module_ir(m), 0, &chip, &need, HG_AMD_ASM, &text), HG_OK, "%s", chip_name);
+	hg_module_free(m);
+	end = strstr(text, ".rodata");
+	cr_assert(end);
+	*end = 0;
+	return text;
+}
 
 static bool has(const char *text, const char *what)
 {
 	return strstr(text, what) != NULL;
 }
 
+#define MY_PLACE "ld.param.u64 %rd1, [p]; ld.param.u32 %r1, [n]; mov.u32 %r2, %tid.x; mul.wide.u32 %rd2, %r2, 16; add.s64 %rd1, %rd1, %rd2;"
+#define STEP(n) "shfl.sync.bfly.b32 %r4, %r3, " #n ", 31, -1; add.u32 %r3, %r3, %r4;"
+
+static const char saxpy_ptx[] = KERNEL(MY_PLACE "ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd1]; cvt.rn.f32.u32 %f5, %r1;"
+	"fma.rn.f32 %f1, %f1, %f5, %f1; fma.rn.f32 %f2, %f2, %f5, %f2; fma.rn.f32 %f3, %f3, %f5, %f3; fma.rn.f32 %f4, %f4, %f5, %f4;"
+	"st.global.v4.f32 [%rd1], {%f1, %f2, %f3, %f4};");
+static const char reduction_ptx[] = KERNEL(MY_PLACE "ld.global.u32 %r3, [%rd1];" STEP(16) STEP(8) STEP(4) STEP(2) STEP(1)
+	"st.global.u32 [%rd1], %r3;");
+static const char loop_ptx[] = KERNEL(MY_PLACE "mov.u32 %r3, 0; L: st.volatile.global.u32 [%rd1], %r3; add.u32 %r3, %r3, 1;"
+	"setp.lt.u32 %p1, %r3, %r1; @%p1 bra L;");
+
 Test(amd_code, global_memory_is_read_in_vectors_and_not_by_flat_addresses)
 {
 	for (const char *const *name = amd_tested_chips; *name; name++) {
-		char *text = assembly(*name, saxpy);
+		char *text = ptx_assembly(*name, saxpy_ptx, 256);
 
-		cr_assert(has(text, "global_load_dwordx4") || has(text, "global_load_b128"), "%s", *name);
-		cr_assert(has(text, "global_store_dwordx4") || has(text, "global_store_b128"), "%s", *name);
-		cr_assert(!has(text, "flat_load") && !has(text, "flat_store") && !has(text, "scratch_"), "%s", *name);
+		cr_expect(has(text, "global_load_dwordx4") || has(text, "global_load_b128"), "%s:\n%s", *name, text);
+		cr_expect(has(text, "global_store_dwordx4") || has(text, "global_store_b128"), "%s:\n%s", *name, text);
+		cr_expect(!has(text, "flat_") && !has(text, "scratch_") && !has(text, "buffer_"), "%s:\n%s", *name, text);
+		free(text);
+	}
+}
+
+/*
+ * What goes through a chip's own ways from lane to lane: DPP, permlane, and on chips that have no other way for two of the five steps
+ * ds_swizzle, whose data pass the crossbar of the local data share and no memory. None takes an address, which bpermute does.
+ */
+Test(amd_code, a_warp_adds_up_without_addresses)
+{
+	for (const char *const *name = amd_tested_chips; *name; name++) {
+		char *text = ptx_assembly(*name, reduction_ptx, 256);
+
+		cr_expect(has(text, "_dpp"), "%s:\n%s", *name, text);
+		cr_expect(!has(text, "permute_b32") && !has(text, "ds_read") && !has(text, "ds_write") && !has(text, "ds_load") && !has(text, "ds_store"),
+			  "%s:\n%s", *name, text);
+		if (chip_named(*name).has_wave32)
+			cr_expect(!has(text, "ds_") && has(text, "v_permlanex16"), "%s:\n%s", *name, text);
 		free(text);
 	}
 }
 
 Test(amd_code, a_branch_on_what_all_lanes_share_is_scalar)
 {
-	static const char ir[] = IDS "define amdgpu_kernel void @k(ptr addrspace(1) %p, i32 %n) {\n"
-		"entry:\n  br label %loop\n"
-		"loop:\n  %i = phi i32 [ 0, %entry ], [ %j, %loop ]\n"
-		"  %q = getelementptr i32, ptr addrspace(1) %p, i32 %i\n"
-		"  store volatile i32 %i, ptr addrspace(1) %q\n"
-		"  %j = add i32 %i, 1\n"
-		"  %c = icmp ult i32 %j, %n\n"
-		"  br i1 %c, label %loop, label %end\n"
-		"end:\n  ret void\n}\n";
-
 	for (const char *const *name = amd_tested_chips; *name; name++) {
-		char *text = assembly(*name, ir);
+		char *text = ptx_assembly(*name, loop_ptx, 256);
 
-		cr_assert(has(text, "s_cbranch_scc"), "%s", *name);
-		cr_assert(!has(text, "s_cbranch_exec") && !has(text, "s_cbranch_vcc"), "%s", *name);
+		cr_expect(has(text, "s_cbranch_scc"), "%s:\n%s", *name, text);
+		cr_expect(!has(text, "s_cbranch_exec") && !has(text, "s_cbranch_vcc"), "%s:\n%s", *name, text);
 		free(text);
 	}
+}
+
+/* ---- modules: variants, limits, the cache ---- */
+
+static struct hg_amd_module *amd_module_of(const struct hg_module *m, const char *chip_name, const unsigned char *key)
+{
+	struct hg_amd_chip chip = chip_named(chip_name);
+	struct hg_amd_module *am;
+
+	cr_assert_eq(hg_amd_module_create(hg_module_ir(m), key, &chip, &am), HG_OK);
+	return am;
+}
+
+static const struct hg_amd_code *code_for(struct hg_amd_module *am, uint32_t threads)
+{
+	const struct hg_amd_need need = { .threads = threads };
+	const struct hg_amd_code *code;
+
+	cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_OK, "%u threads", threads);
+	return code;
+}
+
+Test(amd_module, code_says_what_a_launch_must_know)
+{
+	for (const char *const *name = amd_tested_chips; *name; name++) {
+		struct hg_module *m = load_text(reduction_ptx);
+		struct hg_amd_module *am = amd_module_of(m, *name, NULL);
+		const struct hg_amd_code *code = code_for(am, 100);
+
+		cr_expect_str_eq(code->symbol, "k");
+		cr_expect_eq(code->layout, chip_named(*name).has_wave32 ? HG_GPU_WAVE32 : HG_GPU_PAIR);
+		cr_expect_not(code->is_scheduled);
+		cr_expect_eq(code->param_bytes, 12);
+		cr_expect_eq(code->kernarg_bytes, 16 + sizeof(struct hg_gpu_env));
+		cr_expect_eq(code->max_threads, 256);
+		cr_expect(code->vgprs && code->sgprs && !code->vgpr_spills && !code->sgpr_spills && !code->scratch_bytes && !code->extra_lds);
+		cr_expect_eq(code_for(am, 256), code, "the same code again");
+		cr_expect_neq(code_for(am, 257), code);
+		cr_expect_eq(code_for(am, 257)->max_threads, 1024);
+		hg_amd_module_destroy(am);
+		hg_module_free(m);
+	}
+}
+
+Test(amd_module, what_a_kernel_says_of_its_blocks_bounds_its_code)
+{
+	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() .maxntid 100 { ret; }\n");
+	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
+	const struct hg_amd_need need = { .threads = 101 };
+	const struct hg_amd_code *code;
+
+	cr_assert_eq(code_for(am, 64)->max_threads, 128);
+	catch_messages();
+	cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_ERR_UNSUPPORTED);
+	cr_assert(strstr(last_message, "kernel 'k' is wanted for blocks of 101 threads, and takes 100 at most on gfx1100"), "%s", last_message);
+	cr_assert_eq(hg_amd_code_get(am, 1, &need, &code), HG_ERR_NOTFOUND);
+	hg_amd_module_destroy(am);
+	hg_module_free(m);
+}
+
+Test(amd_module, a_kernel_with_too_much_shared_memory_is_refused_by_name)
+{
+	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() { .shared .align 4 .b8 s[70000]; .reg .b32 %r<3>; mov.u32 %r1, s; st.shared.u32 [%r1], %r1; ret; }\n");
+	struct hg_amd_module *am = amd_module_of(m, "gfx90a", NULL);
+	const struct hg_amd_need need = { .threads = 64 };
+	const struct hg_amd_code *code;
+
+	catch_messages();
+	for (int i = 0; i < 2; i++) {
+		last_message[0] = 0;
+		cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_ERR_UNSUPPORTED);
+		cr_assert(strstr(last_message, "kernel 'k' needs 70000 bytes of shared memory, and a block has 65536 on gfx90a"), "%s", last_message);
+	}
+	hg_amd_module_destroy(am);
+	hg_module_free(m);
+}
+
+static size_t cache_files(const char *folder, bool make_old, bool *touched)
+{
+	DIR *d = opendir(folder);
+	size_t n = 0;
+
+	*touched = false;
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+		struct stat st;
+
+		if (e->d_name[0] == '.')
+			continue;
+		n++;
+		cr_assert_eq(fstatat(dirfd(d), e->d_name, &st, 0), 0);
+		*touched |= st.st_mtime > 1000;
+		if (make_old)
+			cr_assert_eq(utimensat(dirfd(d), e->d_name, (struct timespec[2]){ { .tv_sec = 1000 }, { .tv_sec = 1000 } }, 0), 0);
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+Test(amd_module, code_is_kept_on_disk_by_chip_and_variant)
+{
+	static const unsigned char key[16] = "test";
+	char folder[] = "/tmp/hgshim-test-XXXXXX", command[64];
+	struct hg_module *m = load_text(saxpy_ptx);
+	struct hg_amd_module *first, *second;
+	const struct hg_amd_code *a, *b;
+	bool touched;
+
+	cr_assert(mkdtemp(folder));
+	setenv("HGSHIM_CACHE", folder, 1);
+	first = amd_module_of(m, "gfx1100", key);
+	a = code_for(first, 256);
+	cr_assert_eq(cache_files(folder, true, &touched), 1);
+	second = amd_module_of(m, "gfx1100", key);
+	b = code_for(second, 256);
+	/* a file that is read is marked as used */
+	cr_assert_eq(cache_files(folder, true, &touched), 1);
+	cr_assert(touched);
+	cr_assert(a->size == b->size && !memcmp(a->elf, b->elf, a->size));
+	cr_assert(b->vgprs == a->vgprs && b->kernarg_bytes == a->kernarg_bytes && b->max_threads == 256);
+	hg_amd_module_destroy(second);
+	second = amd_module_of(m, "gfx1030", key);
+	code_for(second, 256);
+	cr_assert_eq(cache_files(folder, true, &touched), 2);
+	code_for(second, 1024);
+	cr_assert_eq(cache_files(folder, true, &touched), 3);
+	hg_amd_module_destroy(second);
+	setenv("HGSHIM_EMBED_IR", "1", 1);
+	second = amd_module_of(m, "gfx1030", key);
+	code_for(second, 1024);
+	cr_assert_eq(cache_files(folder, true, &touched), 4);
+	hg_amd_module_destroy(second);
+	hg_amd_module_destroy(first);
+	hg_module_free(m);
+	snprintf(command, sizeof(command), "rm -r %s", folder);
+	cr_assert_eq(system(command), 0);
 }

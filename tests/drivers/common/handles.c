@@ -1,7 +1,9 @@
-/* handles.c - which pointers are handles of the fake driver. */
+/* handles.c - which pointers are handles of a test double. */
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 
-#include "tests/drivers/cuda/fake.h"
+#include "tests/drivers/common/handles.h"
 
 /*
  * Open addressing by address. Look-ups take no lock: a full table is copied into a larger one, and the old one is
@@ -104,9 +106,9 @@ int fake_handle_kind(const void *handle)
 	return ((const struct fake_obj *)handle)->kind;
 }
 
-void *fake_handle(const void *handle, enum fake_kind kind)
+void *fake_handle(const void *handle, int kind)
 {
-	return fake_handle_kind(handle) == (int)kind ? (void *)(uintptr_t)handle : NULL;
+	return fake_handle_kind(handle) == kind ? (void *)(uintptr_t)handle : NULL;
 }
 
 void fake_handles_of(struct fake_ctx *ctx, void (*each)(struct fake_obj *obj))

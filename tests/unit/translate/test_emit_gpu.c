@@ -1,0 +1,251 @@
+/* test_emit_gpu.c - code for AMD's GPUs: every operation becomes LLVM IR that is valid, and that LLVM makes instructions of. */
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+
+#include "tests/unit/translate/code_util.h"
+#include "translate/emit_gpu.h"
+
+static const struct chip {
+	const char *name;
+	enum hg_gpu_layout layout;
+} chips[] = { { "gfx90a", HG_GPU_HALF }, { "gfx90a", HG_GPU_PAIR }, { "gfx1100", HG_GPU_WAVE32 }, { "gfx1201", HG_GPU_WAVE32 } };
+#define NR_CHIPS (sizeof(chips) / sizeof(*chips))
+
+static LLVMTargetMachineRef machine(const char *cpu)
+{
+	LLVMTargetRef target;
+	char *why = NULL;
+
+	LLVMInitializeAMDGPUTargetInfo();
+	LLVMInitializeAMDGPUTarget();
+	LLVMInitializeAMDGPUTargetMC();
+	LLVMInitializeAMDGPUAsmPrinter();
+	cr_assert_not(LLVMGetTargetFromTriple("amdgcn-amd-amdhsa", &target, &why), "%s", why);
+	return LLVMCreateTargetMachine(target, "amdgcn-amd-amdhsa", cpu, "", LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+}
+
+static void on_diagnostic(LLVMDiagnosticInfoRef info, void *arg)
+{
+	char *text = LLVMGetDiagInfoDescription(info);
+
+	(void)arg;
+	cr_expect(LLVMGetDiagInfoSeverity(info) != LLVMDSError, "%s", text);
+	LLVMDisposeMessage(text);
+}
+
+/* The kernel's assembly, malloc'ed; NULL: refused, `why` says why. */
+static char *assembly(const struct ir_func *fn, const struct chip *chip, char *why, size_t why_size)
+{
+	struct emit_gpu_options opt = { .layout = chip->layout, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("kernel", c);
+	LLVMTargetMachineRef tm = machine(chip->name);
+	LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(tm);
+	LLVMPassBuilderOptionsRef passes = LLVMCreatePassBuilderOptions();
+	LLVMMemoryBufferRef buffer = NULL;
+	char *text = NULL, *error = NULL;
+	uint32_t extra_lds;
+	enum hg_status st;
+
+	LLVMContextSetDiagnosticHandler(c, on_diagnostic, NULL);
+	LLVMSetTarget(m, "amdgcn-amd-amdhsa");
+	LLVMSetModuleDataLayout(m, layout);
+	st = emit_amdgcn(fn, &opt, c, m, "kernel", &extra_lds, why, why_size);
+	if (st == HG_OK) {
+		cr_expect_not(LLVMVerifyModule(m, LLVMReturnStatusAction, &error), "kernel '%s': %s", fn->name, error);
+		cr_assert_null(LLVMRunPasses(m, "function(sroa,early-cse,simplifycfg,instcombine<no-verify-fixpoint>)", tm, passes));
+		cr_assert_not(LLVMTargetMachineEmitToMemoryBuffer(tm, m, LLVMAssemblyFile, &error, &buffer), "%s", error);
+		text = strdup(LLVMGetBufferStart(buffer));
+		LLVMDisposeMemoryBuffer(buffer);
+	} else {
+		cr_expect_eq(st, HG_ERR_UNSUPPORTED);
+	}
+	LLVMDisposePassBuilderOptions(passes);
+	LLVMDisposeTargetData(layout);
+	LLVMDisposeTargetMachine(tm);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+	return text;
+}
+
+/* What expand.h takes away. */
+static bool is_expanded(unsigned int op)
+{
+	switch (op) {
+	case IR_tex: case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix: case IR_match: case IR_redux: case IR_vprintf:
+	case IR_assertfail:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_expanded_form(const struct ir_insn *in)
+{
+	bool directed = in->rnd == IR_RZ || in->rnd == IR_RM || in->rnd == IR_RP;
+
+	switch (in->op) {
+	case IR_atom:
+		return in->sub == IR_ATOM_MBARRIER || ir_type_bits(in->type) > 64 || in->type == IR_F16 || in->type == IR_F16X2 ||
+		       in->type == IR_BF16 || in->type == IR_BF16X2;
+	case IR_add: case IR_sub: case IR_mul: case IR_fma: case IR_div: case IR_rcp: case IR_sqrt:
+		return directed;
+	case IR_cvt:
+		return directed && ir_type_is_float(in->type);
+	default:
+		return is_expanded(in->op);
+	}
+}
+
+/* A kernel without that; *out shares the rest. */
+static void without_refused(const struct ir_func *fn, struct ir_func *out)
+{
+	*out = *fn;
+	out->block = calloc(fn->nr_blocks, sizeof(*out->block));
+	for (uint32_t b = 0; b < fn->nr_blocks; b++) {
+		struct ir_block *to = &out->block[b];
+
+		to->insn = calloc(fn->block[b].nr_insns, sizeof(*to->insn));
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++)
+			if (!is_expanded_form(&fn->block[b].insn[i]))
+				to->insn[to->nr_insns++] = fn->block[b].insn[i];
+	}
+}
+
+static void free_blocks(struct ir_func *fn)
+{
+	for (uint32_t b = 0; b < fn->nr_blocks; b++)
+		free(fn->block[b].insn);
+	free(fn->block);
+}
+
+/* Operations that the files have. */
+static bool seen[IR_OP_COUNT];
+
+static void compile_file(const char *name, const struct chip *chip)
+{
+	size_t size;
+	char *text = read_test_file(name, &size);
+	struct hg_module *m = load_text(text);
+	const struct ir_module *ir = hg_module_ir(m);
+
+	for (uint32_t i = 0; i < ir->nr_funcs; i++) {
+		char why[128] = "", *code;
+		struct ir_func fn;
+
+		if (ir->func[i].refused)
+			continue;
+		without_refused(&ir->func[i], &fn);
+		for (uint32_t b = 0; b < fn.nr_blocks; b++)
+			for (uint32_t k = 0; k < fn.block[b].nr_insns; k++)
+				seen[fn.block[b].insn[k].op] = true;
+		code = assembly(&fn, chip, why, sizeof(why));
+		cr_expect(code, "%s, %s, kernel '%s': %s", chip->name, name, fn.name, why);
+		/* a launch gives all that a block has of it */
+		cr_expect(code && strstr(code, ".amdhsa_group_segment_fixed_size 0\n"), "%s, %s, kernel '%s'", chip->name, name, fn.name);
+		free(code);
+		free_blocks(&fn);
+	}
+	hg_module_free(m);
+	free(text);
+}
+
+Test(emit_gpu, every_operation_becomes_code_for_every_chip, .timeout = 120)
+{
+	static const char *const file[] = { "tests/ptx/arith.ptx", "tests/ptx/control.ptx", "tests/ptx/functions.ptx",
+		"tests/ptx/memory.ptx", "tests/ptx/grammar.ptx", "tests/ptx/texture.ptx", "tests/ptx/matrix.ptx",
+		"tests/ptx/nvcc13_reduction.ptx", "tests/ptx/nvcc13_cg.ptx" };
+
+	for (size_t k = 0; k < NR_CHIPS; k++)
+		for (size_t i = 0; i < sizeof(file) / sizeof(*file); i++)
+			compile_file(file[i], &chips[k]);
+	for (unsigned int op = 0; op < IR_OP_COUNT; op++)
+		cr_expect(seen[op] || is_expanded(op), "no file has a '%s'", ir_op_desc[op].name);
+}
+
+/* ---- what becomes of some of them ---- */
+
+static char *code_of(const char *body, size_t chip)
+{
+	char text[4096], why[128] = "", *code;
+	struct hg_module *m = load_text(kernel_around("ld.param.u64 %rd1, [p]; ld.param.u32 %r1, [n];\n", body, "", text, sizeof(text)));
+
+	cr_assert_null(hg_module_kernel(m, 0)->refused, "%s", hg_module_kernel(m, 0)->refused);
+	code = assembly(&hg_module_ir(m)->func[0], &chips[chip], why, sizeof(why));
+	cr_assert(code, "%s", why);
+	hg_module_free(m);
+	return code;
+}
+
+enum { HALF, PAIR, WAVE32 };
+
+static void expect_code(const char *body, size_t chip, const char *has, const char *has_not)
+{
+	char *code = code_of(body, chip);
+
+	cr_expect(!has || strstr(code, has), "%s: '%s' gives no %s:\n%s", chips[chip].name, body, has, code);
+	cr_expect(!has_not || !strstr(code, has_not), "%s: '%s' gives %s:\n%s", chips[chip].name, body, has_not, code);
+	free(code);
+}
+
+/* of values that differ from lane to lane */
+#define SHUFFLE(what) "mov.u32 %r4, %tid.x; mad.wide.u32 %rd1, %r4, 4, %rd1; ld.global.u32 %r2, [%rd1];" \
+		      "shfl.sync." what ", -1; st.global.u32 [%rd1], %r3;"
+
+Test(emit_gpu, lanes_exchange_without_local_data_share_where_the_chip_can)
+{
+	static const char *const each[] = { SHUFFLE("down.b32 %r3, %r2, 16, 31"), SHUFFLE("down.b32 %r3, %r2, 5, 31"),
+		SHUFFLE("up.b32 %r3, %r2, 1, 0"), SHUFFLE("bfly.b32 %r3, %r2, 16, 31"), SHUFFLE("bfly.b32 %r3, %r2, 13, 31"),
+		SHUFFLE("idx.b32 %r3, %r2, 7, 31"), SHUFFLE("up.b32 %r3, %r2, 3, 0x1800"), SHUFFLE("down.b32 %r3, %r2, 2, 0x181f") };
+
+	for (size_t i = 0; i < sizeof(each) / sizeof(*each); i++)
+		expect_code(each[i], WAVE32, NULL, "ds_");
+	expect_code(SHUFFLE("bfly.b32 %r3, %r2, 2, 31"), HALF, "quad_perm:[2,3,0,1]", "ds_");
+	expect_code(SHUFFLE("bfly.b32 %r3, %r2, 8, 31"), PAIR, "row_ror:8", "ds_");
+	expect_code(SHUFFLE("up.b32 %r3, %r2, 3, 0x1000"), PAIR, "row_shr:3", "ds_");
+	expect_code(SHUFFLE("bfly.b32 %r3, %r2, 16, 31"), PAIR, "ds_swizzle_b32", "ds_bpermute");
+	expect_code(SHUFFLE("idx.b32 %r3, %r2, 7, 31"), HALF, "v_readlane", "ds_");
+	expect_code(SHUFFLE("idx.b32 %r3, %r2, %r1, 31"), WAVE32, "ds_bpermute", NULL);
+}
+
+Test(emit_gpu, vectors_are_one_access)
+{
+	expect_code("ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd1]; st.global.v4.f32 [%rd1+16], {%f4, %f3, %f2, %f1};", WAVE32,
+		    "global_store_b128", "global_store_b32");
+	expect_code("ld.shared.v4.u32 {%r1, %r2, %r3, %r4}, [%r1]; st.global.v2.u32 [%rd1], {%r4, %r2};", HALF, "ds_read_b128", "ds_read_b32");
+}
+
+Test(emit_gpu, a_branch_that_all_lanes_take_alike_is_scalar)
+{
+	expect_code("setp.eq.u32 %p1, %r1, 0; @%p1 bra L; atom.global.add.u32 %r2, [%rd1], 1; L: ret;", WAVE32, "s_cbranch_scc", NULL);
+}
+
+Test(emit_gpu, float_additions_in_memory_are_those_of_the_cpu)
+{
+	/* neither flushed nor with a NaN of the hardware's own */
+	expect_code("red.global.add.f32 [%rd1], %f1;", HALF, "global_atomic_cmpswap", "atomic_add_f32");
+	expect_code("red.shared.add.f32 [%r1], %f1;", WAVE32, "ds_cmpstore", "ds_add");
+}
+
+Test(emit_gpu, a_barrier_of_all_threads_is_the_hardwares)
+{
+	expect_code("bar.sync 0;", WAVE32, "s_barrier", "ds_");
+	/* of a number: counted in local data share, after it has been cleared */
+	expect_code("bar.sync 1, 64;", WAVE32, "ds_cmpstore_rtn_b64", NULL);
+	/* the hardware's counts threads that have ended, this one does not: they are one barrier */
+	expect_code("bar.sync 0; bar.sync %r1, 64;", WAVE32, "ds_cmpstore_rtn_b64", NULL);
+}
+
+Test(emit_gpu, what_expansion_takes_away_is_refused_by_name)
+{
+	char text[4096], why[128] = "", *code;
+	struct hg_module *m = load_text(kernel_around("", "movmatrix.sync.aligned.m8n8.trans.b16 %r1, %r2; st.global.u32 [%rd1], %r1;", "",
+						      text, sizeof(text)));
+
+	code = assembly(&hg_module_ir(m)->func[0], &chips[WAVE32], why, sizeof(why));
+	cr_expect_null(code);
+	cr_expect(strstr(why, "line 7: 'movmatrix"), "%s", why);
+	hg_module_free(m);
+}

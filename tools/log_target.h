@@ -1,0 +1,21 @@
+/* log_target.h - which of a log's kernels can run on a target, from the log alone. */
+#ifndef HG_TOOLS_LOG_TARGET_H
+#define HG_TOOLS_LOG_TARGET_H
+
+#include <stdbool.h>
+
+#include "logdb/logdb.h"
+
+/*
+ * Whether it is a target whose limits are known here: a name as for `hgshim-replay --target`, with a chip behind a colon where it has some
+ * ("rocm:gfx90a"; without one: those that are tested). If not, that was said on stderr.
+ */
+bool log_target_is_known(const char *target);
+
+/*
+ * Looks at the kernels of every image in the log (modules that are loaded, whether they were looked up or not, and those that kernels
+ * were looked up in) and at the launches that are kept, and prints what `target`, a known one, cannot run, and why. *fits: there was nothing.
+ */
+enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool json, bool *fits) HG_MUST_CHECK;
+
+#endif
