@@ -135,7 +135,6 @@ $(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(comm
 		-llz4 -lzstd $(llvm_libs)
 test_drivers := $(O)/drivers/cuda/libcuda.so.1
 # AMD's: found by HGSHIM_HIP. The front end is there for the other forms of code that simt runs.
-ifneq ($(wildcard tests/drivers/simt/simt_amdgcn.c),)
 fake_hip_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/hip/*.c)))
 $(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(common_obj)
 	@mkdir -p $(@D)
@@ -143,7 +142,6 @@ $(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(co
 	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libamdhip64.so.6 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
 		$(engine_libs)
 test_drivers += $(O)/drivers/hip/libamdhip64.so.6
-endif
 .PHONY: test-drivers
 test-drivers: $(test_drivers)
 
@@ -175,7 +173,6 @@ $(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakecuda
-ifneq ($(filter %/libamdhip64.so.6,$(test_drivers)),)
 # Code objects as AMD's compiler makes them; with their LLVM IR, which the double runs.
 fake_hip_chips := gfx1100 gfx90a
 fake_hip_code := $(foreach c,$(fake_hip_chips),$(O)/tests/unit/fakehip/$(c).co) $(O)/tests/unit/fakehip/no-ir.co
@@ -189,7 +186,6 @@ $(O)/unit-fakehip: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakehip/*.c) te
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakehip
-endif
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
