@@ -86,11 +86,10 @@ static V short_to_int(const struct lane_code *l, V p, LLVMTypeRef to)
 	return LLVMBuildIntCast2(l->b, v, to, false, "");
 }
 
+/* Signed: what is added to it wraps at 32 bits for AMD. */
 static V short_from_int(const struct lane_code *l, V v, LLVMTypeRef ptr)
 {
-	bool is_lds = LLVMGetPointerAddressSpace(ptr) == AS_LDS;
-
-	v = LLVMBuildIntCast2(l->b, LLVMBuildIntCast2(l->b, v, l->i32, false, ""), l->i64, !is_lds, "");
+	v = LLVMBuildIntCast2(l->b, LLVMBuildIntCast2(l->b, v, l->i32, false, ""), l->i64, true, "");
 	return lane_at(l, base_of(l, ptr), v);
 }
 

@@ -452,6 +452,18 @@ Test(amdgcn, generic_pointers_reach_every_kind_of_memory)
 	}
 }
 
+Test(amdgcn, addresses_in_local_data_share_wrap_at_32_bits)
+{
+	struct { uint32_t *p, back; } args = { out, 1u << 30 };
+	struct run r = { .block = { 64 }, .dynamic = 256 };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "wraps", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 64; t++)
+			cr_assert_eq(out[t], 3 * (63 - t));
+	}
+}
+
 Test(amdgcn, atomics_add_up)
 {
 	struct { uint32_t *p, n; } args = { out, 9 };

@@ -200,6 +200,16 @@ KERNEL pointers(GLOBAL u32 *out, u32 n)
 	out[192 + t] = ballot(own[t % 16] & 1) >> t & 1;
 }
 
+/* an address before the share, and back into it: sums wrap at 32 bits */
+KERNEL wraps(GLOBAL u32 *out, u32 back)
+{
+	LDS char *p = (LDS char *)(u32)(0u - back - 4 * item());
+
+	more[item()] = item() * 3;
+	barrier();
+	out[item()] = *(LDS u32 *)(p + back + 4 * 63);
+}
+
 KERNEL atomics(GLOBAL u32 *out, u32 n)
 {
 	u32 t = item();
