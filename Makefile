@@ -93,9 +93,8 @@ $(O)/support/%.ptx: translate/support/%.c translate/support/support.h Makefile
 	$(call say,PTX,$<)
 	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -I. $(support_cflags) -S -o $@ $<
 # As translate/texture.o, and short.
-texture_ptx := $(O)/support/expand_texture.ptx $(O)/support/expand_texture_any.ptx
-$(texture_ptx): support_cflags = -Os -ffp-contract=off
-$(texture_ptx): translate/support/gpu.h translate/support/texture.h translate/texture.c translate/texture.h translate/gpu_abi.h
+$(O)/support/expand_texture.ptx: support_cflags = -Os -ffp-contract=off
+$(O)/support/expand_texture.ptx: translate/support/gpu.h translate/texture.c translate/texture.h translate/gpu_abi.h
 $(O)/support/expand_print.ptx: translate/support/gpu.h translate/gpu_abi.h translate/print_format.h
 $(O)/translate/support.o: $(support_ptx)
 $(O)/translate/support.o: cflags += -DHG_SUPPORT_DIR='"$(O)/support"'
