@@ -22,7 +22,7 @@ static uint32_t out[8192], expect[8192];
 /* Bytes of static memory of the block, as a code object would say. */
 static uint32_t lds_of(const char *name)
 {
-	static const char *const with[] = { "exchange", "pointers", "atomics", "leave_early" };
+	static const char *const with[] = { "exchange", "in_step", "pointers", "atomics", "leave_early" };
 
 	for (size_t i = 0; i < sizeof(with) / sizeof(with[0]); i++)
 		if (!strcmp(name, with[i]))
@@ -429,6 +429,18 @@ Test(amdgcn, blocks_exchange_through_local_data_share)
 		memset(out, 0, sizeof(out));
 		must_run(wave, "exchange", &r, &args, sizeof(args));
 		same("exchange", wave, 7 * 256);
+	}
+}
+
+Test(amdgcn, lanes_of_a_wave_keep_step_at_its_barriers)
+{
+	struct { uint32_t *p, n; } args = { out, 7 };
+	struct run r = { .block = { 128 } };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "in_step", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 128; t++)
+			cr_assert_eq(out[t], (t ^ 1) + 7);
 	}
 }
 
