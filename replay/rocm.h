@@ -136,6 +136,8 @@ void rocm_clock_fini(struct hg_target *t);
 
 /* rocm_copy.c */
 enum hg_status rocm_copy(struct hg_queue *q, const struct hg_copy *c) HG_MUST_CHECK;
+/* Pageable memory to any of the device's; the queue is idle and fed by nobody else. `src` has been read when it returns. */
+enum hg_status rocm_upload(struct hg_queue *q, uint64_t dst, const void *src, size_t size) HG_MUST_CHECK;
 enum hg_status rocm_fill(struct hg_queue *q, const struct hg_fill *f) HG_MUST_CHECK;
 
 /* rocm_code.c */
