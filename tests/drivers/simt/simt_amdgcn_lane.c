@@ -86,11 +86,10 @@ static V short_to_int(const struct lane_code *l, V p, LLVMTypeRef to)
 	return LLVMBuildIntCast2(l->b, v, to, false, "");
 }
 
+/* Signed: what is added to it wraps at 32 bits for AMD. */
 static V short_from_int(const struct lane_code *l, V v, LLVMTypeRef ptr)
 {
-	bool is_lds = LLVMGetPointerAddressSpace(ptr) == AS_LDS;
-
-	v = LLVMBuildIntCast2(l->b, LLVMBuildIntCast2(l->b, v, l->i32, false, ""), l->i64, !is_lds, "");
+	v = LLVMBuildIntCast2(l->b, LLVMBuildIntCast2(l->b, v, l->i32, false, ""), l->i64, true, "");
 	return lane_at(l, base_of(l, ptr), v);
 }
 
@@ -431,6 +430,12 @@ static void do_barrier(struct lane_code *l, V call)
 {
 	l->waits = true;
 	add_op(l, call, WAVE_BARRIER, 0, NULL, NULL, NULL);
+}
+
+/* Nothing to hardware; code that has it counts on lanes going in step up to there. */
+static void do_wave_barrier(struct lane_code *l, V call)
+{
+	add_op(l, call, WAVE_MEET, 0, NULL, NULL, NULL);
 }
 
 static void do_sleep(struct lane_code *l, V call)
@@ -860,7 +865,7 @@ static const struct {
 	{ "llvm.amdgcn.s.nop", do_nothing }, { "llvm.amdgcn.s.setprio", do_nothing }, { "llvm.amdgcn.s.sleep", do_sleep },
 	{ "llvm.amdgcn.s.waitcnt", do_nothing }, { "llvm.amdgcn.sad.u8", do_sad_u8 }, { "llvm.amdgcn.sbfe", do_sbfe },
 	{ "llvm.amdgcn.sched.barrier", do_nothing }, { "llvm.amdgcn.sdot4", do_sdot4 }, { "llvm.amdgcn.ubfe", do_ubfe },
-	{ "llvm.amdgcn.udot4", do_udot4 }, { "llvm.amdgcn.update.dpp", do_update_dpp }, { "llvm.amdgcn.wave.barrier", do_nothing },
+	{ "llvm.amdgcn.udot4", do_udot4 }, { "llvm.amdgcn.update.dpp", do_update_dpp }, { "llvm.amdgcn.wave.barrier", do_wave_barrier },
 	{ "llvm.amdgcn.wave.reduce.umax", do_reduce }, { "llvm.amdgcn.wave.reduce.umin", do_reduce },
 	{ "llvm.amdgcn.wavefrontsize", do_wave_size }, { "llvm.amdgcn.workgroup.id.x", do_group_x },
 	{ "llvm.amdgcn.workgroup.id.y", do_group_y }, { "llvm.amdgcn.workgroup.id.z", do_group_z },
