@@ -93,9 +93,8 @@ $(O)/support/%.ptx: translate/support/%.c translate/support/support.h Makefile
 	$(call say,PTX,$<)
 	$(Q)$(CLANG) --target=nvptx64-nvidia-cuda -march=sm_70 -O2 -ffreestanding -fno-builtin -Wall -Wextra -I. $(support_cflags) -S -o $@ $<
 # As translate/texture.o, and short.
-texture_ptx := $(O)/support/expand_texture.ptx $(O)/support/expand_texture_any.ptx
-$(texture_ptx): support_cflags = -Os -ffp-contract=off
-$(texture_ptx): translate/support/gpu.h translate/support/texture.h translate/texture.c translate/texture.h translate/gpu_abi.h
+$(O)/support/expand_texture.ptx: support_cflags = -Os -ffp-contract=off
+$(O)/support/expand_texture.ptx: translate/support/gpu.h translate/texture.c translate/texture.h translate/gpu_abi.h
 $(O)/support/expand_print.ptx: translate/support/gpu.h translate/gpu_abi.h translate/print_format.h
 $(O)/translate/support.o: $(support_ptx)
 $(O)/translate/support.o: cflags += -DHG_SUPPORT_DIR='"$(O)/support"'
@@ -135,7 +134,6 @@ $(O)/drivers/cuda/libcuda.so.1: $(fake_cuda_obj) $(simt_obj) $(front_obj) $(comm
 		-llz4 -lzstd $(llvm_libs)
 test_drivers := $(O)/drivers/cuda/libcuda.so.1
 # AMD's: found by HGSHIM_HIP. The front end is there for the other forms of code that simt runs.
-ifneq ($(wildcard tests/drivers/simt/simt_amdgcn.c),)
 fake_hip_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/hip/*.c)))
 $(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(common_obj)
 	@mkdir -p $(@D)
@@ -143,7 +141,6 @@ $(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(co
 	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libamdhip64.so.6 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
 		$(engine_libs)
 test_drivers += $(O)/drivers/hip/libamdhip64.so.6
-endif
 .PHONY: test-drivers
 test-drivers: $(test_drivers)
 
@@ -175,7 +172,6 @@ $(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c))
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakecuda
-ifneq ($(filter %/libamdhip64.so.6,$(test_drivers)),)
 # Code objects as AMD's compiler makes them; with their LLVM IR, which the double runs.
 fake_hip_chips := gfx1100 gfx90a
 fake_hip_code := $(foreach c,$(fake_hip_chips),$(O)/tests/unit/fakehip/$(c).co) $(O)/tests/unit/fakehip/no-ir.co
@@ -189,7 +185,6 @@ $(O)/unit-fakehip: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakehip/*.c) te
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakehip
-endif
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).
@@ -217,16 +212,16 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits reference stranger switch warps)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits prints reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) -O2 -I. -o $@ $(filter %.cu,$^)
 # Some of the instructions of warps are new with this architecture.
-$(O)/e2e-apps/warps: tests/e2e/apps/warps.cu
+$(O)/e2e-apps/prints $(O)/e2e-apps/warps: $(O)/e2e-apps/%: tests/e2e/apps/%.cu tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
-	$(Q)$(NVCC) -O2 -arch=sm_90 -o $@ $<
+	$(Q)$(NVCC) -O2 -I. -arch=sm_90 -o $@ $<
 $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)

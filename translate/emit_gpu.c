@@ -414,7 +414,9 @@ static void emit_begin(struct emit *e)
 	g->leave = emit_bb(e, "leave");
 	LLVMPositionBuilderAtEnd(e->b, e->entry);
 	e->env = emit_at(e, g->kernarg, HG_GPU_ENV_OFFSET(e->fn->param_bytes));
-	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+	if (g->opt.scheduled)
+		emit_gpu_sched_registers(e);
+	for (uint32_t r = 0; r < e->fn->nr_regs && !e->in_spill; r++)
 		if (e->info->crosses[r])
 			e->slot[r] = LLVMBuildAlloca(e->b, emit_reg_type(e, r), "");
 	if (g->opt.local_bytes) {

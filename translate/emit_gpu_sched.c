@@ -678,6 +678,39 @@ static void emit_join(struct sched *s)
 	LLVMBuildBr(e->b, s->loop);
 }
 
+/*
+ * Every block can follow every other, so that each register that crosses blocks, kept as a value, is a phi for each of them in the
+ * loop. Beyond so many of these registers are in memory. LLVM must not see through to their places: it would make values of them again.
+ */
+#define MANY_PHIS 1500u
+
+void emit_gpu_sched_registers(struct emit *e)
+{
+	uint32_t nr = 0, at = 0;
+	LLVMTypeRef i32 = emit_scalar_int(e, 32);
+	LLVMValueRef area;
+
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		nr += e->info->crosses[r];
+	if ((uint64_t)nr * e->fn->nr_blocks <= MANY_PHIS)
+		return;
+	e->in_spill = true;
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
+		if (e->info->crosses[r])
+			at += (ir_type_bits(e->fn->reg_type[r]) + 31) / 32 * 4;
+	area = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), at), "registers");
+	LLVMSetAlignment(area, 16);
+	area = LLVMBuildPtrToInt(e->b, area, i32, "");
+	at = 0;
+	for (uint32_t r = 0; r < e->fn->nr_regs; r++) {
+		if (!e->info->crosses[r])
+			continue;
+		e->slot[r] = LLVMBuildAdd(e->b, area, emit_i32(e, at), "");
+		e->slot[r] = LLVMBuildIntToPtr(e->b, e->slot[r], emit_gpu_ptr(e, EMIT_AS_PRIVATE), "");
+		at += (ir_type_bits(e->fn->reg_type[r]) + 31) / 32 * 4;
+	}
+}
+
 static LLVMValueRef variable(struct sched *s, unsigned int bits)
 {
 	LLVMTypeRef t = emit_scalar_int(s->e, bits);

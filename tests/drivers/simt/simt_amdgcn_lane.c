@@ -86,12 +86,27 @@ static V short_to_int(const struct lane_code *l, V p, LLVMTypeRef to)
 	return LLVMBuildIntCast2(l->b, v, to, false, "");
 }
 
+/* Signed: what is added to it wraps at 32 bits for AMD. */
 static V short_from_int(const struct lane_code *l, V v, LLVMTypeRef ptr)
 {
-	bool is_lds = LLVMGetPointerAddressSpace(ptr) == AS_LDS;
-
-	v = LLVMBuildIntCast2(l->b, LLVMBuildIntCast2(l->b, v, l->i32, false, ""), l->i64, !is_lds, "");
+	v = LLVMBuildIntCast2(l->b, LLVMBuildIntCast2(l->b, v, l->i32, false, ""), l->i64, true, "");
 	return lane_at(l, base_of(l, ptr), v);
+}
+
+/* The same with vectors: ptrtoint and inttoptr of each element. */
+static V each_short(const struct lane_code *l, V inst)
+{
+	LLVMTypeRef type = LLVMTypeOf(inst), element = LLVMGetElementType(type);
+	bool to_int = LLVMGetInstructionOpcode(inst) == LLVMPtrToInt;
+	V all = LLVMGetPoison(type);
+
+	for (unsigned int i = 0; i < LLVMGetVectorSize(type); i++) {
+		V at = LLVMConstInt(l->i32, i, false), v = LLVMBuildExtractElement(l->b, LLVMGetOperand(inst, 0), at, "");
+
+		v = to_int ? short_to_int(l, v, element) : short_from_int(l, v, element);
+		all = LLVMBuildInsertElement(l->b, all, v, at, "");
+	}
+	return all;
 }
 
 /* ---- constants that are not, as they name the block's share ---- */
@@ -137,6 +152,12 @@ static V expand(struct lane_code *l, V v)
 	if (LLVMIsAConstantPointerNull(v))
 		return param(l, LANE_LDS);
 	nr = (unsigned int)LLVMGetNumOperands(v);
+	if (LLVMIsAConstantVector(v)) {
+		r = LLVMGetPoison(type);
+		for (unsigned int i = 0; i < nr; i++)
+			r = LLVMBuildInsertElement(l->b, r, expand(l, LLVMGetOperand(v, i)), LLVMConstInt(l->i32, i, false), "");
+		return r;
+	}
 	if (!LLVMIsAConstantExpr(v) || nr > 16) {
 		lane_refuse(l, "an address of local data share within a constant");
 		return LLVMGetUndef(type);
@@ -431,6 +452,12 @@ static void do_barrier(struct lane_code *l, V call)
 {
 	l->waits = true;
 	add_op(l, call, WAVE_BARRIER, 0, NULL, NULL, NULL);
+}
+
+/* Nothing to hardware; code that has it counts on lanes going in step up to there. */
+static void do_wave_barrier(struct lane_code *l, V call)
+{
+	add_op(l, call, WAVE_MEET, 0, NULL, NULL, NULL);
 }
 
 static void do_sleep(struct lane_code *l, V call)
@@ -860,7 +887,7 @@ static const struct {
 	{ "llvm.amdgcn.s.nop", do_nothing }, { "llvm.amdgcn.s.setprio", do_nothing }, { "llvm.amdgcn.s.sleep", do_sleep },
 	{ "llvm.amdgcn.s.waitcnt", do_nothing }, { "llvm.amdgcn.sad.u8", do_sad_u8 }, { "llvm.amdgcn.sbfe", do_sbfe },
 	{ "llvm.amdgcn.sched.barrier", do_nothing }, { "llvm.amdgcn.sdot4", do_sdot4 }, { "llvm.amdgcn.ubfe", do_ubfe },
-	{ "llvm.amdgcn.udot4", do_udot4 }, { "llvm.amdgcn.update.dpp", do_update_dpp }, { "llvm.amdgcn.wave.barrier", do_nothing },
+	{ "llvm.amdgcn.udot4", do_udot4 }, { "llvm.amdgcn.update.dpp", do_update_dpp }, { "llvm.amdgcn.wave.barrier", do_wave_barrier },
 	{ "llvm.amdgcn.wave.reduce.umax", do_reduce }, { "llvm.amdgcn.wave.reduce.umin", do_reduce },
 	{ "llvm.amdgcn.wavefrontsize", do_wave_size }, { "llvm.amdgcn.workgroup.id.x", do_group_x },
 	{ "llvm.amdgcn.workgroup.id.y", do_group_y }, { "llvm.amdgcn.workgroup.id.z", do_group_z },
@@ -1066,13 +1093,13 @@ static void do_instruction(struct lane_code *l, V inst)
 		if (is_short(LLVMTypeOf(op0)))
 			replace(inst, short_to_int(l, op0, LLVMTypeOf(inst)));
 		else if (has_short(LLVMTypeOf(op0)))
-			lane_refuse(l, "a vector of pointers of 32 bits");
+			replace(inst, each_short(l, inst));
 		break;
 	case LLVMIntToPtr:
 		if (is_short(LLVMTypeOf(inst)))
 			replace(inst, short_from_int(l, LLVMGetOperand(inst, 0), LLVMTypeOf(inst)));
 		else if (has_short(LLVMTypeOf(inst)))
-			lane_refuse(l, "a vector of pointers of 32 bits");
+			replace(inst, each_short(l, inst));
 		break;
 	case LLVMFDiv:
 		if (LLVMGetMetadata(inst, LLVMGetMDKindIDInContext(l->c, "fpmath", 6)))

@@ -372,6 +372,7 @@ void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm,
 			w->at[i] = WAVE_ENDED;
 		w->alive = 0;
 		break;
+	case WAVE_MEET: break;	/* what the lanes did to memory before is done */
 	default: simt_trap(w->self, "an operation of lanes that does not exist");
 	}
 }

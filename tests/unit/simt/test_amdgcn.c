@@ -22,7 +22,7 @@ static uint32_t out[8192], expect[8192];
 /* Bytes of static memory of the block, as a code object would say. */
 static uint32_t lds_of(const char *name)
 {
-	static const char *const with[] = { "exchange", "pointers", "atomics", "leave_early" };
+	static const char *const with[] = { "exchange", "in_step", "pointers", "atomics", "leave_early" };
 
 	for (size_t i = 0; i < sizeof(with) / sizeof(with[0]); i++)
 		if (!strcmp(name, with[i]))
@@ -432,6 +432,18 @@ Test(amdgcn, blocks_exchange_through_local_data_share)
 	}
 }
 
+Test(amdgcn, lanes_of_a_wave_keep_step_at_its_barriers)
+{
+	struct { uint32_t *p, n; } args = { out, 7 };
+	struct run r = { .block = { 128 } };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "in_step", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 128; t++)
+			cr_assert_eq(out[t], (t ^ 1) + 7);
+	}
+}
+
 Test(amdgcn, generic_pointers_reach_every_kind_of_memory)
 {
 	struct { uint32_t *p, n; } args = { out, 5 };
@@ -449,6 +461,18 @@ Test(amdgcn, generic_pointers_reach_every_kind_of_memory)
 		for (uint32_t t = wave; t < 64; t++)	/* the shift of lanes above counts from the wave's own 0 */
 			expect[192 + t] = out[192 + t];
 		same("pointers", wave, 256);
+	}
+}
+
+Test(amdgcn, addresses_in_local_data_share_wrap_at_32_bits)
+{
+	struct { uint32_t *p, back; } args = { out, 1u << 30 };
+	struct run r = { .block = { 64 }, .dynamic = 256 };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "wraps", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 64; t++)
+			cr_assert_eq(out[t], 3 * (63 - t));
 	}
 }
 

@@ -181,6 +181,23 @@ KERNEL exchange(GLOBAL u32 *out, u32 rounds)
 	out[256 * g + t] = share[t] + (u32)(unsigned long)&more[1] + (u32)(unsigned long)&share[2];
 }
 
+/* neighbours' values within a wave: no more than the compiler must be told to wait */
+KERNEL in_step(GLOBAL u32 *out, u32 n)
+{
+	u32 t = item();
+
+	share[t] = t;
+	for (u32 r = 0; r < n; r++) {
+		u32 v;
+
+		__builtin_amdgcn_wave_barrier();
+		v = ((volatile LDS u32 *)share)[t ^ 1];
+		__builtin_amdgcn_wave_barrier();
+		((volatile LDS u32 *)share)[t] = v + 1;
+	}
+	out[t] = share[t];
+}
+
 /* generic pointers into every kind of memory, and pointers as they lie in memory */
 KERNEL pointers(GLOBAL u32 *out, u32 n)
 {
@@ -198,6 +215,16 @@ KERNEL pointers(GLOBAL u32 *out, u32 n)
 	out[128 + t] = (u32)__builtin_amdgcn_is_shared((FLAT const void *)p) | (u32)__builtin_amdgcn_is_private((FLAT const void *)p) << 1 |
 		(u32)(sizeof(kept) << 4);
 	out[192 + t] = ballot(own[t % 16] & 1) >> t & 1;
+}
+
+/* an address before the share, and back into it: sums wrap at 32 bits */
+KERNEL wraps(GLOBAL u32 *out, u32 back)
+{
+	LDS char *p = (LDS char *)(u32)(0u - back - 4 * item());
+
+	more[item()] = item() * 3;
+	barrier();
+	out[item()] = *(LDS u32 *)(p + back + 4 * 63);
 }
 
 KERNEL atomics(GLOBAL u32 *out, u32 n)
