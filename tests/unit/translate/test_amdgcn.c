@@ -441,7 +441,7 @@ Test(amd_note, a_cut_or_changed_object_is_read_without_harm)
 static char *ptx_assembly(const char *chip_name, const char *ptx, uint32_t threads)
 {
 	struct hg_amd_chip chip = chip_named(chip_name);
-	const struct hg_amd_need need = { .threads = threads };
+	const struct hg_amd_need need = { .block = { threads, 1, 1 } };
 	struct hg_module *m = load_text(ptx);
 	char *text, *end;
 
@@ -527,7 +527,7 @@ static struct hg_amd_module *amd_module_of(const struct hg_module *m, const char
 
 static const struct hg_amd_code *code_for(struct hg_amd_module *am, uint32_t threads)
 {
-	const struct hg_amd_need need = { .threads = threads };
+	const struct hg_amd_need need = { .block = { threads, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_OK, "%u threads", threads);
@@ -585,7 +585,7 @@ Test(amd_module, lanes_that_wait_for_each_other_get_scheduled_code)
 Test(amd_module, warps_that_go_apart_get_a_wave_each)
 {
 	struct hg_module *m = load_text(KERNEL(MY_PLACE "ld.global.u32 %r3, [%rd1]; setp.eq.u32 %p1, %r3, 0; vote.sync.any.pred %p2, %p1, -1; @%p2 bra L;"
-		STEP(16) "L: st.global.u32 [%rd1], %r3;"));
+		STEP(16) "L: bar.sync 0; st.global.u32 [%rd1], %r3;"));
 	struct hg_amd_module *wave32 = amd_module_of(m, "gfx1201", NULL), *wave64 = amd_module_of(m, "gfx942", NULL);
 
 	expect_variant(wave32, 256, HG_GPU_WAVE32, false, 256);
@@ -595,6 +595,28 @@ Test(amd_module, warps_that_go_apart_get_a_wave_each)
 	expect_variant(wave64, 1024, HG_GPU_PAIR, true, 1024);
 	hg_amd_module_destroy(wave32);
 	hg_amd_module_destroy(wave64);
+	hg_module_free(m);
+}
+
+/* What holds of warps that are rows of their block is not used for other blocks. */
+Test(amd_module, the_shape_of_the_block_counts)
+{
+	struct hg_module *m = load_text(KERNEL(MY_PLACE "ld.global.u32 %r3, [%rd1]; setp.gt.u32 %p1, %r2, 31; @%p1 bra L;" STEP(16)
+		"L: bar.sync 0; st.global.u32 [%rd1], %r3;"));
+	static const struct { uint32_t block[3]; bool is_scheduled; } want[] = {
+		{ { 100, 1, 1 }, false }, { { 32, 8, 1 }, false }, { { 96, 2, 2 }, false }, { { 16, 2, 1 }, true }, { { 48, 1, 2 }, true },
+	};
+	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		struct hg_amd_need need = { 0 };
+		const struct hg_amd_code *code;
+
+		memcpy(need.block, want[i].block, sizeof(need.block));
+		cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_OK);
+		cr_expect_eq(code->is_scheduled, want[i].is_scheduled, "case %zu", i);
+	}
+	hg_amd_module_destroy(am);
 	hg_module_free(m);
 }
 
@@ -619,7 +641,7 @@ Test(amd_module, what_a_kernel_says_of_its_blocks_bounds_its_code)
 {
 	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() .maxntid 100 { ret; }\n");
 	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
-	const struct hg_amd_need need = { .threads = 101 };
+	const struct hg_amd_need need = { .block = { 101, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	cr_assert_eq(code_for(am, 64)->max_threads, 128);
@@ -635,7 +657,7 @@ Test(amd_module, a_kernel_with_too_much_shared_memory_is_refused_by_name)
 {
 	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() { .shared .align 4 .b8 s[70000]; .reg .b32 %r<3>; mov.u32 %r1, s; st.shared.u32 [%r1], %r1; ret; }\n");
 	struct hg_amd_module *am = amd_module_of(m, "gfx90a", NULL);
-	const struct hg_amd_need need = { .threads = 64 };
+	const struct hg_amd_need need = { .block = { 64, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	catch_messages();
