@@ -136,9 +136,9 @@ void rocm_clock_fini(struct hg_target *t);
 
 /* rocm_copy.c */
 enum hg_status rocm_copy(struct hg_queue *q, const struct hg_copy *c) HG_MUST_CHECK;
-/* Pageable memory to any of the device's; the queue is idle and fed by nobody else. `src` has been read when it returns. */
-enum hg_status rocm_upload(struct hg_queue *q, uint64_t dst, const void *src, size_t size) HG_MUST_CHECK;
 enum hg_status rocm_fill(struct hg_queue *q, const struct hg_fill *f) HG_MUST_CHECK;
+/* To any memory that HIP allocated, from pageable memory; the queue is idle. */
+enum hg_status rocm_upload(struct hg_queue *q, void *dst, const void *src, size_t size) HG_MUST_CHECK;
 
 /* rocm_code.c */
 enum hg_status rocm_module_load(struct hg_target *t, const struct hg_module *m, const hg_dptr *var_addr,

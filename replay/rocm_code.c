@@ -71,9 +71,9 @@ static enum hg_status place_vars(struct hg_target_module *m, const hg_dptr *var_
 		return st;
 	/* not by rocm_write: this memory is none that the driver knows */
 	pthread_mutex_lock(&m->target->service_lock);
-	st = rocm_upload(m->target->service, (uintptr_t)m->vars, var_addr, size);
+	st = rocm_upload(m->target->service, m->vars, var_addr, size);
 	if (!st)
-		st = HIP(hipStreamSynchronize, m->target->service->stream);
+		st = rocm_queue_sync(m->target->service);
 	pthread_mutex_unlock(&m->target->service_lock);
 	return st;
 }

@@ -211,9 +211,9 @@ static enum hg_status run_piece(struct hg_queue *q, const struct piece *p, enum 
 	return src == ROCM_PAGEABLE ? upload_now(q, p) : download_now(q, p);
 }
 
-enum hg_status rocm_upload(struct hg_queue *q, uint64_t dst, const void *src, size_t size)
+enum hg_status rocm_upload(struct hg_queue *q, void *dst, const void *src, size_t size)
 {
-	const struct piece p = { dst, (uintptr_t)src, size, 1, size, size };
+	const struct piece p = { (uintptr_t)dst, (uintptr_t)src, size, 1, size, size };
 	enum hg_status st = chunks_ready(q);
 
 	return st ? st : upload_now(q, &p);

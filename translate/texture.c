@@ -11,16 +11,12 @@
 
 #include <stdbool.h>
 
-/*
- * Inlined into code for a shape that is known, where most of it falls away. The support library includes this file, and says
- * otherwise for code that takes all of them.
- */
-#ifndef INLINE
+/* Inlined into code for a shape that is known, where most of it falls away. */
 #define INLINE static inline __attribute__((always_inline))
-#endif
-/* …and in which memory texels are. */
-#ifndef TEXELS
-#define TEXELS
+
+/* 8, 16 or 32 bits of a texel. The support library includes this file, and says how devices load them. */
+#ifndef TEXEL
+#define TEXEL(bits, addr) (*(const uint##bits##_t *)(uintptr_t)(addr))
 #endif
 
 INLINE float as_float(uint32_t v)
@@ -142,34 +138,37 @@ static float srgb_float(uint32_t v)
 	return (float)(square * root);
 }
 
-INLINE uint32_t channel(const struct sampling *s, const TEXELS unsigned char *p, unsigned int i)
+/* Channel i of the texel at p. */
+INLINE uint32_t channel(const struct sampling *s, uint64_t p, unsigned int i)
 {
 	bool as_float_read = s->t->flags & HG_TEXTURE_AS_FLOAT;
+	uint32_t u;
 	int32_t v;
 	float f;
 
 	switch (s->t->texel) {
 	case HG_TEXEL_U8:
+		u = TEXEL(8, p + i);
 		if (!as_float_read)
-			return p[i];
+			return u;
 		if (s->t->flags & HG_TEXTURE_SRGB && i < 3)
-			return as_bits(srgb_float(p[i]));
-		return as_bits((float)p[i] / 255.0f);
+			return as_bits(srgb_float(u));
+		return as_bits((float)(int32_t)u / 255.0f);
 	case HG_TEXEL_S8:
-		v = (int8_t)p[i];
+		v = (int8_t)TEXEL(8, p + i);
 		f = (float)v / 127.0f;
 		return as_float_read ? as_bits(f < -1 ? -1 : f) : (uint32_t)v;
 	case HG_TEXEL_U16:
-		v = ((const TEXELS uint16_t *)(const TEXELS void *)p)[i];
+		v = TEXEL(16, p + 2 * i);
 		return as_float_read ? as_bits((float)v / 65535.0f) : (uint32_t)v;
 	case HG_TEXEL_S16:
-		v = ((const TEXELS int16_t *)(const TEXELS void *)p)[i];
+		v = (int16_t)TEXEL(16, p + 2 * i);
 		f = (float)v / 32767.0f;
 		return as_float_read ? as_bits(f < -1 ? -1 : f) : (uint32_t)v;
 	case HG_TEXEL_F16:
-		return as_bits(half_float(((const TEXELS uint16_t *)(const TEXELS void *)p)[i]));
+		return as_bits(half_float(TEXEL(16, p + 2 * i)));
 	default:
-		return ((const TEXELS uint32_t *)(const TEXELS void *)p)[i];
+		return TEXEL(32, p + 4 * i);
 	}
 }
 
@@ -189,12 +188,11 @@ INLINE struct texel border_texel(const struct sampling *s)
 /* The indices are within the level. */
 INLINE struct texel load(const struct sampling *s, const struct hg_texture_level *l, int32_t x, int32_t y, int32_t z)
 {
-	uint64_t addr = l->addr + (uint64_t)z * l->slice + (uint64_t)y * l->pitch + (uint64_t)x * s->size;
-	const TEXELS unsigned char *p = (const TEXELS unsigned char *)(uintptr_t)addr;
+	uint64_t p = l->addr + (uint64_t)z * l->slice + (uint64_t)y * l->pitch + (uint64_t)x * s->size;
 	struct texel r = { { 0, 0, 0, s->is_float ? as_bits(1) : 1 } };
 
 	if (s->t->texel == HG_TEXEL_F32 && s->t->channels == 1) {
-		r.v[0] = *(const TEXELS uint32_t *)(const TEXELS void *)p;
+		r.v[0] = TEXEL(32, p);
 		return r;
 	}
 	for (unsigned int i = 0; i < s->t->channels && i < 4; i++)

@@ -23,6 +23,7 @@ import harness
 import leaving
 import libraries
 import native
+import printing
 import programs
 import python_programs
 from harness import Failed, Skipped
@@ -67,7 +68,7 @@ def main():
         tests = python_programs.tests()
     else:
         tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() +
-                 coverage.tests() + bad_input.tests())
+                 coverage.tests() + printing.tests() + bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

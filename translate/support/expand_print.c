@@ -1,10 +1,13 @@
 /*
  * expand_print.c - printf and assert of device code on GPUs: they leave records for the host, as translate/gpu_abi.h lays them out. Strings and
- * formats may change while they are read: what was measured bounds what is written.
+ * formats may change while they are read: what was measured bounds what is written. Measuring and writing stand one behind the other, for a loop about both
+ * would read the same addresses again, and nobody could tell it from one that waits for another lane (gpu_plan.h).
  */
 #include "translate/support/gpu.h"
 
 #include "translate/print_format.h"
+
+#define INLINE static inline __attribute__((always_inline))
 
 /* Of an assertion's texts: no more of them is told. */
 #define MESSAGE_MAX 1023
@@ -17,7 +20,7 @@ struct record {
 	u64 max_args, max_strings;	/* room that there is */
 };
 
-static void add_word(struct record *r, u64 value)
+INLINE void add_word(struct record *r, u64 value)
 {
 	if (r->data && r->nr_args < r->max_args)
 		((u64 *)(r->data + sizeof(struct hg_gpu_record)))[r->nr_args] = value;
@@ -25,7 +28,7 @@ static void add_word(struct record *r, u64 value)
 }
 
 /* At most `max` characters of a string, none of NULL; gives its place. */
-static u64 add_string(struct record *r, const char *s, u64 max)
+INLINE u64 add_string(struct record *r, const char *s, u64 max)
 {
 	u64 place = sizeof(struct hg_gpu_record) + r->max_args * 8 + r->strings, left = 0, n = 0;
 	char *to = 0;
@@ -56,7 +59,7 @@ static u64 argument(const char **at, u32 size)
 }
 
 /* Gives the number of arguments. */
-static u32 walk(struct record *r, const char *format, const char *args)
+INLINE u32 walk(struct record *r, const char *format, const char *args)
 {
 	u32 count = 0;
 
@@ -120,24 +123,18 @@ struct count { u32 count; };
 static u32 print(struct hg_gpu_state *s, const char *format, const char *args)
 {
 	struct record r = { 0 };
-	struct hg_gpu_record *head = 0;
-	u32 count = 0;
+	struct hg_gpu_record *head;
+	u32 count;
 
 	if (!format)
 		return ~0u;
-	/* once to measure, once to write: one loop, so that the code is there once */
-	for (u32 pass = 0; pass < 2; pass++) {
-		u64 place = add_string(&r, format, ~0ULL >> 1);
-
-		if (head)
-			head->format = (u32)place;
-		count = walk(&r, format, args);
-		if (!head) {
-			head = take_room(s, &r, HG_GPU_RECORD_PRINT);
-			if (!head)
-				return ~0u;
-		}
-	}
+	add_string(&r, format, ~0ULL >> 1);
+	walk(&r, format, args);
+	head = take_room(s, &r, HG_GPU_RECORD_PRINT);
+	if (!head)
+		return ~0u;
+	head->format = (u32)add_string(&r, format, ~0ULL >> 1);
+	count = walk(&r, format, args);
 	/* a format that has fewer arguments now */
 	while (r.nr_args < r.max_args)
 		add_word(&r, 0);
@@ -159,29 +156,30 @@ static void copy_text(char *to, const char *s, u32 size)
 	to[n] = 0;
 }
 
+INLINE void tell_assertion(struct record *r, const char *message, const char *file, u32 line,
+								const char *function)
+{
+	add_word(r, add_string(r, file, NAME_MAX));
+	add_word(r, line);
+	add_word(r, add_string(r, function, NAME_MAX));
+	for (u32 i = 0; i < 3; i++)
+		add_word(r, block_index(i));
+	for (u32 i = 0; i < 3; i++)
+		add_word(r, thread_index(i));
+	add_word(r, add_string(r, message, MESSAGE_MAX));
+}
+
 /* Ends the lane. ptx_line: of the call, in the PTX text. */
 EXPANSION hg_gpu_assert(struct hg_gpu_state *s, u64 message_addr, u64 file_addr, u32 line, u64 function_addr, u32 ptx_line,
 			struct count *restrict none)
 {
 	const char *message = (const char *)message_addr, *file = (const char *)file_addr, *function = (const char *)function_addr;
 	struct record r = { 0 };
-	struct hg_gpu_record *head = 0;
 
 	(void)none;
-	for (u32 pass = 0; pass < 2; pass++) {
-		add_word(&r, add_string(&r, file, NAME_MAX));
-		add_word(&r, line);
-		add_word(&r, add_string(&r, function, NAME_MAX));
-		for (u32 i = 0; i < 3; i++)
-			add_word(&r, block_index(i));
-		for (u32 i = 0; i < 3; i++)
-			add_word(&r, thread_index(i));
-		add_word(&r, add_string(&r, message, MESSAGE_MAX));
-		if (!head)
-			head = take_room(s, &r, HG_GPU_RECORD_ASSERT);
-		if (!head)
-			break;
-	}
+	tell_assertion(&r, message, file, line, function);
+	if (take_room(s, &r, HG_GPU_RECORD_ASSERT))
+		tell_assertion(&r, message, file, line, function);
 	if (fault_begin(s, HG_GPU_ASSERT, ptx_line)) {
 		s->assert_line = line;
 		copy_text(s->text[0], message, sizeof(s->text[0]));

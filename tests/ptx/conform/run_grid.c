@@ -65,7 +65,7 @@ bool cf_run(const char *ptx, uint32_t grid, uint32_t block, const struct cf_buff
 		if (!all_ways && (i == 1 || i == 2 || i == 4))
 			continue;
 		if (i == 3) {
-			if (!expanded_kernel(m, &ir, &expanded, &k)) {
+			if (!expanded_kernel(m, NULL, &ir, &expanded, &k)) {
 				cf_fail("cannot be expanded\n%s", ptx);
 				goto out;
 			}

@@ -2,6 +2,7 @@
 #ifndef HG_TESTS_KERNEL_TEST_H
 #define HG_TESTS_KERNEL_TEST_H
 
+#include "replay/gpu_state.h"
 #include "replay/grid.h"
 #include "tests/unit/expanded.h"
 #include "tests/unit/translate/code_util.h"
@@ -46,6 +47,8 @@ static inline void run_all_ways(const char *ptx, const struct kernel_run *r)
 	struct hg_cpu_module *cm, *expanded = NULL;
 	struct hg_cpu_kernel *k;
 	struct ir_module *ir = NULL;
+	static _Alignas(16) unsigned char block[sizeof(struct hg_gpu_state) + 65536];
+	struct hg_gpu_state *state = (struct hg_gpu_state *)block;
 	unsigned char *before = malloc(r->size + 1), *first = malloc(r->size + 1);
 	struct hg_grid g = grid_of(r);
 
@@ -56,14 +59,16 @@ static inline void run_all_ways(const char *ptx, const struct kernel_run *r)
 		struct hg_fault fault = { .what = "" };
 
 		if (i == 3)
-			cr_assert(expanded_kernel(m, &ir, &expanded, &k), "cannot be expanded:\n%s", ptx);
+			cr_assert(expanded_kernel(m, state, &ir, &expanded, &k), "cannot be expanded:\n%s", ptx);
 		if (!k)
 			break;
 		memcpy(r->data, before, r->size);
 		if (i == 1)
 			hg_cpu_kernel_wait(k);
 		g.any_order = i == 2 || i == 4;
+		hg_gpu_state_init(state, (uintptr_t)block, sizeof(block));
 		cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s: %s", way[i], fault.what);
+		hg_gpu_state_print(state, state + 1, hg_gpu_state_printed(state, sizeof(block)));
 		if (!i)
 			memcpy(first, r->data, r->size);
 		for (size_t b = 0; b < r->size; b++)

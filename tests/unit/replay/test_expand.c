@@ -87,7 +87,7 @@ static bool run_expanded(const char *ptx, const void *params, uint32_t n)
 	bool ran = false;
 
 	setenv("HGSHIM_CACHE", "0", 1);
-	cr_assert(expanded_kernel(m, &ir, &cm, &k), "cannot be expanded:\n%s", ptx);
+	cr_assert(expanded_kernel(m, NULL, &ir, &cm, &k), "cannot be expanded:\n%s", ptx);
 	if (k) {
 		cr_assert_eq(hg_grid_run(k, &g, &fault), HG_OK, "%s", fault.what);
 		ran = true;
