@@ -59,9 +59,11 @@ static void find_in_the_way(uint64_t addr, uint64_t size, char *out, size_t out_
 
 static void give_back(const struct rocm_unmap *u)
 {
-	HIP_TRY(hipMemUnmap, (void *)u->addr, u->size);
+	enum hg_status st = HIP(hipMemUnmap, (void *)u->addr, u->size);
+
 	HIP_TRY(hipMemRelease, u->handle);
-	HIP_TRY(hipMemAddressFree, (void *)u->addr, u->size);
+	if (!st)	/* else something is there still */
+		HIP_TRY(hipMemAddressFree, (void *)u->addr, u->size);
 }
 
 void rocm_unmap_late(struct hg_target *t)
