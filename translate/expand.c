@@ -32,8 +32,6 @@ struct expand {
 	struct lower l;
 	const struct expand_rule *rule[IR_OP_COUNT][4];	/* those of an operation, NULL behind them */
 	const struct ir_func *from;
-	uint32_t first_var;		/* number of the support code's variable 0 in the result */
-	bool uses_vars;
 	uint32_t local_base, local_bytes;	/* of support code, behind the kernel's own */
 	bool is_counting;		/* the first of two rounds: bodies are counted and measured, the code is dropped */
 	struct hg_pool *keep;		/* what lives for both */
@@ -195,6 +193,10 @@ static void load_support(void)
 		st = ptx_parse(tmp, hg_support_expansions[i], strlen(hg_support_expansions[i]), &log, &module[i]);
 	if (!st)
 		st = ptx_lower(module, nr, &log, &support.m);
+	if (!st && support.m->nr_vars) {
+		pr_err("support code has the variable '%s', which no target makes room for", support.m->var[0].name);
+		st = HG_ERR_CORRUPT;
+	}
 	if (st)
 		goto out;
 	support.code = hg_pool_array(support.m->pool, support.m->nr_funcs, sizeof(*support.code));
@@ -315,11 +317,6 @@ static void write_insn(struct expand *x, const struct expand_code *c, const stru
 	to = put_copy(x, in, regs, blocks);
 	if (!to)
 		return;
-	for (unsigned int s = 0; s < to->nr_src; s++)
-		if (to->src[s].kind == IR_OPD_VAR) {
-			to->src[s].index += x->first_var;
-			x->uses_vars = true;
-		}
 	if (!c->fn->local_bytes || to->space != IR_LOCAL)
 		return;
 	/* Local memory of the support library begins behind the kernel's own. */
@@ -667,21 +664,15 @@ static void copy_code(struct hg_pool *pool, const struct ir_func *fn, struct ir_
 	}
 }
 
-/* Variables of one module behind those that are there. */
 static void copy_vars(struct ir_module *m, const struct ir_module *from)
 {
-	uint32_t first = m->nr_vars;
-
 	for (uint32_t i = 0; i < from->nr_vars && !m->pool->failed; i++) {
 		struct ir_var *v = &m->var[m->nr_vars++];
-		struct hg_var_reloc *relocs;
 
 		*v = from->var[i];
 		v->name = copy_text(m->pool, v->name);
 		v->init = v->init ? hg_pool_copy(m->pool, v->init, v->size) : NULL;
-		v->relocs = relocs = copy_of(m->pool, v->relocs, v->nr_relocs, sizeof(*relocs));
-		for (size_t k = 0; relocs && k < v->nr_relocs; k++)
-			relocs[k].var += first;
+		v->relocs = copy_of(m->pool, v->relocs, v->nr_relocs, sizeof(*v->relocs));
 	}
 }
 
@@ -713,14 +704,12 @@ enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 		goto err;
 	m->pool = pool;
 	x.l.m = m;
-	x.first_var = from->nr_vars;
 	collect_rules(&x);
-	m->var = hg_pool_array(pool, (size_t)from->nr_vars + support.m->nr_vars, sizeof(*m->var));
+	m->var = hg_pool_array(pool, from->nr_vars, sizeof(*m->var));
 	m->func = hg_pool_array(pool, from->nr_funcs, sizeof(*m->func));
 	if (pool->failed)
 		goto nomem;
 	copy_vars(m, from);
-	copy_vars(m, support.m);
 	for (uint32_t i = 0; i < from->nr_funcs && !x.l.st && !pool->failed; i++) {
 		struct ir_func *fn = &m->func[m->nr_funcs++];
 
@@ -730,8 +719,6 @@ enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 		else
 			expand_kernel(&x, &from->func[i], fn);
 	}
-	if (!x.uses_vars)
-		m->nr_vars = from->nr_vars;
 	if (pool->failed)
 		goto nomem;
 	st = x.l.st;

@@ -74,7 +74,7 @@ struct expand_body {
 /*
  * A function of the support library: translate/support/expand_*.c, where EXPANSION(name) declares it. Its parameters are the inputs, but for the
  * last one, a pointer to a structure: the members are the outputs, in their order. They have 16, 32 or 64 bits; the function stores all
- * of them, and does nothing else with the pointer. It may have variables and local memory, but no shared memory. NULL: there is no such
+ * of them, and does nothing else with the pointer. It may have local memory, but no shared memory and no variables. NULL: there is no such
  * function, which has been told.
  */
 const struct expand_body *expand_support(const char *name);
