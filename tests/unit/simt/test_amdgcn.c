@@ -587,6 +587,27 @@ Test(amdgcn, floating_point_rounds_as_ieee_says)
 	}
 }
 
+Test(amdgcn, vectors_of_halves_and_of_addresses_are_taken)
+{
+	static _Alignas(16) float in[128];
+	static _Alignas(16) uint64_t addr[128];
+	struct { uint32_t *p; uint64_t *addr; float *in; } args = { out, addr, in };
+	struct run r = { .block = { 64 }, .dynamic = 64 };
+
+	for (int i = 0; i < 128; i++)
+		in[i] = ldexpf(1.0f + (float)i / 4099, i % 44 - 26);
+	FOR_WAVES(wave) {
+		must_run(wave, "vectors", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 64; t++) {
+			_Float16 h[2] = { (_Float16)in[2 * t], (_Float16)in[2 * t + 1] };
+
+			cr_assert(!memcmp(&out[t], h, sizeof(h)), "of %a and %a: %x", (double)in[2 * t], (double)in[2 * t + 1], out[t]);
+			cr_assert_eq((uint32_t)addr[2 * t], 8);
+			cr_assert_eq(addr[2 * t + 1], t);
+		}
+	}
+}
+
 /* ---- waiting ---- */
 
 Test(amdgcn, waves_and_blocks_may_wait_for_others)

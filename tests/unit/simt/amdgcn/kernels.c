@@ -280,6 +280,19 @@ KERNEL floats(GLOBAL u32 *out, GLOBAL const float *in, u32 n)
 	d[1] = __builtin_sqrt((double)a);
 }
 
+/* rounding of several at once; an address of local data share within a constant vector */
+typedef float f2 __attribute__((ext_vector_type(2)));
+typedef _Float16 h2 __attribute__((ext_vector_type(2)));
+typedef u64 u64x2 __attribute__((ext_vector_type(2)));
+
+KERNEL vectors(GLOBAL h2 *out, GLOBAL u64x2 *addr, GLOBAL const f2 *in)
+{
+	u32 t = item();
+
+	out[t] = __builtin_convertvector(in[t], h2);
+	addr[t] = (u64x2){ (u64)(FLAT char *)(LDS char *)8, t };
+}
+
 /* ---- what must fail, or must not ---- */
 
 KERNEL traps(u32 which)
