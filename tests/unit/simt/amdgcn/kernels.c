@@ -227,6 +227,15 @@ KERNEL wraps(GLOBAL u32 *out, u32 back)
 	out[item()] = *(LDS u32 *)(p + back + 4 * 63);
 }
 
+/* time is the wave's */
+KERNEL times(GLOBAL u64 *out)
+{
+	u32 t = item();
+
+	out[2 * t] = __builtin_readcyclecounter();
+	out[2 * t + 1] = __builtin_readsteadycounter();
+}
+
 KERNEL atomics(GLOBAL u32 *out, u32 n)
 {
 	u32 t = item();
