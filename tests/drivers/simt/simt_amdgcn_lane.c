@@ -569,15 +569,15 @@ static void do_is_private(struct lane_code *l, V call)
 	replace(call, is_within(l, arg(call, 0), param(l, LANE_FRAMES), param(l, LANE_FRAMES_BYTES)));
 }
 
+/* The wave's, hence one for all lanes: code may loop by it and stay together. */
 static void do_clock(struct lane_code *l, V call)
 {
-	replace(call, call_c(l, "simt_clock", l->i64, NULL, 0));
+	add_op(l, call, WAVE_CLOCK, 0, NULL, NULL, NULL);
 }
 
 static void do_timer(struct lane_code *l, V call)
 {
-	/* of 100 MHz */
-	replace(call, LLVMBuildUDiv(l->b, call_c(l, "simt_timer", l->i64, NULL, 0), LLVMConstInt(l->i64, 10, 0), ""));
+	add_op(l, call, WAVE_TIMER, 0, NULL, NULL, NULL);
 }
 
 /* Hardware's registers: what the wave runs on, of which there is one. */

@@ -315,6 +315,12 @@ static void ballot(struct simt_wave *w, uint32_t size, uint32_t out, uint32_t in
 		set(w, (uint32_t)__builtin_ctzll(left), out, &yes, size);
 }
 
+static void to_all(struct simt_wave *w, uint32_t out, uint64_t v)
+{
+	for (uint64_t left = w->mask; left; left &= left - 1)
+		set(w, (uint32_t)__builtin_ctzll(left), out, &v, sizeof(v));
+}
+
 static void reduce(struct simt_wave *w, bool max, uint32_t out, uint32_t in)
 {
 	uint32_t r = max ? 0 : UINT32_MAX;
@@ -365,13 +371,15 @@ void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm,
 	case WAVE_REDUCE_UMIN: reduce(w, false, out, a); break;
 	case WAVE_REDUCE_UMAX: reduce(w, true, out, a); break;
 	case WAVE_BARRIER: simt_barrier(w->self, 0, 0); break;
-	case WAVE_SLEEP: wave_yield(w); break;
+	case WAVE_SLEEP: simt_wave_round(w); break;	/* a microsecond is a loop of them */
 	case WAVE_ENDPGM:
 		/* whatever its other lanes were at */
 		for (uint32_t i = 0; i < w->lanes; i++)
 			w->at[i] = WAVE_ENDED;
 		w->alive = 0;
 		break;
+	case WAVE_CLOCK: to_all(w, out, simt_clock()); break;
+	case WAVE_TIMER: to_all(w, out, simt_timer() / 10); break;	/* of 100 MHz */
 	case WAVE_MEET: break;	/* what the lanes did to memory before is done */
 	default: simt_trap(w->self, "an operation of lanes that does not exist");
 	}

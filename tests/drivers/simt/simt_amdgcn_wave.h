@@ -50,7 +50,7 @@ enum { WAVE_TRAP, WAVE_UNREACHABLE };
 enum wave_op {
 	WAVE_BALLOT, WAVE_READFIRSTLANE, WAVE_READLANE, WAVE_BPERMUTE, WAVE_PERMUTE, WAVE_SWIZZLE, WAVE_DPP, WAVE_DPP8, WAVE_PERMLANE16,
 	WAVE_PERMLANEX16, WAVE_PERMLANE16_VAR, WAVE_PERMLANEX16_VAR, WAVE_PERMLANE64, WAVE_REDUCE_UMIN, WAVE_REDUCE_UMAX, WAVE_BARRIER,
-	WAVE_SLEEP, WAVE_ENDPGM, WAVE_MEET,
+	WAVE_SLEEP, WAVE_ENDPGM, WAVE_MEET, WAVE_CLOCK, WAVE_TIMER,
 };
 /* For the group: operands and the result of `size` bytes lie at these offsets of each lane's frame. */
 void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm, uint32_t out, uint32_t a, uint32_t b, uint32_t c);

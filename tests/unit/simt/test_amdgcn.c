@@ -488,6 +488,23 @@ Test(amdgcn, flat_addresses_of_local_data_share_are_the_aperture_and_the_offset)
 	}
 }
 
+Test(amdgcn, time_is_one_for_all_lanes_and_goes_on)
+{
+	static uint64_t got[256];
+	uint64_t *p = got;
+	struct run r = { .block = { 128 } };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "times", &r, &p, sizeof(p));
+		for (uint32_t t = 0; t < 128; t++) {
+			cr_assert_eq(got[2 * t], got[2 * (t / wave * wave)]);
+			cr_assert_eq(got[2 * t + 1], got[2 * (t / wave * wave) + 1]);
+		}
+		cr_assert_lt(got[0], got[128 * 2 - 2]);
+		cr_assert_leq(got[1], got[128 * 2 - 1]);
+	}
+}
+
 Test(amdgcn, atomics_add_up)
 {
 	struct { uint32_t *p, n; } args = { out, 9 };

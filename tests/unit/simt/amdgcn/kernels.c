@@ -233,6 +233,15 @@ KERNEL flat_offsets(GLOBAL u32 *out, u32 at)
 	out[item()] = (u32)(u64)(FLAT char *)(LDS char *)(at + 4 * item());
 }
 
+/* time is the wave's */
+KERNEL times(GLOBAL u64 *out)
+{
+	u32 t = item();
+
+	out[2 * t] = __builtin_readcyclecounter();
+	out[2 * t + 1] = __builtin_readsteadycounter();
+}
+
 KERNEL atomics(GLOBAL u32 *out, u32 n)
 {
 	u32 t = item();
