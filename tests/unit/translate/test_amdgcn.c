@@ -503,6 +503,17 @@ Test(amd_code, a_warp_adds_up_without_addresses)
 	}
 }
 
+Test(amd_code, local_memory_stays_out_of_local_data_share)
+{
+	/* which is the block's shared memory from its first byte on */
+	char *text = ptx_assembly("gfx1100", KERNEL(".local .align 16 .b8 l[16]; ld.param.u64 %rd1, [p];"
+						    "st.local.v2.b64 [l], {%rd1, %rd1}; st.local.v2.b8 [l], {%r1, %r1};"
+						    "ld.local.v2.b64 {%rd2, %rd3}, [l]; st.global.v2.b64 [%rd1], {%rd2, %rd3};"), 32);
+
+	cr_assert(has(text, "scratch_") && !has(text, "ds_"), "%s", text);
+	free(text);
+}
+
 Test(amd_code, a_branch_on_what_all_lanes_share_is_scalar)
 {
 	for (const char *const *name = amd_tested_chips; *name; name++) {
