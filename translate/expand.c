@@ -403,8 +403,6 @@ static void write_code(struct expand *x, const struct expand_body *b, const ir_r
 	after = lower_new_block(l);
 	if (fn->local_bytes > x->local_bytes)
 		x->local_bytes = fn->local_bytes;
-	if (fn->local_bytes && x->from->uses_stack)
-		lower_refuse(l, "needs local memory, which a stack follows already");
 	lower_bra(l, blocks);
 	for (uint32_t i = 0; i < fn->nr_blocks && !lower_stopped(l); i++) {
 		l->cur = blocks + i;
@@ -603,6 +601,23 @@ static void write_kernel(struct expand *x, struct ir_func *scratch)
 	write_shared(x);
 }
 
+/* Local memory has become more: behind that of the support library the stack begins, where there is one. The lowering's first instruction says where. */
+static void grow_local(struct expand *x, struct ir_func *out)
+{
+	struct ir_insn *first = &x->l.block[0].insn[0].ir;
+	/* what the kernel asked for divides its size */
+	uint32_t align = x->from->local_bytes & -x->from->local_bytes;
+
+	align = align < 64 ? 64 : align > 4096 ? 4096 : align;
+	out->local_bytes = (x->local_base + x->local_bytes + align - 1) & ~(align - 1);
+	if (!x->from->uses_stack)
+		return;
+	if (first->op == IR_mov && first->src[0].kind == IR_OPD_IMM && first->src[0].imm == x->from->local_bytes)
+		first->src[0].imm = out->local_bytes;
+	else
+		lower_refuse(&x->l, "needs local memory in the place of the stack");
+}
+
 static void expand_kernel(struct expand *x, const struct ir_func *fn, struct ir_func *out)
 {
 	struct ptx_sym sym = { .name = fn->name, .line = fn->line };
@@ -628,8 +643,8 @@ static void expand_kernel(struct expand *x, const struct ir_func *fn, struct ir_
 			break;
 		x->is_counting = !round;
 		write_kernel(x, &scratch);
-		if (round && x->local_bytes)
-			out->local_bytes = (x->local_base + x->local_bytes + 15) & ~15u;
+		if (round && x->local_bytes && !lower_stopped(l))
+			grow_local(x, out);
 		if (round && !lower_stopped(l))
 			lower_finish(l, out);
 		if (l->tmp->failed || l->pool->failed)
