@@ -50,12 +50,12 @@ static enum hg_status find_device(void)
 		pr_err("%s", why);
 		return st;
 	}
-	error = hg_hip.hipInit(0);
+	error = HIP_CALL(hipInit, 0);
 	if (error) {
 		say_no_device("hipInit", error);
 		return HG_ERR_UNAVAILABLE;
 	}
-	error = hg_hip.hipGetDeviceCount(&nr);
+	error = HIP_CALL(hipGetDeviceCount, &nr);
 	if (error || nr < 1) {
 		say_no_device("hipGetDeviceCount", error ? error : HIP_NO_DEVICE);
 		return HG_ERR_UNAVAILABLE;
@@ -87,14 +87,14 @@ static int attribute(const struct hg_target *t, enum hip_attribute a)
 	int value = 0;
 
 	/* an old library does not know them all */
-	return hg_hip.hipDeviceGetAttribute(&value, a, t->device) ? 0 : value;
+	return HIP_CALL(hipDeviceGetAttribute, &value, a, t->device) ? 0 : value;
 }
 
 /* That memory gets the address that it is to have is what everything else stands on. */
 static enum hg_status check_addresses(struct hg_target *t)
 {
 	char version[16];
-	int value = 0, error = hg_hip.hipDeviceGetAttribute(&value, HIP_ATTRIBUTE_VIRTUAL_MEMORY, t->device);
+	int value = 0, error = HIP_CALL(hipDeviceGetAttribute, &value, HIP_ATTRIBUTE_VIRTUAL_MEMORY, t->device);
 
 	if (!error && value)
 		return rocm_unit_read(t);
