@@ -212,16 +212,16 @@ $(O)/stubs/libcuda.so: | $(O)/libhgshim.so
 apps: $(apps)
 
 # Programs of single tests, built in the same way.
-e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits reference stranger switch warps)
+e2e_apps := $(addprefix $(O)/e2e-apps/,contexts keeper lasting limits prints reference stranger switch warps)
 $(O)/e2e-apps/lasting: $(wildcard tests/e2e/apps/lasting*) tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) -O2 -I. -o $@ $(filter %.cu,$^)
 # Some of the instructions of warps are new with this architecture.
-$(O)/e2e-apps/warps: tests/e2e/apps/warps.cu
+$(O)/e2e-apps/prints $(O)/e2e-apps/warps: $(O)/e2e-apps/%: tests/e2e/apps/%.cu tests/apps/app.h
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
-	$(Q)$(NVCC) -O2 -arch=sm_90 -o $@ $<
+	$(Q)$(NVCC) -O2 -I. -arch=sm_90 -o $@ $<
 $(O)/e2e-apps/%: tests/e2e/apps/%.c tests/apps/app.h | $(filter $(O)/%,$(stubs)/libcuda.so)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -366,8 +366,8 @@ lint: ## format, spelling, and the rules that a grep can keep
 	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
 
 .PHONY: corpus corpus-amd
-# CORPUS_EACH=1: all kernels, which takes hours
-CORPUS_EACH ?= 300
+# the sample of `make corpus`; CORPUS_EACH=1: all kernels, which takes hours
+CORPUS_EACH ?= 150
 corpus-amd: $(O)/hgshim-ptx ## the same, a sample made into code objects for each tested AMD chip (CORPUS_EACH=N: about every N-th)
 	$(Q)$(test_env) tests/corpus --chips gfx906,gfx90a,gfx942,gfx1030,gfx1100,gfx1201 --compile $(CORPUS_EACH) --json $(O)/corpus-amd.json
 corpus: $(O)/hgshim-ptx ## all PTX of the installed CUDA libraries through parser, lowering and verifier

@@ -84,10 +84,13 @@ static enum hg_status find_chip(struct hg_target *t)
 
 static int attribute(const struct hg_target *t, enum hip_attribute a)
 {
-	int value = 0;
+	int value = 0, error = HIP_CALL(hipDeviceGetAttribute, &value, a, t->device);
 
 	/* an old library does not know them all */
-	return HIP_CALL(hipDeviceGetAttribute, &value, a, t->device) ? 0 : value;
+	if (error == HIP_INVALID_VALUE)
+		return 0;
+	return hg_hip_check(HG_HIP_hipDeviceGetAttribute, error, (const uint64_t[]){ (uintptr_t)&value, a, (uint64_t)t->device }, 3) ? 0 :
+		value;
 }
 
 /* That memory gets the address that it is to have is what everything else stands on. */

@@ -1,9 +1,12 @@
 /* expand_arith.c - arithmetic and conversions with a direction of rounding, for hardware that rounds to nearest. */
 #include "translate/expand_build.h"
 
+#include <string.h>
+
 /*
  * What emit_arith.c writes in plain f64 arithmetic stays: add, sub, mul and fma of f32, conversions of f64 and of integers of 32 bits. The rest is
- * here; of f32 as an f64 whose last bit stands for what was lost, which such a conversion then rounds.
+ * here; of f32 as an f64 that such a conversion then rounds. Quotients and roots of f32 may be the nearest f64: that is an f32 only if nothing was
+ * lost, for a result of 24 bits that is not exact differs from the exact one in the first 49. Integers of 64 bits have a last bit that stands for what was lost.
  */
 static bool is_directed(const struct ir_insn *in)
 {
@@ -26,7 +29,7 @@ static bool is_directed_int64(const struct ir_insn *in)
 }
 
 /* The result, from the f64 that will do for it. */
-static void finish(struct expand *x, const struct ir_insn *in, ir_reg odd)
+static void finish(struct expand *x, const struct ir_insn *in, ir_reg v)
 {
 	struct ir_insn *cvt = lower_emit(expand_lower(x), IR_cvt, in->type, 1, 1);
 
@@ -36,7 +39,7 @@ static void finish(struct expand *x, const struct ir_insn *in, ir_reg odd)
 	cvt->rnd = in->type == IR_F32 ? in->rnd : IR_RND_NONE;
 	cvt->flags = in->flags & (IR_FTZ | IR_SAT);
 	cvt->dst[0] = in->dst[0];
-	cvt->src[0] = expand_reg(odd);
+	cvt->src[0] = expand_reg(v);
 }
 
 /* A source of f32, exactly. */
@@ -51,6 +54,17 @@ static struct ir_operand widened(struct expand *x, const struct ir_insn *in, uns
 	cvt->dst[0] = lower_reg(expand_lower(x), IR_B64);
 	cvt->src[0] = in->src[i];
 	return expand_reg(cvt->dst[0]);
+}
+
+static ir_reg nearest(struct expand *x, enum ir_op op, unsigned int nr, const struct ir_operand *arg)
+{
+	struct ir_insn *in = lower_emit(expand_lower(x), op, IR_F64, 1, nr);
+
+	if (!in)
+		return 0;
+	in->rnd = IR_RN;
+	memcpy(in->src, arg, nr * sizeof(*arg));
+	return in->dst[0] = lower_reg(expand_lower(x), IR_B64);
 }
 
 static void fma_f64(struct expand *x, const struct ir_insn *in)
@@ -77,7 +91,6 @@ static void divide(struct expand *x, const struct ir_insn *in)
 {
 	struct ir_operand one = expand_imm(UINT64_C(0x3ff) << 52), arg[3];
 	bool is_rcp = in->op == IR_rcp;
-	ir_reg odd;
 
 	if (in->type == IR_F64) {
 		arg[0] = is_rcp ? one : in->src[0];
@@ -88,24 +101,19 @@ static void divide(struct expand *x, const struct ir_insn *in)
 	}
 	arg[0] = is_rcp ? one : widened(x, in, 0);
 	arg[1] = widened(x, in, is_rcp ? 0 : 1);
-	odd = lower_reg(expand_lower(x), IR_B64);
-	expand_call(x, expand_support("hg_div_odd"), arg, &odd);
-	finish(x, in, odd);
+	finish(x, in, nearest(x, IR_div, 2, arg));
 }
 
 static void root(struct expand *x, const struct ir_insn *in)
 {
 	struct ir_operand arg[2] = { in->src[0], expand_imm(in->rnd) };
-	ir_reg odd;
 
 	if (in->type == IR_F64) {
 		expand_call(x, expand_support("hg_sqrt_f64"), arg, in->dst);
 		return;
 	}
 	arg[0] = widened(x, in, 0);
-	odd = lower_reg(expand_lower(x), IR_B64);
-	expand_call(x, expand_support("hg_sqrt_odd"), arg, &odd);
-	finish(x, in, odd);
+	finish(x, in, nearest(x, IR_sqrt, 1, arg));
 }
 
 static void from_int64(struct expand *x, const struct ir_insn *in)

@@ -3,9 +3,10 @@
  *
  * The algorithm is that of the cpu target (translate/cpu_matrix.c says which), where the elements lie is in translate/ir_mma.h.
  */
+#include "translate/expand_build.h"
+
 #include <string.h>
 
-#include "translate/expand_build.h"
 #include "translate/ir_mma.h"
 
 #define ALL_LANES expand_imm(UINT32_MAX)

@@ -176,7 +176,8 @@ EXPANSION hg_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
 
 /*
  * Quotient and root of the significands alone are far from the ends of the range: the nearest one is right, and the remainder, which is exact
- * there, says on which side of it the result is.
+ * there, says on which side of it the result is. (No quotient or root of 53 bits comes so near to a power of two that it is rounded up to that: sig
+ * has its highest bit.)
  */
 static inline u64 beside(double nearest, double remainder, u64 *rest)
 {
@@ -200,13 +201,8 @@ EXPANSION hg_div_f64(u64 a, u64 b, u32 rnd, struct f64 *restrict out)
 	y = (double)(long long)significand(b, &eb);
 	q = __nvvm_div_rn_d(x, y);
 	sig = beside(q, __nvvm_fma_rn_d(-q, y, x), &rest);
-	e = (int)(bits_of(q) >> 52) - 1086;
-	/* one less than a power of two has a bit less */
-	if (!(sig >> 63)) {
-		sig = ~0ULL;
-		e--;
-	}
-	out->bits = rounded(sign, ea - eb + e, sig, rest, rnd);
+	e = ea - eb + (int)(bits_of(q) >> 52) - 1086;
+	out->bits = rounded(sign, e, sig, rest, rnd);
 }
 
 EXPANSION hg_sqrt_f64(u64 a, u32 rnd, struct f64 *restrict out)
@@ -225,37 +221,7 @@ EXPANSION hg_sqrt_f64(u64 a, u32 rnd, struct f64 *restrict out)
 	s = __nvvm_sqrt_rn_d(x);
 	sig = beside(s, __nvvm_fma_rn_d(-s, s, x), &rest);
 	e = e / 2 + (int)(bits_of(s) >> 52) - 1086;
-	if (!(sig >> 63)) {
-		sig = ~0ULL;
-		e--;
-	}
 	out->bits = rounded(0, e, sig, rest, rnd);
-}
-
-/* An f64 whose last bit is odd where something was lost: rounded again, to f32, it is what the exact result would be. */
-static inline u64 odd(double nearest, double remainder)
-{
-	u64 bits = bits_of(nearest);
-
-	if (remainder == 0 || remainder != remainder || bits & 1)
-		return bits;
-	return (remainder < 0) != (bits >> 63) ? bits - 1 : bits + 1;
-}
-
-/* Of numbers that were f32: neither quotient nor remainder leaves f64's range. */
-EXPANSION hg_div_odd(u64 a, u64 b, struct f64 *restrict out)
-{
-	double x = number(a), y = number(b), q = __nvvm_div_rn_d(x, y), r = __nvvm_fma_rn_d(-q, y, x);
-
-	/* the remainder has the sign of the error times that of y */
-	out->bits = odd(q, b >> 63 ? -r : r);
-}
-
-EXPANSION hg_sqrt_odd(u64 a, struct f64 *restrict out)
-{
-	double x = number(a), s = __nvvm_sqrt_rn_d(x);
-
-	out->bits = odd(s, __nvvm_fma_rn_d(-s, s, x));
 }
 
 /* A magnitude of 64 bits, with a sign. */

@@ -93,6 +93,22 @@ static V short_from_int(const struct lane_code *l, V v, LLVMTypeRef ptr)
 	return lane_at(l, base_of(l, ptr), v);
 }
 
+/* The same with vectors: ptrtoint and inttoptr of each element. */
+static V each_short(const struct lane_code *l, V inst)
+{
+	LLVMTypeRef type = LLVMTypeOf(inst), element = LLVMGetElementType(type);
+	bool to_int = LLVMGetInstructionOpcode(inst) == LLVMPtrToInt;
+	V all = LLVMGetPoison(type);
+
+	for (unsigned int i = 0; i < LLVMGetVectorSize(type); i++) {
+		V at = LLVMConstInt(l->i32, i, false), v = LLVMBuildExtractElement(l->b, LLVMGetOperand(inst, 0), at, "");
+
+		v = to_int ? short_to_int(l, v, element) : short_from_int(l, v, element);
+		all = LLVMBuildInsertElement(l->b, all, v, at, "");
+	}
+	return all;
+}
+
 /* ---- constants that are not, as they name the block's share ---- */
 
 static bool is_relative(V v)
@@ -136,6 +152,12 @@ static V expand(struct lane_code *l, V v)
 	if (LLVMIsAConstantPointerNull(v))
 		return param(l, LANE_LDS);
 	nr = (unsigned int)LLVMGetNumOperands(v);
+	if (LLVMIsAConstantVector(v)) {
+		r = LLVMGetPoison(type);
+		for (unsigned int i = 0; i < nr; i++)
+			r = LLVMBuildInsertElement(l->b, r, expand(l, LLVMGetOperand(v, i)), LLVMConstInt(l->i32, i, false), "");
+		return r;
+	}
 	if (!LLVMIsAConstantExpr(v) || nr > 16) {
 		lane_refuse(l, "an address of local data share within a constant");
 		return LLVMGetUndef(type);
@@ -1071,13 +1093,13 @@ static void do_instruction(struct lane_code *l, V inst)
 		if (is_short(LLVMTypeOf(op0)))
 			replace(inst, short_to_int(l, op0, LLVMTypeOf(inst)));
 		else if (has_short(LLVMTypeOf(op0)))
-			lane_refuse(l, "a vector of pointers of 32 bits");
+			replace(inst, each_short(l, inst));
 		break;
 	case LLVMIntToPtr:
 		if (is_short(LLVMTypeOf(inst)))
 			replace(inst, short_from_int(l, LLVMGetOperand(inst, 0), LLVMTypeOf(inst)));
 		else if (has_short(LLVMTypeOf(inst)))
-			lane_refuse(l, "a vector of pointers of 32 bits");
+			replace(inst, each_short(l, inst));
 		break;
 	case LLVMFDiv:
 		if (LLVMGetMetadata(inst, LLVMGetMDKindIDInContext(l->c, "fpmath", 6)))
