@@ -5,7 +5,7 @@ import re
 
 import harness
 import programs
-from harness import CHIPS, CPU, CUDA, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, tool
+from harness import CHIPS, CPU, CUDA, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, run, tool
 from programs import bind, plain, rounds, step, ticks, wait_moment
 
 GOLDEN = os.path.join(harness.ROOT, "tests", "golden", "v1")
@@ -92,6 +92,19 @@ def refused_and_moved(scratch):
         expect(p.passed() == checksum, "another result")
 
 
+def what_a_device_lacks(scratch):
+    """Where HIP cannot do what a program's pointers need, one message says what, and the program gets an error."""
+    program = [harness.ON, "rocm", "--", os.path.join(harness.BUILD, "apps", "saxpy_streams"), "--rounds", "1"]
+    for nr, (knob, value, words) in enumerate((
+            ("VMM", "0", ("wanted addresses", "no virtual memory management")), ("HINT", "0", ("ROCm gives the addresses", "instead of 0x2")),
+            ("HOST_POINTER", "0", ("bytes of host memory at", "cannot reach")), ("DEVICES", "0", ("no device", "hipErrorNoDevice")),
+            ("GRANULE", str(4 << 20), ("in units of 4194304 bytes",)))):
+        result = run(program, env={"HGSHIM_LOG": os.path.join(scratch, f"log{nr}"), "HG_FAKE_HIP_STRICT": "1",
+                                   f"HG_FAKE_HIP_{knob}": value})
+        said = [l for l in result.err.splitlines() if l.startswith("hgshim")]
+        expect(result.status == 1 and len(said) == 1 and all(w in said[0] for w in words), f"{knob}={value}: {result}")
+
+
 def digest(folder):
     return {name: hashlib.sha256(open(os.path.join(folder, name), "rb").read()).hexdigest() for name in sorted(os.listdir(folder))
             if name.endswith(".mdb") and not name.startswith("lock")}
@@ -148,5 +161,6 @@ def tests():
     for app in harness.apps_that_leave():
         found += [(f"{app} on rocm: a log of cuda replays", bind(replays, CUDA, app)),
                   (f"{app} on rocm: moved from cuda", bind(moved, CUDA, ("rocm",), app))]
-    return found + [("saxpy_streams on rocm: a move from cpu that fails, and one that does not", refused_and_moved),
+    return found + [("rocm: what a device lacks is said", what_a_device_lacks),
+                    ("saxpy_streams on rocm: a move from cpu that fails, and one that does not", refused_and_moved),
                     ("errors: a function of HIP that fails in a replay is named, and nothing is lost", every_call_fails)]
