@@ -84,7 +84,7 @@ def refused_and_moved(scratch):
         p.wait_file(hold)
         tool("hgshim-replay", "--target", "rocm", GOLDEN, env=env)  # it makes the double's page of calls
         with Counters(control) as counters:
-            counters.fail("hipModuleLoadData", 2, UNKNOWN)  # the program has one kernel: the first is that it is compiled ahead
+            counters.fail("hipModuleLoadData", 3, UNKNOWN)  # its two kernels are compiled ahead first
         result = tool("hgshim-ckpt", "--migrate", "rocm", p.pid)
         expect(result.status == 1 and "hipModuleLoadData" in result.err, f"{result}")
         migrate(p, "rocm")
