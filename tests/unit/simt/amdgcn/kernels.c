@@ -227,6 +227,12 @@ KERNEL wraps(GLOBAL u32 *out, u32 back)
 	out[item()] = *(LDS u32 *)(p + back + 4 * 63);
 }
 
+/* the low half of a flat address in local data share is the offset there */
+KERNEL flat_offsets(GLOBAL u32 *out, u32 at)
+{
+	out[item()] = (u32)(u64)(FLAT char *)(LDS char *)(at + 4 * item());
+}
+
 KERNEL atomics(GLOBAL u32 *out, u32 n)
 {
 	u32 t = item();
