@@ -500,6 +500,7 @@ static void build_start(struct wave *w)
 		replace_param(w, (unsigned int)(NR_LANE_PARAMS + i), v);
 	}
 	replace_param(w, LANE_SELF, self);
+	replace_param(w, LANE_WAVE, w->w);
 	replace_param(w, LANE_LDS, lds);
 	replace_param(w, LANE_LDS_BYTES, LLVMBuildZExt(l->b, field(w, l->i32, env, offsetof(struct simt_env, shared_bytes)), l->i64, ""));
 	replace_param(w, LANE_KERNARG, kernarg);
