@@ -606,6 +606,14 @@ Test(amdgcn, waves_and_blocks_may_wait_for_others)
 			/* each of them was whole again afterwards */
 			cr_assert_eq(out[1], 3);
 		}
+	FOR_WAVES(wave) {
+		uint32_t *p = out;
+		struct run r = { .block = { 2 * wave } };
+
+		out[0] = 0;
+		must_run(wave, "votes_until", &r, &p, sizeof(p));
+		cr_assert_eq(out[0], 1);
+	}
 }
 
 Test(amdgcn, lanes_of_a_wave_that_wait_for_each_other_are_found_out)

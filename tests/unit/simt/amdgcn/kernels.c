@@ -349,6 +349,16 @@ KERNEL handshake(GLOBAL u32 *p, u32 by_block)
 		__atomic_fetch_add(p + 1, 1, __ATOMIC_RELAXED);
 }
 
+/* one wave waits for the other, and votes on it */
+KERNEL votes_until(GLOBAL u32 *p)
+{
+	if (item() / WAVE == 0)
+		while (!ballot(lane() == 3 && __atomic_load_n(p, __ATOMIC_ACQUIRE)))
+			;
+	else if (lane() == 0)
+		__atomic_store_n(p, 1, __ATOMIC_RELEASE);
+}
+
 /* half of the wave ends; the others meet at the barrier with other waves */
 KERNEL leave_early(GLOBAL u32 *out)
 {
