@@ -9,9 +9,6 @@
 #include "translate/module.h"
 
 #define SMALL_ARGS 1024
-/* What code is made for before it is known how it is launched. */
-#define USUAL_THREADS 256u
-#define USUAL_STACK 2048u
 
 /* A code object that HIP has loaded. */
 struct loaded {
@@ -142,11 +139,9 @@ err_free:
 	return st;
 }
 
-static enum hg_status code_get(struct hg_target_kernel *k, uint32_t threads, uint32_t stack_bytes, const struct hg_amd_code **code,
-			       void **function)
+static enum hg_status code_get(struct hg_target_kernel *k, const struct hg_amd_need *need, const struct hg_amd_code **code, void **function)
 {
-	const struct hg_amd_need need = { .threads = threads, .stack_bytes = stack_bytes };
-	enum hg_status st = hg_amd_code_get(k->module->code, k->index, &need, code);
+	enum hg_status st = hg_amd_code_get(k->module->code, k->index, need, code);
 
 	return st ? st : load_code(k, *code, function);
 }
@@ -156,7 +151,6 @@ enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct 
 	const struct hg_amd_code *code;
 	struct hg_target_kernel *k;
 	enum hg_status st;
-	uint32_t threads;
 	void *function;
 
 	if (index >= m->nr_kernels)
@@ -165,10 +159,7 @@ enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct 
 	if (st)
 		return st;
 	k = &m->kernel[index];
-	threads = k->info->req_threads[0] * k->info->req_threads[1] * k->info->req_threads[2];
-	if (!threads)
-		threads = k->info->max_threads < USUAL_THREADS ? k->info->max_threads : USUAL_THREADS;
-	st = code_get(k, threads, USUAL_STACK, &code, &function);
+	st = code_get(k, &(struct hg_amd_need){ 0 }, &code, &function);
 	if (!st)
 		*out = k;
 	return st;
@@ -280,6 +271,7 @@ enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
 {
 	struct hg_target_kernel *k = (struct hg_target_kernel *)l->kernel;	/* what is loaded for it grows */
 	unsigned char small[SMALL_ARGS] __attribute__((aligned(16))), *args = small;
+	struct hg_amd_need need = { .stack_bytes = l->stack_bytes };
 	const struct hg_amd_code *code;
 	void *function;
 	enum hg_status st;
@@ -287,9 +279,10 @@ enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
 
 	if (atomic_load_explicit(&q->failed, memory_order_relaxed))
 		return HG_OK;
+	memcpy(need.block, l->block, sizeof(need.block));
 	st = rocm_enter(q->target);
 	if (!st)
-		st = code_get(k, l->block[0] * l->block[1] * l->block[2], l->stack_bytes, &code, &function);
+		st = code_get(k, &need, &code, &function);
 	if (st)
 		return st;
 	size = HG_GPU_ENV_OFFSET(code->param_bytes) + sizeof(struct hg_gpu_env);

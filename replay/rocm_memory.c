@@ -18,12 +18,31 @@ static struct hip_allocation kind_of(const struct hg_target *t)
 	return (struct hip_allocation){ .type = PINNED_MEMORY, .location = { .type = DEVICE_MEMORY, .id = t ? t->device : 0 } };
 }
 
+static _Atomic uint64_t known_unit;
+
+enum hg_status rocm_unit_read(struct hg_target *t)
+{
+	const struct hip_allocation what = kind_of(t);
+	size_t unit = 0;
+	enum hg_status st = HIP(hipMemGetAllocationGranularity, &unit, &what, HIP_GRANULARITY_MINIMUM);
+
+	if (st)
+		return st;
+	if (!unit || unit & (unit - 1) || unit > HG_ARENA_GRANULE) {
+		pr_err("'%s' maps memory in units of %zu bytes: that is no power of two up to %llu", t->info.name, unit,
+		       (unsigned long long)HG_ARENA_GRANULE);
+		return HG_ERR_UNAVAILABLE;
+	}
+	t->unit = unit;
+	atomic_store(&known_unit, unit);
+	return HG_OK;
+}
+
 /* Asked before the target is opened as well: what HIP says, else the largest there may be. */
 uint64_t rocm_map_unit(void)
 {
-	static _Atomic uint64_t known;
 	const struct hip_allocation what = kind_of(NULL);
-	uint64_t unit = atomic_load(&known);
+	uint64_t unit = atomic_load(&known_unit);
 	size_t granularity = 0;
 	const char *why;
 
@@ -31,9 +50,8 @@ uint64_t rocm_map_unit(void)
 		return unit;
 	if (hg_hip_load(&why) || hg_hip.hipInit(0) ||
 	    hg_hip.hipMemGetAllocationGranularity(&granularity, &what, HIP_GRANULARITY_MINIMUM) || !granularity ||
-	    granularity & (granularity - 1))
+	    granularity & (granularity - 1) || granularity > HG_ARENA_GRANULE)
 		return HG_ARENA_GRANULE;
-	atomic_store(&known, granularity);
 	return granularity;
 }
 
@@ -57,9 +75,11 @@ static void find_in_the_way(uint64_t addr, uint64_t size, char *out, size_t out_
 		fclose(f);
 }
 
+/* What cannot be unmapped stays as it is, addresses and all. */
 static void give_back(const struct rocm_unmap *u)
 {
-	HIP_TRY(hipMemUnmap, (void *)u->addr, u->size);
+	if (HIP(hipMemUnmap, (void *)u->addr, u->size))
+		return;
 	HIP_TRY(hipMemRelease, u->handle);
 	HIP_TRY(hipMemAddressFree, (void *)u->addr, u->size);
 }

@@ -84,30 +84,28 @@ static enum hg_status find_chip(struct hg_target *t)
 
 static int attribute(const struct hg_target *t, enum hip_attribute a)
 {
-	int value = 0;
+	int value = 0, error = hg_hip.hipDeviceGetAttribute(&value, a, t->device);
 
 	/* an old library does not know them all */
-	return hg_hip.hipDeviceGetAttribute(&value, a, t->device) ? 0 : value;
+	if (error == HIP_INVALID_VALUE)
+		return 0;
+	return hg_hip_check(HG_HIP_hipDeviceGetAttribute, error, (const uint64_t[]){ (uintptr_t)&value, a, (uint64_t)t->device }, 3) ? 0 :
+		value;
 }
 
 /* That memory gets the address that it is to have is what everything else stands on. */
 static enum hg_status check_addresses(struct hg_target *t)
 {
 	char version[16];
+	int value = 0, error = hg_hip.hipDeviceGetAttribute(&value, HIP_ATTRIBUTE_VIRTUAL_MEMORY, t->device);
 
-	t->unit = rocm_map_unit();
+	if (!error && value)
+		return rocm_unit_read(t);
 	version_text(version, sizeof(version));
-	if (!attribute(t, HIP_ATTRIBUTE_VIRTUAL_MEMORY)) {
-		pr_err("device memory cannot be placed at wanted addresses: ROCm %s ('%s') says that '%s' has no virtual memory management "
-		       "(it came with 6.1), and pointers inside buffers would be wrong", version, hg_hip.path, t->info.name);
-		return HG_ERR_UNAVAILABLE;
-	}
-	if (t->unit > HG_ARENA_GRANULE || HG_ARENA_GRANULE % t->unit) {
-		pr_err("'%s' maps memory in units of %llu bytes, more than %llu", t->info.name, (unsigned long long)t->unit,
-		       (unsigned long long)HG_ARENA_GRANULE);
-		return HG_ERR_UNAVAILABLE;
-	}
-	return HG_OK;
+	pr_err("device memory cannot be placed at wanted addresses, and pointers inside buffers would be wrong: ROCm %s ('%s') %s%s for '%s'; it "
+	       "has it from 6.1 on", version, hg_hip.path, error ? "does not know of virtual memory management, hipDeviceGetAttribute gives " :
+	       "has no virtual memory management", error ? hg_hip.hipGetErrorName(error) : "", t->info.name);
+	return HG_ERR_UNAVAILABLE;
 }
 
 static enum hg_status read_info(struct hg_target *t)

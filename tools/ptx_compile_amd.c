@@ -10,7 +10,6 @@
 #include "translate/ir.h"
 
 #define MAX_CHIPS 16
-#define USUAL_BLOCK 256
 
 struct ptx_amd {
 	size_t nr;
@@ -77,7 +76,7 @@ static json_t *text(const char *s)
 json_t *ptx_amd_compile(struct ptx_amd *a, const struct ir_module *ir, size_t index)
 {
 	const struct ir_func *fn = &ir->func[index];
-	const struct hg_amd_need need = { .threads = fn->max_threads && fn->max_threads < USUAL_BLOCK ? fn->max_threads : USUAL_BLOCK };
+	const struct hg_amd_need need = { 0 };
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < a->nr; i++) {

@@ -32,7 +32,7 @@ struct cpu_args {
 	enum hg_cpu_text kind;
 	bool for_chip;		/* not for the CPU */
 	struct hg_amd_chip chip;
-	struct hg_amd_need need;	/* 0: what the kernel says, or a usual block */
+	struct hg_amd_need need;
 	const char *object;	/* where the code object goes */
 	size_t found;
 	/* run */
@@ -42,23 +42,19 @@ struct cpu_args {
 	unsigned long repeat;
 };
 
-#define USUAL_BLOCK 256
-
-static struct hg_amd_need need_of(const struct hg_module *m, size_t i, const struct cpu_args *a)
+static bool parse_dim(const char *s, uint32_t dim[3])
 {
-	struct hg_amd_need n = a->need;
-	uint32_t most = hg_module_kernel(m, i)->max_threads;
+	int used = 0, nr = sscanf(s, "%" SCNu32 "%n,%" SCNu32 "%n,%" SCNu32 "%n", &dim[0], &used, &dim[1], &used, &dim[2], &used);
 
-	if (!n.threads)
-		n.threads = most < USUAL_BLOCK ? most : USUAL_BLOCK;
-	return n;
+	for (int i = nr < 1 ? 0 : nr; i < 3; i++)
+		dim[i] = 1;
+	return nr >= 1 && !s[used];
 }
 
 static enum hg_status print_text(const struct hg_module *m, size_t i, const struct cpu_args *a)
 {
-	const struct hg_amd_need need = need_of(m, i, a);
 	char *text;
-	enum hg_status st = a->for_chip ? hg_amd_text(hg_module_ir(m), i, &a->chip, &need, a->kind == HG_CPU_ASM ? HG_AMD_ASM : HG_AMD_LLVM, &text)
+	enum hg_status st = a->for_chip ? hg_amd_text(hg_module_ir(m), i, &a->chip, &a->need, a->kind == HG_CPU_ASM ? HG_AMD_ASM : HG_AMD_LLVM, &text)
 					: hg_cpu_kernel_text(hg_module_ir(m), i, a->kind, a->tier, &text);
 
 	if (st)
@@ -71,7 +67,6 @@ static enum hg_status print_text(const struct hg_module *m, size_t i, const stru
 /* The code object of a kernel, as the target would load it. */
 static enum hg_status write_object(const struct hg_module *m, size_t i, const struct cpu_args *a)
 {
-	const struct hg_amd_need need = need_of(m, i, a);
 	const struct hg_amd_code *code;
 	struct hg_amd_module *am;
 	FILE *f = NULL;
@@ -80,7 +75,7 @@ static enum hg_status write_object(const struct hg_module *m, size_t i, const st
 
 	if (st)
 		return st;
-	st = hg_amd_code_get(am, i, &need, &code);
+	st = hg_amd_code_get(am, i, &a->need, &code);
 	if (st)
 		goto out;
 	f = fopen(a->object, "wb");
@@ -138,10 +133,8 @@ static bool take_text_option(struct cpu_args *a, const char *option, const char 
 		a->object = value;
 		return true;
 	}
-	if (!strcmp(option, "--threads")) {
-		a->need.threads = (uint32_t)strtoul(value, &end, 10);
-		return *value && !*end && a->need.threads;
-	}
+	if (!strcmp(option, "--block"))
+		return parse_dim(value, a->need.block) && a->need.block[0] && a->need.block[1] && a->need.block[2];
 	if (!strcmp(option, "--stack")) {
 		a->need.stack_bytes = (uint32_t)strtoul(value, &end, 10);
 		return *value && !*end;
@@ -169,8 +162,8 @@ static int text_command(int argc, char **argv, enum hg_cpu_text kind)
 		pr_err("'%s' needs a file", name);
 		return 2;
 	}
-	if (!a.for_chip && (a.object || a.need.threads || a.need.stack_bytes)) {
-		pr_err("'%s' takes -o, --threads and --stack with --target CHIP alone", name);
+	if (!a.for_chip && (a.object || a.need.block[0] || a.need.stack_bytes)) {
+		pr_err("'%s' takes -o, --block and --stack with --target CHIP alone", name);
 		return 2;
 	}
 	for (int i = 1; i < argc; i++)
@@ -194,15 +187,6 @@ int ptx_cmd_llvm(int argc, char **argv)
 }
 
 /* ---- run ---- */
-
-static bool parse_dim(const char *s, uint32_t dim[3])
-{
-	int used = 0, nr = sscanf(s, "%" SCNu32 "%n,%" SCNu32 "%n,%" SCNu32 "%n", &dim[0], &used, &dim[1], &used, &dim[2], &used);
-
-	for (int i = nr < 1 ? 0 : nr; i < 3; i++)
-		dim[i] = 1;
-	return nr >= 1 && !s[used];
-}
 
 /* A number; f:1.5 and d:1.5; z:BYTES zeros; u:COUNT and r:COUNT numbers 0, 1, 2… as u32 and as f32. */
 static bool parse_argument(const char *s, struct argument *a)

@@ -81,7 +81,8 @@ static bool describe(struct work *w)
 {
 	static const char version[] = "amdhsa_code_object_version";
 	LLVMValueRef fn = LLVMGetNamedFunction(w->m, w->job->kernel);
-	char items[32];
+	const char *features = w->job->chip->like[0] ? "" : w->job->chip->features;
+	char items[32], all[sizeof(w->job->chip->features) + 32];
 
 	if (!fn) {
 		snprintf(w->job->why, sizeof(w->job->why), "the emitter made no function of that name");
@@ -94,8 +95,9 @@ static bool describe(struct work *w)
 	/* the kernel's own arguments are all that there are (gpu_abi.h) */
 	set_attribute(w, fn, "amdgpu-implicitarg-num-bytes", "0");
 	set_chip(w, llvm_chip(w->job->chip));
-	if (w->job->chip->features[0] && !w->job->chip->like[0])
-		set_attribute(w, fn, "target-features", w->job->chip->features);
+	/* local arrays would come to lie where the block's shared memory is, of which LLVM knows nothing */
+	snprintf(all, sizeof(all), "%s%s-promote-alloca", features, features[0] ? "," : "");
+	set_attribute(w, fn, "target-features", all);
 	if (!LLVMGetModuleFlag(w->m, version, sizeof(version) - 1))
 		LLVMAddModuleFlag(w->m, LLVMModuleFlagBehaviorError, version, sizeof(version) - 1,
 				  LLVMValueAsMetadata(LLVMConstInt(LLVMInt32TypeInContext(w->c), 500, false)));

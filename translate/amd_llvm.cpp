@@ -149,7 +149,7 @@ bool amd_llvm_link(const void *object, size_t size, void **out, size_t *out_size
 {
 	struct job mine;
 	llvm::raw_string_ostream said(mine.text);
-	char input[32];
+	char input[40];
 	bool linked;
 	int fd = make_input(object, size);
 
@@ -157,7 +157,8 @@ bool amd_llvm_link(const void *object, size_t size, void **out, size_t *out_size
 		snprintf(why, why_size, "no memory for the linker's input: %s", strerror(errno));
 		return false;
 	}
-	snprintf(input, sizeof(input), "/proc/self/fd/%d", fd);
+	/* the thread's own: threads of hgshim do not share the application's descriptors */
+	snprintf(input, sizeof(input), "/proc/thread-self/fd/%d", fd);
 	/* lld sets all of LLVM's options back before it reads its own: those of the process go with it */
 	const char *const args[] = { "ld.lld", "-shared", "--threads=1", "--no-color-diagnostics", "--build-id=none", "-mllvm", HG_LLVM_OPTION,
 				     "-o", "code-object", input };

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "translate/amdgcn.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@
 #define HALF_THREADS 512		/* as many as a row of 1024 work-items holds */
 #define SMALL_BLOCK 256
 #define LARGE_BLOCK 1024
-#define DEFAULT_STACK 1024		/* CUDA's, too */
+#define USUAL_STACK 2048		/* as launches have it when the program asks for none (replay/driver_launch.c) */
 
 /* What code is made for. */
 struct variant {
@@ -93,30 +94,56 @@ static uint32_t most_threads(const struct hg_amd_chip *chip, const struct ir_fun
 	return fn->max_threads && fn->max_threads < chip->max_work_items ? fn->max_threads : chip->max_work_items;
 }
 
-static struct variant choose(const struct hg_amd_chip *chip, const struct ir_func *fn, const struct gpu_plan *plan,
-			     const struct hg_amd_need *need)
+static uint64_t threads_of(const uint32_t block[3])
 {
+	return (uint64_t)block[0] * block[1] * block[2];
+}
+
+/* Where that many threads lie side by side in x (gpu_plan.h). */
+static bool is_in_rows(const uint32_t block[3], uint32_t threads)
+{
+	return block[0] % threads == 0 || (block[1] == 1 && block[2] == 1);
+}
+
+/* The block that the code is for, when a launch did not say. */
+static void take_block(const struct ir_func *fn, const struct hg_amd_need *need, uint32_t block[3])
+{
+	if (need->block[0])
+		memcpy(block, need->block, sizeof(need->block));
+	else if (fn->req_threads[0])
+		memcpy(block, fn->req_threads, sizeof(fn->req_threads));
+	else
+		memcpy(block, (const uint32_t[3]){ fn->max_threads && fn->max_threads < SMALL_BLOCK ? fn->max_threads : SMALL_BLOCK, 1, 1 },
+		       sizeof(need->block));
+}
+
+/* For a block of at most so many threads as the kernel and the chip allow. */
+static struct variant choose(const struct hg_amd_chip *chip, const struct ir_func *fn, const struct gpu_plan *plan, const uint32_t block[3],
+			     uint32_t stack_bytes)
+{
+	bool direct = plan->direct || (plan->rows && is_in_rows(block, 32));
+	bool pair = plan->direct_pair || (plan->rows_pair && is_in_rows(block, 64));
 	struct variant v = { .layout = HG_GPU_WAVE32, .is_scheduled = wants_scheduled() };
-	uint32_t most = most_threads(chip, fn);
+	uint32_t most = most_threads(chip, fn), threads = (uint32_t)threads_of(block);
 
 	if (chip->has_wave32) {
-		v.is_scheduled |= !plan->direct;
-	} else if (plan->direct_pair && !v.is_scheduled) {
+		v.is_scheduled |= !direct;
+	} else if (pair && !v.is_scheduled) {
 		v.layout = HG_GPU_PAIR;
-	} else if (need->threads <= HALF_THREADS) {
+	} else if (threads <= HALF_THREADS) {
 		v.layout = HG_GPU_HALF;
-		v.is_scheduled |= !plan->direct;
+		v.is_scheduled |= !direct;
 		most = most < HALF_THREADS ? most : HALF_THREADS;
 	} else {
 		v.layout = HG_GPU_PAIR;
 		v.is_scheduled = true;
 	}
 	/* fewer threads leave each of them more registers: what a kernel says of its blocks, or one of two classes */
-	v.max_threads = need->threads <= SMALL_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
+	v.max_threads = threads <= SMALL_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
 	if (v.max_threads > most)
 		v.max_threads = (most + 31) / 32 * 32;
 	if (fn->uses_stack)
-		v.stack_bytes = power_of_two(need->stack_bytes > DEFAULT_STACK ? need->stack_bytes : DEFAULT_STACK);
+		v.stack_bytes = power_of_two(stack_bytes ? stack_bytes : USUAL_STACK);
 	return v;
 }
 
@@ -354,12 +381,14 @@ static enum hg_status need_plan(struct kernel *k, const struct ir_func *fn)
 	return HG_OK;
 }
 
-static enum hg_status check_need(const struct hg_amd_chip *chip, const struct ir_func *fn, const struct hg_amd_need *need)
+static enum hg_status check_block(const struct hg_amd_chip *chip, const struct ir_func *fn, const uint32_t block[3])
 {
-	if (need->threads && need->threads <= most_threads(chip, fn))
+	uint64_t threads = threads_of(block);
+
+	if (threads && threads <= most_threads(chip, fn))
 		return HG_OK;
-	pr_err("kernel '%s' is wanted for blocks of %u threads, and takes %u at most on %s", fn->name, need->threads, most_threads(chip, fn),
-	       chip->name);
+	pr_err("kernel '%s' is wanted for blocks of %" PRIu64 " threads, and takes %u at most on %s", fn->name, threads,
+	       most_threads(chip, fn), chip->name);
 	return HG_ERR_UNSUPPORTED;
 }
 
@@ -372,6 +401,7 @@ static bool is_same(const struct variant *a, const struct variant *b)
 enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const struct hg_amd_need *need, const struct hg_amd_code **out)
 {
 	const struct ir_func *fn;
+	uint32_t block[3];
 	struct variant v;
 	struct made *made;
 	struct kernel *k;
@@ -379,7 +409,8 @@ enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const str
 
 	if (st)
 		return st;
-	st = check_need(&m->chip, fn, need);
+	take_block(fn, need, block);
+	st = check_block(&m->chip, fn, block);
 	if (st)
 		return st;
 	k = &m->kernel[kernel];
@@ -387,7 +418,7 @@ enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const str
 	st = need_plan(k, fn);
 	if (st)
 		goto out;
-	v = choose(&m->chip, fn, &k->plan, need);
+	v = choose(&m->chip, fn, &k->plan, block, need->stack_bytes);
 	made = k->made;
 	while (made && !is_same(&made->variant, &v))
 		made = made->next;
@@ -469,8 +500,8 @@ enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const stru
 {
 	struct hg_amd_module *m;
 	const struct ir_func *fn;
+	uint32_t block[3], extra_lds;
 	struct variant v;
-	uint32_t extra_lds;
 	char why[600];
 	size_t size;
 	void *text;
@@ -479,13 +510,15 @@ enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const stru
 	if (st)
 		return st;
 	st = need_kernel(m, kernel, &fn);
-	if (!st)
-		st = check_need(chip, fn, need);
+	if (st)
+		goto out;
+	take_block(fn, need, block);
+	st = check_block(chip, fn, block);
 	if (!st)
 		st = need_plan(&m->kernel[kernel], fn);
 	if (st)
 		goto out;
-	v = choose(chip, fn, &m->kernel[kernel].plan, need);
+	v = choose(chip, fn, &m->kernel[kernel].plan, block, need->stack_bytes);
 	st = compile(fn, chip, &v, false, kind == HG_AMD_LLVM ? AMD_LLVM_TEXT : AMD_ASSEMBLY, &text, &size, &extra_lds, why, sizeof(why));
 	if (st)
 		pr_err("%s", why);

@@ -35,8 +35,8 @@ void hg_amd_module_destroy(struct hg_amd_module *m);	/* NULL is allowed */
 
 /* What a launch needs of the code: part of what selects a variant. */
 struct hg_amd_need {
-	uint32_t threads;		/* of a block, PTX threads */
-	uint32_t stack_bytes;		/* of a thread, for kernels that use one */
+	uint32_t block[3];		/* PTX threads; zeros: what the kernel says of its blocks, or a usual one */
+	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: a usual one */
 };
 
 struct hg_amd_code {

@@ -89,7 +89,7 @@ bool emit_gpu_warp(struct emit *e);
 
 /* Whether there is any operation on a barrier: the scheduled form counts all of them by code. */
 bool emit_gpu_has_barriers(const struct ir_func *fn);
-/* Before slots are made: gives registers places in memory (in_spill) where there are many of them and many blocks. */
+/* Before slots are made: which registers need some (info->crosses), and places in memory (in_spill) if they and the blocks are many. */
 void emit_gpu_sched_registers(struct emit *e);
 /*
  * The blocks, from where the builder is on. All threads of the wave stay in one loop until the last of them has ended, and go to `leave` together.

@@ -690,6 +690,14 @@ void emit_gpu_sched_registers(struct emit *e)
 	LLVMTypeRef i32 = emit_scalar_int(e, 32);
 	LLVMValueRef area;
 
+	/* a block that begins with an operation of the warp is one no more: what that gives crosses */
+	for (uint32_t b = 0; b < e->fn->nr_blocks; b++) {
+		const struct ir_insn *in = &e->fn->block[b].insn[0];
+
+		for (unsigned int d = 0; ir_op_desc[in->op].flags & IR_F_SYNC && d < in->nr_dst; d++)
+			if (in->dst[d] != IR_NO_REG)
+				e->info->crosses[in->dst[d]] = true;
+	}
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		nr += e->info->crosses[r];
 	if ((uint64_t)nr * e->fn->nr_blocks <= MANY_PHIS)

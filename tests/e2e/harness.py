@@ -94,6 +94,21 @@ FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "m
 CPU = Place("cpu", [ON, "cpu", "--"], kills=8 if LONG else 2)
 CUDA = Place("cuda", [ON, "cuda", "--"], rounds=FEW_ROUNDS, moments=10 if LONG else 3, kills=4 if LONG else 1,
              long_enough=0.05, is_double=True)
+
+# AMD's chips, over the double of HIP: waves of 32, and of 64.
+CHIPS = ("gfx1100", "gfx90a", "gfx942")
+
+
+def on_chip(chip):
+    return Place(f"rocm:{chip}", [ON, f"rocm:{chip}", "--"], rounds=dict(FEW_ROUNDS, shapes=10, texture=5), long_enough=0.05)
+
+
+def hip(chip, **more):
+    """What a tool, or a program on another target, needs to find the double of HIP as that chip."""
+    return dict({"HGSHIM_HIP": os.path.join(BUILD, "drivers", "hip", "libamdhip64.so.6"), "HGSHIM_EMBED_IR": "1",
+                 "HG_FAKE_HIP_CHIP": chip, "HG_FAKE_HIP_STRICT": "1"}, **more)
+
+
 CUDA.bare = Place("cuda:bare", [ON, "cuda:bare", "--"], rounds=FEW_ROUNDS)
 
 
@@ -416,9 +431,9 @@ def launches(log):
     return sorted(found)
 
 
-def replay(log, *args, limit=120):
-    result = tool("hgshim-replay", "--target", "cpu", *args, log, limit=limit)
-    expect(result.status == 0, f"hgshim-replay {' '.join(map(str, args))}: {result}")
+def replay(log, *args, limit=120, target="cpu", env=None):
+    result = tool("hgshim-replay", "--target", target, *args, log, limit=limit, env=env)
+    expect(result.status == 0, f"hgshim-replay --target {target} {' '.join(map(str, args))}: {result}")
     return result
 
 

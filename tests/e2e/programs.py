@@ -91,15 +91,16 @@ def runs_as_without(place, app, scratch):
     return f"{checksum}, {tick * ticks(place, app):.1f} s of kernels, {other_tick * ticks(place, app):.1f} s without the shim"
 
 
-def moments(place, app, scratch):
-    """Checkpoints at random moments; the first has a launch before, and the last one after it."""
+def record_moments(place, app, nr, log):
+    """A log with nr checkpoints at random moments; the first has a launch before, and the last one after it.
+
+    The snapshots in their order, each snapshot's sequence number, and those of all launches."""
     rng = harness.rng(place.name, app, "moments")
-    log = os.path.join(scratch, "log")
     checksum, unpaced = plain(place, app)
     for attempt in range(3):
         # a machine under load checkpoints slowly: then the program shall be slower, too
         options, seconds = pace(place, app, unpaced, place.long_enough * (1 + 2 * attempt))
-        at = sorted(rng.sample(range(ticks(place, app) - 3), place.moments))
+        at = sorted(rng.sample(range(ticks(place, app) - 3), nr))
         taken = []
         with Program(app, log, *options, env={"HGSHIM_CALLS": "all"}, place=place) as p:
             try:
@@ -113,17 +114,22 @@ def moments(place, app, scratch):
                 continue
             got = p.passed()
         expect(got == checksum, f"the result is {got}; without checkpoints it is {checksum}")
-        expect(len(set(taken)) == place.moments, f"{len(set(taken))} snapshots, not {place.moments}: {taken}")
+        expect(len(set(taken)) == nr, f"{len(set(taken))} snapshots, not {nr}: {taken}")
         known = harness.snapshots(log)
         expect(set(taken) <= set(known), f"snapshots {taken} were taken, {sorted(known)} are in the log")
         launched = harness.launches(log)
         expect(launched, "the log holds no launch")
         if launched[0] <= known[taken[0]] and known[taken[-1]] < launched[-1]:
-            break
+            return taken, known, launched
         harness.remove(log)
-    else:
-        raise Failed(f"no run had a launch before the first moment and after the last one: {at}")
+    raise Failed(f"no run had a launch before the first moment and after the last one: {at}")
 
+
+def moments(place, app, scratch):
+    """Checkpoints at random moments, each replayed."""
+    rng = harness.rng(place.name, app, "replays")
+    log = os.path.join(scratch, "log")
+    taken, known, launched = record_moments(place, app, place.moments, log)
     check = tool("hgshim-log", "check", log)
     expect(check.status == 0, f"hgshim-log check: {check}")
     # each snapshot alone, and one, chosen by chance, with all launches after it

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "tests/drivers/simt/simt_fault.h"
@@ -28,6 +29,7 @@
 #define IDLE_ROUNDS 64		/* rounds of nothing but yields before another block begins */
 #define IDLE_NS 10000000	/* …and time, before other threads of the machine go first: that may take much longer than to look again */
 #define ALIGN 128
+#define PAGE 4096
 
 struct meet {
 	struct meet *next;	/* of the warp's, or spare */
@@ -77,6 +79,8 @@ struct block {
 	uint64_t alone[SIMT_MAX_LANES];	/* what a lane gave that meets nobody */
 	unsigned char *memory;	/* the items, shared and local memory */
 	size_t memory_size;
+	unsigned char *window;	/* shared memory at an address of its own: simt_launch.shared_align */
+	size_t window_size;
 	struct simt_stacks stacks;
 	struct block *next;
 };
@@ -636,6 +640,36 @@ static size_t items_bytes(uint32_t nr)
 	return round_up(nr * sizeof(struct item), ALIGN);
 }
 
+/* Memory of `size` bytes at a multiple of `align`; both are multiples of a page. */
+static unsigned char *map_aligned(size_t size, size_t align)
+{
+	unsigned char *all = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *at;
+
+	if (all == MAP_FAILED)
+		return NULL;
+	at = (unsigned char *)round_up((uintptr_t)all, align);
+	if (at > all)
+		munmap(all, (size_t)(at - all));
+	munmap(at + size, (size_t)(all + align - at));
+	if (mprotect(at, size, PROT_READ | PROT_WRITE)) {
+		munmap(at, size);
+		return NULL;
+	}
+	return at;
+}
+
+static bool need_window(struct block *b, size_t size, size_t align)
+{
+	size = round_up(size ? size : 1, PAGE);
+	if (b->window && b->window_size >= size && !((uintptr_t)b->window % align))
+		return true;
+	if (b->window)
+		munmap(b->window, b->window_size);
+	b->window = map_aligned(size, align);
+	b->window_size = size;
+	return b->window;
+}
+
 static struct block *block_get(struct run *r, uint32_t nr_items)
 {
 	size_t shared = round_up((size_t)r->k->shared_bytes + r->l->shared_bytes, ALIGN);
@@ -657,6 +691,8 @@ static struct block *block_get(struct run *r, uint32_t nr_items)
 			goto err;
 		b->memory_size = round_up(size, ALIGN);
 	}
+	if (r->l->shared_align && !need_window(b, shared, r->l->shared_align))
+		goto err;
 	b->run = r;
 	b->nr_items = nr_items;
 	b->item = (struct item *)b->memory;
@@ -686,7 +722,7 @@ static void place_items(struct run *r, struct block *b)
 	size_t local = round_up(r->k->local_bytes, 64);
 	unsigned char *at = b->memory + items_bytes(b->nr_items);
 
-	b->env.shared = at;
+	b->env.shared = r->l->shared_align ? b->window : at;
 	at += round_up(b->env.shared_bytes, ALIGN);
 	memset(b->env.shared, 0, b->env.shared_bytes);
 	memset(at, 0, local * b->nr_items);

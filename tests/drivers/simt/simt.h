@@ -32,6 +32,7 @@ struct simt_launch {
 	const void *params;		/* parameter block, param_bytes of the kernel */
 	const uint64_t *var_addr;	/* where the module's variables live */
 	uint64_t id;			/* %gridid */
+	size_t shared_align;		/* a block's shared memory begins at a multiple of it, in pages of its own; 0: anywhere */
 };
 
 /*

@@ -17,6 +17,8 @@
 
 #define DEFAULT_PATIENCE_MS 30000
 #define MAX_KEPT 256		/* kernels that nobody holds */
+/* Flat addresses of local data share have their offset there as their low half, and nothing else; LLVM knows. */
+#define LDS_APERTURE (UINT64_C(1) << 32)
 #define MAX_LDS (64u << 10)
 #define AMDGPU_KERNEL 91	/* LLVM's calling convention */
 
@@ -333,6 +335,7 @@ enum hg_status simt_amdgcn_run(struct simt_amdgcn *k, const struct simt_amdgcn_l
 	struct simt_launch launch = {
 		.grid = { l->grid[0], l->grid[1], l->grid[2] }, .block = { ((uint32_t)items + k->wave - 1) / k->wave, 1, 1 },
 		.shared_bytes = l->lds_dynamic, .warp_size = 32, .cooperative = l->cooperative, .params = &grid,
+		.shared_align = LDS_APERTURE,
 	};
 
 	if (why_size)

@@ -493,6 +493,18 @@ Test(amdgcn, time_is_one_for_all_lanes_and_goes_on)
 	}
 }
 
+Test(amdgcn, flat_addresses_of_local_data_share_are_the_aperture_and_the_offset)
+{
+	struct { uint32_t *p, at; } args = { out, 68 };
+	struct run r = { .block = { 64 }, .dynamic = 512 };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "flat_offsets", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 64; t++)
+			cr_assert_eq(out[t], 68 + 4 * t);
+	}
+}
+
 Test(amdgcn, atomics_add_up)
 {
 	struct { uint32_t *p, n; } args = { out, 9 };

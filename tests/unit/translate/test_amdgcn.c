@@ -441,7 +441,7 @@ Test(amd_note, a_cut_or_changed_object_is_read_without_harm)
 static char *ptx_assembly(const char *chip_name, const char *ptx, uint32_t threads)
 {
 	struct hg_amd_chip chip = chip_named(chip_name);
-	const struct hg_amd_need need = { .threads = threads };
+	const struct hg_amd_need need = { .block = { threads, 1, 1 } };
 	struct hg_module *m = load_text(ptx);
 	char *text, *end;
 
@@ -468,6 +468,10 @@ static const char reduction_ptx[] = KERNEL(MY_PLACE "ld.global.u32 %r3, [%rd1];"
 	"st.global.u32 [%rd1], %r3;");
 static const char loop_ptx[] = KERNEL(MY_PLACE "mov.u32 %r3, 0; L: st.volatile.global.u32 [%rd1], %r3; add.u32 %r3, %r3, 1;"
 	"setp.lt.u32 %p1, %r3, %r1; @%p1 bra L;");
+
+/* lanes of a warp that wait for each other: no shape of branches does that */
+static const char lock_ptx[] = KERNEL("ld.param.u64 %rd1, [p]; L: atom.global.cas.b32 %r1, [%rd1], 0, 1; setp.ne.u32 %p1, %r1, 0; @%p1 bra L;"
+	"ld.volatile.global.u32 %r2, [%rd1+4]; add.u32 %r2, %r2, 1; st.volatile.global.u32 [%rd1+4], %r2; membar.gl; atom.global.exch.b32 %r1, [%rd1], 0;");
 
 Test(amd_code, global_memory_is_read_in_vectors_and_not_by_flat_addresses)
 {
@@ -499,6 +503,17 @@ Test(amd_code, a_warp_adds_up_without_addresses)
 	}
 }
 
+Test(amd_code, local_memory_stays_out_of_local_data_share)
+{
+	/* which is the block's shared memory from its first byte on */
+	char *text = ptx_assembly("gfx1100", KERNEL(".local .align 16 .b8 l[16]; ld.param.u64 %rd1, [p];"
+						    "st.local.v2.b64 [l], {%rd1, %rd1}; st.local.v2.b8 [l], {%r1, %r1};"
+						    "ld.local.v2.b64 {%rd2, %rd3}, [l]; st.global.v2.b64 [%rd1], {%rd2, %rd3};"), 32);
+
+	cr_assert(has(text, "scratch_") && !has(text, "ds_"), "%s", text);
+	free(text);
+}
+
 Test(amd_code, a_branch_on_what_all_lanes_share_is_scalar)
 {
 	for (const char *const *name = amd_tested_chips; *name; name++) {
@@ -523,7 +538,7 @@ static struct hg_amd_module *amd_module_of(const struct hg_module *m, const char
 
 static const struct hg_amd_code *code_for(struct hg_amd_module *am, uint32_t threads)
 {
-	const struct hg_amd_need need = { .threads = threads };
+	const struct hg_amd_need need = { .block = { threads, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_OK, "%u threads", threads);
@@ -552,11 +567,92 @@ Test(amd_module, code_says_what_a_launch_must_know)
 	}
 }
 
+static void expect_variant(struct hg_amd_module *am, uint32_t threads, enum hg_gpu_layout layout, bool is_scheduled, uint32_t max_threads)
+{
+	const struct hg_amd_code *code = code_for(am, threads);
+
+	cr_expect_eq(code->layout, layout, "%u threads: %d", threads, (int)code->layout);
+	cr_expect_eq(code->is_scheduled, is_scheduled, "%u threads", threads);
+	cr_expect_eq(code->max_threads, max_threads, "%u threads: %u", threads, code->max_threads);
+}
+
+/* What a warp's lanes, or the warps of a wave, might wait for in each other decides the form. */
+Test(amd_module, lanes_that_wait_for_each_other_get_scheduled_code)
+{
+	struct hg_module *m = load_text(lock_ptx);
+	struct hg_amd_module *wave32 = amd_module_of(m, "gfx1100", NULL), *wave64 = amd_module_of(m, "gfx90a", NULL);
+
+	expect_variant(wave32, 100, HG_GPU_WAVE32, true, 256);
+	expect_variant(wave32, 1024, HG_GPU_WAVE32, true, 1024);
+	expect_variant(wave64, 100, HG_GPU_HALF, true, 256);
+	expect_variant(wave64, 512, HG_GPU_HALF, true, 512);
+	expect_variant(wave64, 513, HG_GPU_PAIR, true, 1024);
+	hg_amd_module_destroy(wave32);
+	hg_amd_module_destroy(wave64);
+	hg_module_free(m);
+}
+
+/* All lanes of a warp go the same way, those of the other warp of a wave perhaps another: each warp needs a wave, but no counters. */
+Test(amd_module, warps_that_go_apart_get_a_wave_each)
+{
+	struct hg_module *m = load_text(KERNEL(MY_PLACE "ld.global.u32 %r3, [%rd1]; setp.eq.u32 %p1, %r3, 0; vote.sync.any.pred %p2, %p1, -1; @%p2 bra L;"
+		STEP(16) "L: bar.sync 0; st.global.u32 [%rd1], %r3;"));
+	struct hg_amd_module *wave32 = amd_module_of(m, "gfx1201", NULL), *wave64 = amd_module_of(m, "gfx942", NULL);
+
+	expect_variant(wave32, 256, HG_GPU_WAVE32, false, 256);
+	expect_variant(wave64, 256, HG_GPU_HALF, false, 256);
+	expect_variant(wave64, 512, HG_GPU_HALF, false, 512);
+	/* there is no room for so many waves */
+	expect_variant(wave64, 1024, HG_GPU_PAIR, true, 1024);
+	hg_amd_module_destroy(wave32);
+	hg_amd_module_destroy(wave64);
+	hg_module_free(m);
+}
+
+/* What holds of warps that are rows of their block is not used for other blocks. */
+Test(amd_module, the_shape_of_the_block_counts)
+{
+	struct hg_module *m = load_text(KERNEL(MY_PLACE "ld.global.u32 %r3, [%rd1]; setp.gt.u32 %p1, %r2, 31; @%p1 bra L;" STEP(16)
+		"L: bar.sync 0; st.global.u32 [%rd1], %r3;"));
+	static const struct { uint32_t block[3]; bool is_scheduled; } want[] = {
+		{ { 100, 1, 1 }, false }, { { 32, 8, 1 }, false }, { { 96, 2, 2 }, false }, { { 16, 2, 1 }, true }, { { 48, 1, 2 }, true },
+	};
+	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		struct hg_amd_need need = { 0 };
+		const struct hg_amd_code *code;
+
+		memcpy(need.block, want[i].block, sizeof(need.block));
+		cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_OK);
+		cr_expect_eq(code->is_scheduled, want[i].is_scheduled, "case %zu", i);
+	}
+	hg_amd_module_destroy(am);
+	hg_module_free(m);
+}
+
+Test(amd_module, the_scheduled_form_can_be_asked_for)
+{
+	struct hg_module *m = load_text(saxpy_ptx);
+	struct hg_amd_module *wave32 = amd_module_of(m, "gfx1030", NULL), *wave64 = amd_module_of(m, "gfx906", NULL);
+
+	setenv("HGSHIM_GPU_FORM", "scheduled", 1);
+	expect_variant(wave32, 256, HG_GPU_WAVE32, true, 256);
+	expect_variant(wave64, 256, HG_GPU_HALF, true, 256);
+	expect_variant(wave64, 1024, HG_GPU_PAIR, true, 1024);
+	setenv("HGSHIM_GPU_FORM", "direct", 1);
+	expect_variant(wave32, 256, HG_GPU_WAVE32, false, 256);
+	expect_variant(wave64, 256, HG_GPU_PAIR, false, 256);
+	hg_amd_module_destroy(wave32);
+	hg_amd_module_destroy(wave64);
+	hg_module_free(m);
+}
+
 Test(amd_module, what_a_kernel_says_of_its_blocks_bounds_its_code)
 {
 	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() .maxntid 100 { ret; }\n");
 	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
-	const struct hg_amd_need need = { .threads = 101 };
+	const struct hg_amd_need need = { .block = { 101, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	cr_assert_eq(code_for(am, 64)->max_threads, 128);
@@ -572,7 +668,7 @@ Test(amd_module, a_kernel_with_too_much_shared_memory_is_refused_by_name)
 {
 	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() { .shared .align 4 .b8 s[70000]; .reg .b32 %r<3>; mov.u32 %r1, s; st.shared.u32 [%r1], %r1; ret; }\n");
 	struct hg_amd_module *am = amd_module_of(m, "gfx90a", NULL);
-	const struct hg_amd_need need = { .threads = 64 };
+	const struct hg_amd_need need = { .block = { 64, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	catch_messages();

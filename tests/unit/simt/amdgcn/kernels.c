@@ -236,6 +236,12 @@ KERNEL times(GLOBAL u64 *out)
 	out[2 * t + 1] = __builtin_readsteadycounter();
 }
 
+/* the low half of a flat address in local data share is the offset there */
+KERNEL flat_offsets(GLOBAL u32 *out, u32 at)
+{
+	out[item()] = (u32)(u64)(FLAT char *)(LDS char *)(at + 4 * item());
+}
+
 KERNEL atomics(GLOBAL u32 *out, u32 n)
 {
 	u32 t = item();

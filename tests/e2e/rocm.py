@@ -1,0 +1,131 @@
+"""rocm.py - the AMD target over the double of HIP: programs on it, logs replayed on it, programs moved to it and away."""
+import hashlib
+import os
+import re
+
+import harness
+import programs
+from harness import CHIPS, CPU, CUDA, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, tool
+from programs import bind, plain, rounds, step, ticks, wait_moment
+
+MOMENTS = 10 if LONG else 2
+UNKNOWN = 999                   # hipErrorUnknown
+# What gives back what is not used any more: when it fails, that is said, and the work is done all the same.
+GIVES_BACK = {"hipEventDestroy", "hipFree", "hipHostFree", "hipHostUnregister", "hipMemAddressFree", "hipMemRelease", "hipMemUnmap",
+              "hipModuleUnload", "hipStreamDestroy"}
+# Without an answer of these something else is right as well: mappings of the largest unit, copies in their turn, "?".
+HAS_ANOTHER_WAY = {"hipInit", "hipRuntimeGetVersion", "hipMemGetAllocationGranularity", "hipEventQuery", "hipStreamQuery"}
+
+
+def chip_of(app):
+    """Each program's logs are replayed on one chip, and all chips get some."""
+    return CHIPS[harness.apps().index(app) % len(CHIPS)]
+
+
+def the_same_result(app, scratch):
+    want, seconds = plain(CPU.with_rounds(on_chip(CHIPS[0])), app)
+    took = []
+    for chip in CHIPS:
+        got, seconds = plain(on_chip(chip), app)
+        expect(got == want, f"on {chip} the result is {got}; on cpu it is {want}")
+        took.append(f"{seconds * ticks(on_chip(chip), app):.1f} s on {chip}")
+    return f"{want}, {', '.join(took)}"
+
+
+def replays(recorder, app, scratch):
+    """A log of another target: each snapshot of it, and one with all that follows."""
+    log = os.path.join(scratch, "log")
+    chip = chip_of(app)
+    taken, known, launched = programs.record_moments(recorder.with_rounds(on_chip(chip)), app, MOMENTS, log)
+    for n in taken:
+        replay(log, "--snapshot", n, "--to", known[n], "--verify", target="rocm", env=hip(chip))
+    # what PTX leaves approximate has the bits of cpu
+    replay(log, "--snapshot", taken[0], "--verify", target="rocm", env=hip(chip))
+    return f"{MOMENTS} moments, {sum(s > known[taken[0]] for s in launched)} launches after the first, on {chip}"
+
+
+def moved(start, ways, app, scratch):
+    """A running program is moved from one target to the next."""
+    chip = chip_of(app)
+    place = start.with_rounds(on_chip(chip))
+    checksum, seconds = plain(place, app)
+    rng = harness.rng(place.name, app, "rocm")
+    moments = sorted(rng.sample(range(ticks(place, app) * 3 // 4), len(ways)))
+    for attempt in range(3):
+        # on a busy machine a move may take longer than the rest of the program
+        options, pause = programs.pace(place, app, seconds, 0.1 * (1 + 3 * attempt))
+        with Program(app, os.path.join(scratch, f"log{attempt}"), *options, env=hip(chip), place=place) as p:
+            try:
+                for tick, target in zip(moments, ways):
+                    if p.round < tick * step(place, app):
+                        wait_moment(p, place, app, rng, tick, pause)
+                    migrate(p, target)
+            except Failed:
+                if attempt == 2 or not p.has_passed():
+                    raise
+                continue
+            got = p.passed()
+            said = [l for l in p.stderr().splitlines() if l.startswith(("hgshim", "hip double"))]
+        break
+    expect(got == checksum, f"the result is {got}; of a program that stays it is {checksum}")
+    expect(not said, f"messages: {said[:3]}")
+    return f"{chip}, in rounds {', '.join(str(m * step(place, app)) for m in moments)} of {rounds(place, app)} or later"
+
+
+def digest(folder):
+    return {name: hashlib.sha256(open(os.path.join(folder, name), "rb").read()).hexdigest() for name in sorted(os.listdir(folder))
+            if name.endswith(".mdb") and not name.startswith("lock")}
+
+
+def leaks(result):
+    return [l for l in result.err.splitlines() if l.startswith("hip double: leak")]
+
+
+def every_call_fails(scratch):
+    """The first and the last time that a replay calls a function of HIP, the function fails: it stops with the right message."""
+    log, control = os.path.join(scratch, "log"), os.path.join(scratch, "control")
+    place = CPU.with_rounds(on_chip("gfx1100"))
+    taken, known, launched = programs.record_moments(place, "saxpy_streams", 2, log)
+    env = hip("gfx1100", HG_FAKE_HIP_CONTROL=control, HG_FAKE_HIP_LEAKS="1")
+    to = [s for s in launched if s > known[taken[0]]][:20][-1]
+    command = ["hgshim-replay", "--target", "rocm", "--snapshot", taken[0], "--to", to, "--verify", "--quiet", log]
+    result = tool(*command, env=env)
+    expect(result.status == 0 and not leaks(result), f"undisturbed: {result}")
+    with Counters(control) as counters:
+        made = {n: c for n, c in counters.calls().items() if c}
+    before = digest(log)
+    expect(len(made) > 20 and before, f"only {sorted(made)} of {sorted(before)}: nothing would be shown")
+    stopped, went_on = set(), set()
+    for call, n in sorted(made.items()):
+        for nth in sorted({1, n}):
+            what = f"'{call}', call {nth} of {n}, fails"
+            with Counters(control) as counters:
+                counters.fail(call, nth, UNKNOWN)
+            result = tool(*command, env=env)
+            with Counters(control) as counters:
+                pending = counters.pending(call)
+                counters.fail(call, 0, 0)
+            if pending:  # how often it is called depends on what is done when it looks
+                expect(nth == n > 1 and not result.status, f"{what}: it was not called so often: {result}")
+                continue
+            expect(result.status in (0, 1, 4), f"{what}: {result}")
+            expect("misuse" not in result.err, f"{what}: {result}")
+            expect(digest(log) == before, f"{what}: the log has changed")
+            expect(re.search(rf"\b{call}\b", result.err) or (call in HAS_ANOTHER_WAY and not result.status),
+                   f"{what}: the message does not name it: {result}")
+            (stopped if result.status else went_on).add(call)
+            # what could not be given back is left, and nothing else
+            expect(call in GIVES_BACK or not leaks(result), f"{what}: {leaks(result)[:3]}")
+    return f"{len(made)} functions; it stops for {len(stopped)}, and goes on for {', '.join(sorted(went_on)) or 'none'}"
+
+
+def tests():
+    found = []
+    for app in harness.apps():
+        found += [(f"{app} on rocm: the result of cpu on {', '.join(CHIPS)}", bind(the_same_result, app)),
+                  (f"{app} on rocm: a log of cpu replays", bind(replays, CPU, app)),
+                  (f"{app} on rocm: moved from cpu and back", bind(moved, CPU, ("rocm", "cpu"), app))]
+    for app in harness.apps_that_leave():
+        found += [(f"{app} on rocm: a log of cuda replays", bind(replays, CUDA, app)),
+                  (f"{app} on rocm: moved from cuda", bind(moved, CUDA, ("rocm",), app))]
+    return found + [("errors: a function of HIP that fails in a replay is named, and nothing is lost", every_call_fails)]
