@@ -460,10 +460,11 @@ static void do_wave_barrier(struct lane_code *l, V call)
 	add_op(l, call, WAVE_MEET, 0, NULL, NULL, NULL);
 }
 
+/* Takes no time; a loop that waits lets other waves run at its end. */
 static void do_sleep(struct lane_code *l, V call)
 {
-	l->waits = true;
-	add_op(l, call, WAVE_SLEEP, 0, NULL, NULL, NULL);
+	LLVMBuildStore(l->b, lane_i32(l, 1), lane_at(l, param(l, LANE_WAVE), LLVMConstInt(l->i64, offsetof(struct simt_wave, patience), 0)));
+	replace(call, NULL);
 }
 
 static void do_endpgm(struct lane_code *l, V call)
@@ -1169,7 +1170,7 @@ static void place_args(struct lane_code *l, V kernel)
 static void take_body(struct lane_code *l, V kernel)
 {
 	LLVMTypeRef types[NR_LANE_PARAMS] = {
-		[LANE_SELF] = l->ptr, [LANE_LDS] = l->lds_ptr, [LANE_LDS_BYTES] = l->i64, [LANE_KERNARG] = l->ptr, [LANE_NUMBER] = l->i32,
+		[LANE_SELF] = l->ptr, [LANE_WAVE] = l->ptr, [LANE_LDS] = l->lds_ptr, [LANE_LDS_BYTES] = l->i64, [LANE_KERNARG] = l->ptr, [LANE_NUMBER] = l->i32,
 		[LANE_X] = l->i32, [LANE_Y] = l->i32, [LANE_Z] = l->i32, [LANE_FRAME] = l->ptr, [LANE_FRAMES] = l->ptr,
 		[LANE_FRAMES_BYTES] = l->i64,
 	};
