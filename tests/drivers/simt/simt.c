@@ -27,6 +27,7 @@
 #define PATIENCE 32		/* rounds of a loop that may wait, between two yields */
 #define MAX_RESIDENT 256	/* …and as many as that */
 #define IDLE_ROUNDS 64		/* rounds of nothing but yields before another block begins */
+#define IDLE_NS 10000000	/* …and time, before other threads of the machine go first: that may take much longer than to look again */
 #define ALIGN 128
 #define PAGE 4096
 
@@ -106,6 +107,7 @@ struct run {
 	struct block *resident, *ended;
 	uint32_t nr_resident;
 	uint64_t idle;			/* yields since something else happened */
+	uint64_t yielded;		/* when other threads could go first, in ns */
 	bool waits;
 
 	enum hg_status st;
@@ -826,8 +828,14 @@ static enum hg_status schedule(struct run *r)
 		if (!r->nr_resident)
 			return HG_OK;
 		if (r->idle) {
+			uint64_t now = simt_timer();
+
 			r->idle = 0;
-			sched_yield();
+			if (now - r->yielded > IDLE_NS) {
+				if (r->yielded)
+					sched_yield();
+				r->yielded = simt_timer();
+			}
 		}
 		it = dequeue(r);
 		r->now = it;

@@ -6,7 +6,8 @@
 #include "tests/drivers/simt/simt_amdgcn_wave.h"
 #include "tests/drivers/simt/simt_float.h"
 
-#define PATIENCE 32		/* rounds of a loop that may wait, between two yields */
+#define PATIENCE 32		/* rounds of loops that may wait, between two yields */
+#define MAX_STEPS 128		/* …unless they are long ones */
 #define POISON 0xa5
 
 static const struct simt_amdgcn_grid *grid_of(const struct simt_item *self)
@@ -39,6 +40,7 @@ void simt_wave_begin(struct simt_item *self, struct simt_wave *w, unsigned char 
 	w->mask = w->alive;
 	w->place = w->low = w->high = 0;
 	w->patience = PATIENCE;
+	w->steps = 0;
 	w->held = w->held_since = 0;
 	for (uint32_t i = 0; i < nr; i++) {
 		w->at[i] = 0;
@@ -60,6 +62,7 @@ int32_t simt_wave_next(struct simt_wave *w)
 	uint64_t alive = 0, mask = 0;
 	int32_t first = WAVE_ENDED;
 
+	w->steps++;
 	/* they were all of the wave, and stayed together */
 	if (w->low == w->high && w->mask == w->alive && w->low != WAVE_ENDED) {
 		w->place = w->low;
@@ -100,6 +103,7 @@ static void wave_yield(struct simt_wave *w)
 	char what[160];
 
 	w->patience = PATIENCE;
+	w->steps = 0;
 	if (others) {
 		now = now_ns();
 		w->held &= others;
@@ -117,7 +121,7 @@ static void wave_yield(struct simt_wave *w)
 
 void simt_wave_round(struct simt_wave *w)
 {
-	if (!--w->patience)
+	if (!--w->patience || w->steps > MAX_STEPS)
 		wave_yield(w);
 }
 
@@ -152,9 +156,19 @@ static uint32_t word(const struct simt_wave *w, uint32_t lane, uint32_t offset)
 	return v;
 }
 
+static void set_word(const struct simt_wave *w, uint32_t lane, uint32_t offset, uint32_t v)
+{
+	memcpy(slot(w, lane, offset), &v, sizeof(v));
+}
+
 static void set(const struct simt_wave *w, uint32_t lane, uint32_t offset, const void *v, uint32_t size)
 {
-	memcpy(slot(w, lane, offset), v, size);
+	/* most are of these sizes */
+	switch (size) {
+	case 4: memcpy(slot(w, lane, offset), v, 4); break;
+	case 8: memcpy(slot(w, lane, offset), v, 8); break;
+	default: memcpy(slot(w, lane, offset), v, size);
+	}
 }
 
 /* What an operand that is a scalar of the wave holds; all active lanes must agree. */
@@ -270,7 +284,7 @@ static void bpermute(struct simt_wave *w, uint32_t out, uint32_t addr, uint32_t 
 		uint32_t lane = (uint32_t)__builtin_ctzll(left), from = word(w, lane, addr) / 4 % w->lanes;
 		uint32_t v = is_active(w, from) ? word(w, from, in) : 0;
 
-		set(w, lane, out, &v, sizeof(v));
+		set_word(w, lane, out, v);
 	}
 }
 
@@ -300,7 +314,7 @@ static void swizzle(struct simt_wave *w, uint64_t imm, uint32_t out, uint32_t in
 		else
 			from = (lane & ~31u) | (((lane & 31 & (uint32_t)imm) | ((uint32_t)imm >> 5 & 31)) ^ ((uint32_t)imm >> 10 & 31));
 		v = is_active(w, from) ? word(w, from, in) : 0;
-		set(w, lane, out, &v, sizeof(v));
+		set_word(w, lane, out, v);
 	}
 }
 
@@ -371,7 +385,6 @@ void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm,
 	case WAVE_REDUCE_UMIN: reduce(w, false, out, a); break;
 	case WAVE_REDUCE_UMAX: reduce(w, true, out, a); break;
 	case WAVE_BARRIER: simt_barrier(w->self, 0, 0); break;
-	case WAVE_SLEEP: simt_wave_round(w); break;	/* a microsecond is a loop of them */
 	case WAVE_ENDPGM:
 		/* whatever its other lanes were at */
 		for (uint32_t i = 0; i < w->lanes; i++)

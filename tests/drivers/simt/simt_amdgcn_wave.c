@@ -107,6 +107,19 @@ static bool reads_shared(V i)
 	}
 }
 
+/* What a lane's variable may hold; if an operation of lanes put it there, what that was made of. */
+static void slice_add_stores(struct slice *s, const struct lane_code *l, V var)
+{
+	for (LLVMUseRef u = LLVMGetFirstUse(var); u; u = LLVMGetNextUse(u))
+		if (LLVMIsAStoreInst(LLVMGetUser(u)))
+			slice_add(s, LLVMGetOperand(LLVMGetUser(u), 0));
+	for (size_t i = 0; i < l->nr_ops; i++)
+		if (l->op[i].out == var)
+			for (int k = 0; k < 3; k++)
+				if (l->op[i].in[k])
+					slice_add_stores(s, l, l->op[i].in[k]);
+}
+
 static size_t loop_size(const struct cfg *g, uint32_t loop)
 {
 	size_t nr = 0;
@@ -149,6 +162,10 @@ static bool may_wait(struct wave *w, uint32_t loop)
 		V v = s.list[i];
 
 		found = reads_shared(v);
+		if (LLVMIsALoadInst(v) && LLVMIsAAllocaInst(LLVMGetOperand(v, 0)))
+			slice_add_stores(&s, w->l, LLVMGetOperand(v, 0));
+		else if (LLVMIsALoadInst(v) && LLVMGetPointerAddressSpace(LLVMTypeOf(LLVMGetOperand(v, 0))) == 5)
+			found = true;	/* memory of the lane's own: whatever it put there */
 		if (LLVMGetInstructionOpcode(v) != LLVMPHI) {
 			for (int o = 0; o < LLVMGetNumOperands(v); o++)
 				if (!LLVMValueIsBasicBlock(LLVMGetOperand(v, (unsigned int)o)))
@@ -500,6 +517,7 @@ static void build_start(struct wave *w)
 		replace_param(w, (unsigned int)(NR_LANE_PARAMS + i), v);
 	}
 	replace_param(w, LANE_SELF, self);
+	replace_param(w, LANE_WAVE, w->w);
 	replace_param(w, LANE_LDS, lds);
 	replace_param(w, LANE_LDS_BYTES, LLVMBuildZExt(l->b, field(w, l->i32, env, offsetof(struct simt_env, shared_bytes)), l->i64, ""));
 	replace_param(w, LANE_KERNARG, kernarg);

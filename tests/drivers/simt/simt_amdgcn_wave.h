@@ -30,7 +30,8 @@ struct simt_wave {
 	int32_t place;
 	int32_t low, high;		/* of the places that the group reached */
 	uint32_t number, lanes, stride;
-	uint32_t patience;		/* rounds of a loop that may wait, until the wave yields */
+	uint32_t patience;		/* rounds of loops that may wait, until the wave yields */
+	uint32_t steps;			/* from place to place, since it did */
 	unsigned char *frames;		/* lane n's begins stride * n in */
 	struct simt_item *self;
 	uint64_t held, held_since;	/* lanes that wait since then, in ns */
@@ -50,7 +51,7 @@ enum { WAVE_TRAP, WAVE_UNREACHABLE };
 enum wave_op {
 	WAVE_BALLOT, WAVE_READFIRSTLANE, WAVE_READLANE, WAVE_BPERMUTE, WAVE_PERMUTE, WAVE_SWIZZLE, WAVE_DPP, WAVE_DPP8, WAVE_PERMLANE16,
 	WAVE_PERMLANEX16, WAVE_PERMLANE16_VAR, WAVE_PERMLANEX16_VAR, WAVE_PERMLANE64, WAVE_REDUCE_UMIN, WAVE_REDUCE_UMAX, WAVE_BARRIER,
-	WAVE_SLEEP, WAVE_ENDPGM, WAVE_MEET, WAVE_CLOCK, WAVE_TIMER,
+	WAVE_ENDPGM, WAVE_MEET, WAVE_CLOCK, WAVE_TIMER,
 };
 /* For the group: operands and the result of `size` bytes lie at these offsets of each lane's frame. */
 void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm, uint32_t out, uint32_t a, uint32_t b, uint32_t c);
@@ -66,7 +67,7 @@ extern const size_t simt_amdgcn_nr_symbols;
 
 /* Parameters of a lane's function while it is being worked on: values that all of it may use. */
 enum {
-	LANE_SELF, LANE_LDS, LANE_LDS_BYTES, LANE_KERNARG, LANE_NUMBER, LANE_X, LANE_Y, LANE_Z, LANE_FRAME, LANE_FRAMES, LANE_FRAMES_BYTES,
+	LANE_SELF, LANE_WAVE, LANE_LDS, LANE_LDS_BYTES, LANE_KERNARG, LANE_NUMBER, LANE_X, LANE_Y, LANE_Z, LANE_FRAME, LANE_FRAMES, LANE_FRAMES_BYTES,
 	NR_LANE_PARAMS
 };
 

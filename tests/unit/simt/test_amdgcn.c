@@ -476,18 +476,6 @@ Test(amdgcn, addresses_in_local_data_share_wrap_at_32_bits)
 	}
 }
 
-Test(amdgcn, flat_addresses_of_local_data_share_are_the_aperture_and_the_offset)
-{
-	struct { uint32_t *p, at; } args = { out, 68 };
-	struct run r = { .block = { 64 }, .dynamic = 512 };
-
-	FOR_WAVES(wave) {
-		must_run(wave, "flat_offsets", &r, &args, sizeof(args));
-		for (uint32_t t = 0; t < 64; t++)
-			cr_assert_eq(out[t], 68 + 4 * t);
-	}
-}
-
 Test(amdgcn, time_is_one_for_all_lanes_and_goes_on)
 {
 	static uint64_t got[256];
@@ -502,6 +490,18 @@ Test(amdgcn, time_is_one_for_all_lanes_and_goes_on)
 		}
 		cr_assert_lt(got[0], got[128 * 2 - 2]);
 		cr_assert_leq(got[1], got[128 * 2 - 1]);
+	}
+}
+
+Test(amdgcn, flat_addresses_of_local_data_share_are_the_aperture_and_the_offset)
+{
+	struct { uint32_t *p, at; } args = { out, 68 };
+	struct run r = { .block = { 64 }, .dynamic = 512 };
+
+	FOR_WAVES(wave) {
+		must_run(wave, "flat_offsets", &r, &args, sizeof(args));
+		for (uint32_t t = 0; t < 64; t++)
+			cr_assert_eq(out[t], 68 + 4 * t);
 	}
 }
 
@@ -618,6 +618,14 @@ Test(amdgcn, waves_and_blocks_may_wait_for_others)
 			/* each of them was whole again afterwards */
 			cr_assert_eq(out[1], 3);
 		}
+	FOR_WAVES(wave) {
+		uint32_t *p = out;
+		struct run r = { .block = { 2 * wave } };
+
+		out[0] = 0;
+		must_run(wave, "votes_until", &r, &p, sizeof(p));
+		cr_assert_eq(out[0], 1);
+	}
 }
 
 Test(amdgcn, lanes_of_a_wave_that_wait_for_each_other_are_found_out)

@@ -227,12 +227,6 @@ KERNEL wraps(GLOBAL u32 *out, u32 back)
 	out[item()] = *(LDS u32 *)(p + back + 4 * 63);
 }
 
-/* the low half of a flat address in local data share is the offset there */
-KERNEL flat_offsets(GLOBAL u32 *out, u32 at)
-{
-	out[item()] = (u32)(u64)(FLAT char *)(LDS char *)(at + 4 * item());
-}
-
 /* time is the wave's */
 KERNEL times(GLOBAL u64 *out)
 {
@@ -240,6 +234,12 @@ KERNEL times(GLOBAL u64 *out)
 
 	out[2 * t] = __builtin_readcyclecounter();
 	out[2 * t + 1] = __builtin_readsteadycounter();
+}
+
+/* the low half of a flat address in local data share is the offset there */
+KERNEL flat_offsets(GLOBAL u32 *out, u32 at)
+{
+	out[item()] = (u32)(u64)(FLAT char *)(LDS char *)(at + 4 * item());
 }
 
 KERNEL atomics(GLOBAL u32 *out, u32 n)
@@ -353,6 +353,16 @@ KERNEL handshake(GLOBAL u32 *p, u32 by_block)
 		__atomic_store_n(p, 1, __ATOMIC_RELEASE);
 	if (ballot(1) == (WAVE == 64 ? ~(u64)0 : 0xffffffff) && lane() == 0)
 		__atomic_fetch_add(p + 1, 1, __ATOMIC_RELAXED);
+}
+
+/* one wave waits for the other, and votes on it */
+KERNEL votes_until(GLOBAL u32 *p)
+{
+	if (item() / WAVE == 0)
+		while (!ballot(lane() == 3 && __atomic_load_n(p, __ATOMIC_ACQUIRE)))
+			;
+	else if (lane() == 0)
+		__atomic_store_n(p, 1, __ATOMIC_RELEASE);
 }
 
 /* half of the wave ends; the others meet at the barrier with other waves */
