@@ -377,9 +377,6 @@ void hg_migrate_ahead(struct hg_recorder *recorder, const char *target, uint32_t
 {
 	struct hg_restore_options opt = { .target = target, .nr_devices = 1 };
 
-	/* the portable driver is one in a process: kernels for its next target are compiled when it has stepped aside */
-	if (hg_shim_executor() != &hg_executor_native)
-		return;
 	if (hg_executor_portable.load(target) != HG_OK)
 		return;		/* said, and said again when it matters */
 	hg_recorder_progress(recorder, HG_CONTROL_MIGRATING, 0, 0);

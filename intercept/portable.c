@@ -12,6 +12,7 @@
 
 #include "common/msg.h"
 #include "intercept/driver_open.h"
+#include "intercept/elsewhere.h"
 #include "intercept/executor.h"
 #include "intercept/shim.h"
 #include "intercept/tables.h"
@@ -124,6 +125,7 @@ static enum hg_status portable_load(const char *target)
 	engine = hg_engine();
 	if (!engine)
 		return HG_ERR_UNAVAILABLE;
+	engine->elsewhere(hg_elsewhere);
 	engine_target = target;
 	return HG_OK;
 }

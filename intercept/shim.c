@@ -10,6 +10,7 @@
 #include "common/msg.h"
 #include "intercept/config.h"
 #include "intercept/driver_open.h"
+#include "intercept/elsewhere.h"
 #include "intercept/gate.h"
 #include "intercept/record.h"
 #include "intercept/snapshot.h"
@@ -135,6 +136,7 @@ static CUresult init_locked(unsigned int flags)
 	hg_gate_init();
 	pthread_atfork(NULL, NULL, forked_child);
 	hg_stay_loaded();
+	hg_elsewhere_start();
 	start_recording();
 	is_open = true;
 	hg_gate_open();

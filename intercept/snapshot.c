@@ -9,6 +9,7 @@
 #include "intercept/coverage.h"
 #include "intercept/gate.h"
 #include "intercept/ledger.h"
+#include "intercept/elsewhere.h"
 #include "intercept/migrate.h"
 #include "intercept/shim.h"
 
@@ -236,6 +237,7 @@ enum hg_status hg_checkpoint(const struct hg_control *request, void *arg)
 	enum hg_status st;
 
 	(void)arg;
+	hg_elsewhere_mark();
 	if (!recorder)
 		return HG_ERR_UNAVAILABLE;
 	if (!hg_recorder_is_on(recorder)) {

@@ -37,6 +37,11 @@ static uint64_t engine_map_unit(const char *name, uint64_t addr)
 	return target ? hg_driver_map_unit(target, addr) : HG_ARENA_GRANULE;
 }
 
+static void engine_elsewhere(bool (*call)(void (*fn)(void *arg), void *arg))
+{
+	hg_target_elsewhere = call;
+}
+
 static const struct hg_engine engine = {
 	.abi = HG_ENGINE_ABI,
 	.open = engine_open,
@@ -68,6 +73,7 @@ static const struct hg_engine engine = {
 	.ctx_stack = hg_driver_ctx_stack,
 	.array_place = hg_driver_array_place,
 	.size = hg_driver_size,
+	.elsewhere = engine_elsewhere,
 };
 
 __attribute__((visibility("default"))) const struct hg_engine *hgshim_engine(void)

@@ -47,6 +47,7 @@ struct hg_engine {
 	enum hg_status (*ctx_stack)(const uint64_t *ctx, size_t depth);
 	bool (*array_place)(const void *array, struct hg_array_place *out);
 	uint64_t (*size)(hg_dptr addr);
+	void (*elsewhere)(bool (*call)(void (*fn)(void *arg), void *arg));	/* sets hg_target_elsewhere */
 };
 
 /* dlsym name "hgshim_engine". Never fails; the result lives as long as the library. */

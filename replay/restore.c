@@ -202,21 +202,29 @@ struct warming {
 	void *arg;
 };
 
+/* The image that an object was made of, to be freed; NULL: none, or no memory. In the log it need not be aligned, nor have the NUL that ends a text. */
+static void *image_of(struct hg_log *log, const struct hg_object *o, size_t *size)
+{
+	const void *image;
+	void *copy;
+
+	if (o->created.nr_args < 2 || o->created.arg[1].kind != HG_KIND_IMAGE || !o->created.blob[1] ||
+	    hg_log_image(log, o->created.blob[1], &image, size))
+		return NULL;
+	copy = calloc(1, *size + 16);
+	if (copy)
+		memcpy(copy, image, *size);
+	return copy;
+}
+
 static void warm_code(struct warming *w, const struct hg_object *o)
 {
 	CUmodule module;
-	const void *image;
-	void *copy;
 	size_t size;
+	void *copy = image_of(w->log, o, &size);
 
-	if (o->created.nr_args < 2 || o->created.arg[1].kind != HG_KIND_IMAGE || !o->created.blob[1] ||
-	    hg_log_image(w->log, o->created.blob[1], &image, &size))
-		return;
-	/* an image in the log need not be aligned, nor have the NUL that ends a text */
-	copy = calloc(1, size + 16);
 	if (!copy)
 		return;
-	memcpy(copy, image, size);
 	if (!CU(cuModuleLoadData)(&module, copy) && hg_idmap_put(&w->code, o->id, (uintptr_t)module))
 		pr_debug("a module is not compiled ahead");
 	free(copy);
@@ -240,13 +248,108 @@ static enum hg_status warm_object(const struct hg_object *o, void *arg)
 	return HG_OK;
 }
 
+/* the same beside a portable driver that is in use: there is one in a process, but a target can be opened by itself */
+
+struct beside_code {
+	struct hg_module *module;
+	struct hg_target_module *loaded;
+	hg_dptr *vars;			/* nowhere: nothing is run */
+};
+
+struct beside {
+	struct hg_log *log;
+	const struct hg_target_ops *ops;
+	struct hg_target *target;
+	uint32_t sm;
+	struct hg_idmap code;		/* object id -> struct beside_code * */
+	bool (*step)(void *arg);
+	void *arg;
+};
+
+static int beside_free(uint64_t id, uint64_t value, void *arg)
+{
+	struct beside_code *c = (struct beside_code *)(uintptr_t)value;
+	struct beside *b = arg;
+
+	(void)id;
+	if (c->loaded)
+		b->ops->module_unload(c->loaded);
+	hg_module_free(c->module);
+	free(c->vars);
+	free(c);
+	return 0;
+}
+
+static void beside_load(struct beside *b, const struct hg_object *o)
+{
+	struct beside_code *c = calloc(1, sizeof(*c));
+	enum hg_status st;
+	size_t size;
+	void *image;
+
+	if (!c)
+		return;
+	image = image_of(b->log, o, &size);
+	st = image ? hg_module_load(image, size, b->sm, NULL, 0, &c->module) : HG_ERR_NOTFOUND;
+	free(image);
+	if (st)
+		goto err_free;
+	c->vars = calloc(hg_module_nr_vars(c->module) + 1, sizeof(*c->vars));
+	if (!c->vars || b->ops->module_load(b->target, c->module, c->vars, &c->loaded) || hg_idmap_put(&b->code, o->id, (uintptr_t)c))
+		goto err_free;
+	return;
+
+err_free:
+	beside_free(0, (uintptr_t)c, b);
+}
+
+static enum hg_status beside_object(const struct hg_object *o, void *arg)
+{
+	struct hg_target_kernel *kernel;
+	struct beside *b = arg;
+	struct beside_code *c;
+	uint64_t value;
+	int index;
+
+	if (o->kind != HG_KIND_MODULE && o->kind != HG_KIND_LIBRARY && o->kind != HG_KIND_FUNCTION)
+		return HG_OK;
+	if (!b->step(b->arg))
+		return HG_ERR_REFUSED;
+	if (o->kind != HG_KIND_FUNCTION) {
+		beside_load(b, o);
+		return HG_OK;
+	}
+	if (!o->name || !hg_idmap_get(&b->code, o->parent, &value))
+		return HG_OK;
+	c = (struct beside_code *)(uintptr_t)value;
+	index = hg_module_find_kernel(c->module, o->name);
+	if (index >= 0 && !hg_module_kernel(c->module, (size_t)index)->refused && b->ops->kernel_get(c->loaded, (size_t)index, &kernel))
+		pr_debug("a kernel is not compiled ahead");
+	return HG_OK;
+}
+
+static void warm_beside(const struct hg_restore_options *opt, const struct hg_target_ops *ops, bool (*step)(void *arg), void *arg)
+{
+	struct beside b = { .log = opt->log, .ops = ops, .sm = drv.cc_major * 10 + drv.cc_minor, .code = HG_IDMAP_INIT, .step = step, .arg = arg };
+
+	if (ops->open(&b.target))
+		return;
+	if (hg_log_objects(opt->log, 0, beside_object, &b))
+		pr_debug("not all kernels are compiled ahead");
+	hg_idmap_each(&b.code, beside_free, &b);
+	hg_idmap_release(&b.code);
+	ops->close(b.target);
+}
+
 void hg_restore_warm(const struct hg_restore_options *opt, bool (*step)(void *arg), void *arg)
 {
 	const struct hg_target_ops *target = hg_target_by_name(opt->target);
 	struct warming w = { .log = opt->log, .code = HG_IDMAP_INIT, .step = step, .arg = arg };
 	CUcontext ctx;
 
-	if (!target || hg_driver_open_devices(target, opt->nr_devices))
+	if (target && drv.target && target != drv.ops)
+		warm_beside(opt, target, step, arg);
+	if (!target || drv.target || hg_driver_open_devices(target, opt->nr_devices))
 		return;
 	hg_driver_vars_later(true);
 	if (!CU(cuInit)(0) && !CU(cuDevicePrimaryCtxRetain)(&ctx, 0) && !CU(cuCtxSetCurrent)(ctx) &&

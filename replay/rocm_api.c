@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/msg.h"
+#include "replay/target.h"
 
 struct hg_hip hg_hip;
 
@@ -96,13 +97,52 @@ static void load(void)
 	load_status = HG_OK;
 }
 
-enum hg_status hg_hip_load(const char **why)
+static void load_once(void *unused)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+	(void)unused;
 	pthread_once(&once, load);
+}
+
+enum hg_status hg_hip_load(const char **why)
+{
+	if (!hg_target_elsewhere || !hg_target_elsewhere(load_once, NULL))
+		load_once(NULL);
 	*why = load_status ? load_why : NULL;
 	return load_status;
+}
+
+struct far_call {
+	void *fn;
+	uint64_t word[11];
+	int error;
+};
+
+/* Functions that take fewer words find theirs in the same places. */
+static void make_far_call(void *arg)
+{
+	struct far_call *c = arg;
+	const uint64_t *w = c->word;
+	int (*fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+
+	memcpy(&fn, &c->fn, sizeof(fn));
+	c->error = fn(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]);
+}
+
+bool hg_hip_elsewhere(enum hg_hip_call which, const uint64_t *word, size_t nr, int *error)
+{
+	struct far_call c;
+
+	if (!hg_target_elsewhere)
+		return false;
+	memset(&c, 0, sizeof(c));
+	memcpy(&c.fn, (const char *)&hg_hip + call[which].at, sizeof(c.fn));
+	memcpy(c.word, word, nr * sizeof(*word));
+	if (!hg_target_elsewhere(make_far_call, &c))
+		return false;
+	*error = c.error;
+	return true;
 }
 
 enum hg_status hg_hip_status(int error)

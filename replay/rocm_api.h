@@ -87,6 +87,12 @@ enum hg_status hg_hip_status(int error);
  */
 enum hg_status hg_hip_check(enum hg_hip_call call, int error, const uint64_t *word, size_t nr) HG_MUST_CHECK;
 
+/*
+ * True: the call was made, by a thread that shares the program's descriptors, as HIP keeps its own among them. Arguments are words as they are
+ * passed: every function of the table takes integers and pointers alone.
+ */
+bool hg_hip_elsewhere(enum hg_hip_call call, const uint64_t *word, size_t nr, int *error);
+
 #define HIP_W1(a) (uint64_t)(a)
 #define HIP_W2(a, ...) (uint64_t)(a), HIP_W1(__VA_ARGS__)
 #define HIP_W3(a, ...) (uint64_t)(a), HIP_W2(__VA_ARGS__)
@@ -102,9 +108,18 @@ enum hg_status hg_hip_check(enum hg_hip_call call, int error, const uint64_t *wo
 #define HIP_WORDS(...)                                                                                             \
 	HIP_NTH(__VA_ARGS__, HIP_W11, HIP_W10, HIP_W9, HIP_W8, HIP_W7, HIP_W6, HIP_W5, HIP_W4, HIP_W3, HIP_W2, HIP_W1, ) \
 	(__VA_ARGS__)
-#define HIP(symbol, ...)                                                                                           \
-	hg_hip_check(HG_HIP_##symbol, hg_hip.symbol(__VA_ARGS__), (const uint64_t[]){ HIP_WORDS(__VA_ARGS__) },     \
-		     sizeof((const uint64_t[]){ HIP_WORDS(__VA_ARGS__) }) / sizeof(uint64_t))
+#define HIP_ARGS(...)                                                                                              \
+	(const uint64_t[]){ HIP_WORDS(__VA_ARGS__) }, sizeof((const uint64_t[]){ HIP_WORDS(__VA_ARGS__) }) / sizeof(uint64_t)
+#define HIP(symbol, ...) hg_hip_check(HG_HIP_##symbol, HIP_CALL(symbol, __VA_ARGS__), HIP_ARGS(__VA_ARGS__))
+/* The call alone: its error, of which nothing is said. */
+#define HIP_CALL(symbol, ...)                                                                                      \
+	__extension__({                                                                                            \
+		int error_;                                                                                        \
+                                                                                                                   \
+		if (!hg_hip_elsewhere(HG_HIP_##symbol, HIP_ARGS(__VA_ARGS__), &error_))                            \
+			error_ = hg_hip.symbol(__VA_ARGS__);                                                       \
+		error_;                                                                                            \
+	})
 /* Where nothing can be done about an error. */
 #define HIP_TRY(symbol, ...) ((void)(HIP(symbol, __VA_ARGS__) == HG_OK))
 

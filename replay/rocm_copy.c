@@ -196,7 +196,7 @@ static enum hg_status run_piece(struct hg_queue *q, const struct piece *p, enum 
 
 	if (dst != ROCM_PAGEABLE && src != ROCM_PAGEABLE)
 		return copy_known(q, p);
-	is_idle = !hg_hip.hipStreamQuery(q->stream);
+	is_idle = !HIP_CALL(hipStreamQuery, q->stream);
 	if (dst == ROCM_PAGEABLE && src == ROCM_PAGEABLE) {
 		if (!is_idle)
 			return move_late(q, p);

@@ -48,8 +48,8 @@ uint64_t rocm_map_unit(void)
 
 	if (unit)
 		return unit;
-	if (hg_hip_load(&why) || hg_hip.hipInit(0) ||
-	    hg_hip.hipMemGetAllocationGranularity(&granularity, &what, HIP_GRANULARITY_MINIMUM) || !granularity ||
+	if (hg_hip_load(&why) || HIP_CALL(hipInit, 0) ||
+	    HIP_CALL(hipMemGetAllocationGranularity, &granularity, &what, HIP_GRANULARITY_MINIMUM) || !granularity ||
 	    granularity & (granularity - 1) || granularity > HG_ARENA_GRANULE)
 		return HG_ARENA_GRANULE;
 	return granularity;

@@ -150,7 +150,7 @@ static void look_at_queues(struct hg_target *t)
 		uint64_t launches = launches_of(q);
 
 		look_for_fault_locked(q);
-		if (!hg_gpu_state_is_quiet(q->state) && !hg_hip.hipStreamQuery(q->stream))
+		if (!hg_gpu_state_is_quiet(q->state) && !HIP_CALL(hipStreamQuery, q->stream))
 			take_prints(q, launches);
 	}
 	pthread_mutex_unlock(&t->queues_lock);
@@ -278,7 +278,7 @@ bool rocm_queue_is_idle(struct hg_queue *q)
 
 	if (rocm_enter(q->target))
 		return true;
-	error = hg_hip.hipStreamQuery(q->stream);
+	error = HIP_CALL(hipStreamQuery, q->stream);
 	if (error == HIP_NOT_READY)
 		return false;
 	(void)hip_fault(q, hg_hip_check(HG_HIP_hipStreamQuery, error, (const uint64_t[]){ (uintptr_t)q->stream }, 1));
@@ -317,7 +317,7 @@ void rocm_issued(struct hg_queue *q)
 
 	pthread_mutex_lock(&q->lock);
 	q->issued++;
-	while (q->nr_steps && !hg_hip.hipEventQuery(q->step[q->first_step].event)) {
+	while (q->nr_steps && !HIP_CALL(hipEventQuery, q->step[q->first_step].event)) {
 		q->known = q->step[q->first_step].at;
 		q->first_step = (q->first_step + 1) % ROCM_STEPS;
 		q->nr_steps--;
@@ -564,7 +564,7 @@ bool rocm_mark_is_done(struct hg_mark *m)
 
 	if (!was_recorded(m) || rocm_enter(m->target))
 		return true;
-	error = hg_hip.hipEventQuery(m->event);
+	error = HIP_CALL(hipEventQuery, m->event);
 	if (error == HIP_NOT_READY)
 		return false;
 	if (hg_hip_check(HG_HIP_hipEventQuery, error, (const uint64_t[]){ (uintptr_t)m->event }, 1))

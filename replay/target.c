@@ -17,4 +17,5 @@ const struct hg_target_ops *hg_target_by_name(const char *name)
 	return NULL;
 }
 
+bool (*hg_target_elsewhere)(void (*fn)(void *arg), void *arg);
 bool (*hg_target_has_memory)(hg_dptr addr, uint64_t size);

@@ -134,6 +134,12 @@ struct hg_fill {
  */
 extern bool (*hg_target_has_memory)(hg_dptr addr, uint64_t size);
 
+/*
+ * For a target that keeps descriptors in the process: calls fn on a thread that shares the program's, and gives true when fn has returned; false, and
+ * fn is the caller's, where the calling thread shares them itself. NULL: all threads share them.
+ */
+extern bool (*hg_target_elsewhere)(void (*fn)(void *arg), void *arg);
+
 extern const struct hg_target_ops hg_target_cpu;
 extern const struct hg_target_ops hg_target_rocm;
 

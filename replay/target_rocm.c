@@ -50,12 +50,12 @@ static enum hg_status find_device(void)
 		pr_err("%s", why);
 		return st;
 	}
-	error = hg_hip.hipInit(0);
+	error = HIP_CALL(hipInit, 0);
 	if (error) {
 		say_no_device("hipInit", error);
 		return HG_ERR_UNAVAILABLE;
 	}
-	error = hg_hip.hipGetDeviceCount(&nr);
+	error = HIP_CALL(hipGetDeviceCount, &nr);
 	if (error || nr < 1) {
 		say_no_device("hipGetDeviceCount", error ? error : HIP_NO_DEVICE);
 		return HG_ERR_UNAVAILABLE;
@@ -84,7 +84,7 @@ static enum hg_status find_chip(struct hg_target *t)
 
 static int attribute(const struct hg_target *t, enum hip_attribute a)
 {
-	int value = 0, error = hg_hip.hipDeviceGetAttribute(&value, a, t->device);
+	int value = 0, error = HIP_CALL(hipDeviceGetAttribute, &value, a, t->device);
 
 	/* an old library does not know them all */
 	if (error == HIP_INVALID_VALUE)
@@ -97,7 +97,7 @@ static int attribute(const struct hg_target *t, enum hip_attribute a)
 static enum hg_status check_addresses(struct hg_target *t)
 {
 	char version[16];
-	int value = 0, error = hg_hip.hipDeviceGetAttribute(&value, HIP_ATTRIBUTE_VIRTUAL_MEMORY, t->device);
+	int value = 0, error = HIP_CALL(hipDeviceGetAttribute, &value, HIP_ATTRIBUTE_VIRTUAL_MEMORY, t->device);
 
 	if (!error && value)
 		return rocm_unit_read(t);

@@ -36,6 +36,11 @@ struct ptx_amd *ptx_amd_open(const char *names)
 	return a;
 }
 
+size_t ptx_amd_nr(const struct ptx_amd *a)
+{
+	return a->nr;
+}
+
 void ptx_amd_forget(struct ptx_amd *a)
 {
 	for (size_t i = 0; i < a->nr; i++) {

@@ -18,7 +18,7 @@
 #include "translate/ir.h"
 
 #define MAX_JOBS 64
-#define MAX_SECONDS 300		/* of processor time, of one image */
+#define MAX_SECONDS 300		/* of processor time, of one image on one target */
 
 /* An image that is looked at by a process of its own: what breaks there is counted, and the others go on. */
 struct job {
@@ -113,6 +113,11 @@ static int look_at(const void *image, size_t size, const struct coverage *c, FIL
 }
 
 /* --- in the first process -------------------------------------------------------------------- */
+static unsigned long max_seconds(const struct coverage *c)
+{
+	return MAX_SECONDS * (c->chips ? ptx_amd_nr(c->chips) : 1);
+}
+
 static void collect(struct coverage *c)
 {
 	struct timespec end;
@@ -140,7 +145,7 @@ static void collect(struct coverage *c)
 	}
 	if (!root) {
 		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
-			snprintf(what, sizeof(what), "not done after %d seconds of processor time", MAX_SECONDS);
+			snprintf(what, sizeof(what), "not done after %lu seconds of processor time", max_seconds(c));
 		else if (WIFSIGNALED(status))
 			snprintf(what, sizeof(what), "ended by signal %d", WTERMSIG(status));
 		else
@@ -178,7 +183,7 @@ static enum hg_status start(const void *image, size_t size, void *arg)
 		/* What it has to say is in the result. */
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(2);
-		setrlimit(RLIMIT_CPU, &(struct rlimit){ MAX_SECONDS, MAX_SECONDS + 1 });
+		setrlimit(RLIMIT_CPU, &(struct rlimit){ max_seconds(c), max_seconds(c) + 1 });
 		_exit(look_at(image, size, c, j.result));
 	}
 	json_array_append_new(c->images, json_null());

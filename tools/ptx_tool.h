@@ -50,6 +50,7 @@ json_t *ptx_compile(const struct ir_module *ir, size_t index);
  */
 struct ptx_amd;
 struct ptx_amd *ptx_amd_open(const char *names);
+size_t ptx_amd_nr(const struct ptx_amd *a);	/* of chips */
 json_t *ptx_amd_compile(struct ptx_amd *a, const struct ir_module *ir, size_t index);
 void ptx_amd_forget(struct ptx_amd *a);		/* the module that the last compilation was of */
 void ptx_amd_close(struct ptx_amd *a);

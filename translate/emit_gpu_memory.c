@@ -224,7 +224,7 @@ static LLVMValueRef part_pointer(struct emit *e, const struct access *a, unsigne
 	return i ? gep(e, a->p, emit_i32(e, i * a->bits / 8)) : a->p;
 }
 
-/* Each part at once, in any order of them; more than 64 bits are two. */
+/* Each part at once, in any order of them; of 128 bits nothing is promised but that it is done. */
 static void strong_load(struct emit *e, struct access *a)
 {
 	enum emit_gpu_scope scope = scope_of(e->insn);

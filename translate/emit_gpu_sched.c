@@ -34,11 +34,13 @@ struct sched {
 	LLVMValueRef key, members, value, b, c;	/* as in hg_cpu_frame: sync_* */
 	LLVMValueRef met;		/* the operation at the beginning of the block that pc names was done: value and c are its results */
 	LLVMValueRef id, count, pred, red, turn;	/* of the barrier */
+	LLVMValueRef goes_on;		/* bar_arrive: does not wait */
+	LLVMValueRef came;		/* [16 x i32], of barriers: the turn after that in which the lane came last, where threads are counted; or NULL */
 	LLVMValueRef kind, fault_line, fault_addr;	/* of a failure; the last is i64 */
 	LLVMValueRef pending;		/* in a loop over groups: not done yet */
 
-	uint32_t nr_entries, *entry;	/* the program counter of a block; of what follows its bar_red: the next one */
-	bool votes, shuffles, syncs, barriers, fails;	/* what there is in the kernel */
+	uint32_t nr_entries, *entry;	/* the program counter of a block; those of what follows its bar_arrives and its bar_red are next */
+	bool votes, shuffles, syncs, barriers, counts, fails;	/* what there is in the kernel; counts: barriers of so many threads */
 
 	LLVMValueRef mine;		/* i1: the lane runs this turn */
 	LLVMValueRef here, alive;	/* i32, of its warp: lanes that run and have not met yet; that have not ended */
@@ -50,12 +52,15 @@ struct sched {
 struct group {
 	LLVMBasicBlockRef loop, on;
 	LLVMValueRef first;		/* i32: lane of the wave */
-	LLVMValueRef in;		/* i1: the lane is one of them */
+	LLVMValueRef in;		/* i1: the lane is one of them… */
+	LLVMValueRef near;		/* …of their warp */
 };
 
 static LLVMValueRef get(struct sched *s, LLVMValueRef var)
 {
-	return LLVMBuildLoad2(s->e->b, LLVMGetAllocatedType(var), var, "");
+	LLVMTypeRef t = LLVMIsAAllocaInst(var) ? LLVMGetAllocatedType(var) : emit_scalar_int(s->e, 32);
+
+	return LLVMBuildLoad2(s->e->b, t, var, "");
 }
 
 static void set(struct sched *s, LLVMValueRef var, LLVMValueRef v)
@@ -174,12 +179,10 @@ static struct group group_begin(struct sched *s, const LLVMValueRef *key, LLVMVa
 	t = LLVMTypeOf(lanes);
 	g.first = emit_call(e, "llvm.cttz", &t, 1, (LLVMValueRef[]){ lanes, LLVMConstInt(emit_scalar_int(e, 1), 1, 0) }, 2);
 	g.first = emit_resize(e, g.first, 32, false);
-	g.in = pending;
-	if (e->gpu->opt.layout == HG_GPU_PAIR) {
-		LLVMValueRef other = LLVMBuildXor(e->b, e->gpu->wave_lane, g.first, "");
-
-		g.in = and(e, g.in, is_zero(e, and(e, other, emit_i32(e, 32))));
-	}
+	g.near = LLVMConstInt(emit_scalar_int(e, 1), 1, 0);
+	if (e->gpu->opt.layout == HG_GPU_PAIR)
+		g.near = is_zero(e, and(e, LLVMBuildXor(e->b, e->gpu->wave_lane, g.first, ""), emit_i32(e, 32)));
+	g.in = and(e, pending, g.near);
 	for (unsigned int i = 0; i < nr; i++) {
 		LLVMValueRef v = get(s, key[i]);
 
@@ -336,6 +339,31 @@ static void emit_sync(struct sched *s, LLVMBasicBlockRef tail)
 
 /* ---- barriers ---- */
 
+static bool begins_with_sync(const struct ir_block *b)
+{
+	return ir_op_desc[b->insn[0].op].flags & IR_F_SYNC;
+}
+
+static const struct ir_insn *bar_red_of(const struct ir_block *b)
+{
+	return b->nr_insns > 1 && b->insn[b->nr_insns - 2].op == IR_bar_red ? &b->insn[b->nr_insns - 2] : NULL;
+}
+
+static uint32_t nr_arrives(const struct ir_block *b)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < b->nr_insns; i++)
+		nr += b->insn[i].op == IR_bar_arrive;
+	return nr;
+}
+
+/* The program counter of what follows a block's bar_red. */
+static uint32_t after_red(const struct sched *s, uint32_t b)
+{
+	return s->entry[b] + 1 + nr_arrives(&s->e->fn->block[b]);
+}
+
 /* A whole warp counts as 32 threads, also where some of its lanes have ended or never were. All i32. */
 static LLVMValueRef counted(struct emit *e, LLVMValueRef alive, LLVMValueRef lanes)
 {
@@ -344,27 +372,25 @@ static LLVMValueRef counted(struct emit *e, LLVMValueRef alive, LLVMValueRef lan
 	return emit_select(e, whole, emit_i32(e, HG_WARP), emit_call1(e, "llvm.ctpop", lanes));
 }
 
-/* bar_arrive, by the lanes that are here. */
-static void emit_bar_arrive(struct sched *s)
+/* bar_arrive: lanes that are counted before they go on at `pc`. */
+static void emit_bar_arrive(struct sched *s, uint32_t pc)
 {
 	struct emit *e = s->e;
-	LLVMValueRef key[] = { s->id, s->count }, of[2], id = emit_src(e, 0, 32), count = emit_src(e, 1, 32), lanes;
-	struct emit_gpu_guard guard = emit_gpu_guard_begin(e);
-	LLVMBasicBlockRef on;
-	struct group g;
+	LLVMValueRef id = emit_src(e, 0, 32), count = emit_src(e, 1, 32);
+	struct emit_gpu_guard guard;
 
+	set_number(s, s->pc, pc);
+	guard = emit_gpu_guard_begin(e);
 	emit_gpu_barrier_check(e, id, count, true);
+	emit_gpu_fence(e, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingRelease);
 	set(s, s->id, id);
 	set(s, s->count, count);
-	set_number(s, s->pending, 1);
-	emit_gpu_fence(e, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingRelease);
-	g = group_begin(s, key, of, 2);
-	lanes = warp_lanes(s, &g, g.in);
-	on = begin_if(e, is_equal(e, e->gpu->wave_lane, g.first), "one");
-	emit_gpu_barrier_arrive(e, of[0], of[1], emit_call1(e, "llvm.ctpop", lanes), counted(e, s->alive, lanes));
-	end_if(e, on);
-	group_end(s, &g);
+	set_number(s, s->pred, 0);
+	set_number(s, s->red, 0);
+	set_number(s, s->goes_on, 1);
+	set_number(s, s->mode, ARRIVING);
 	emit_gpu_guard_end(e, &guard, NULL, 0);
+	emit_regs_flush(e);
 }
 
 /* A barrier that lanes wait at ends the block. */
@@ -380,16 +406,42 @@ static void emit_wait(struct sched *s, const struct ir_insn *jump)
 	set(s, s->count, count);
 	set(s, s->pred, pred ? LLVMBuildZExt(e->b, pred, emit_scalar_int(e, 32), "") : emit_i32(e, 0));
 	set_number(s, s->red, pred != NULL);
-	set_number(s, s->pc, pred ? s->entry[e->block] + 1 : s->entry[jump->target[0]]);
+	set_number(s, s->goes_on, 0);
+	set_number(s, s->pc, pred ? after_red(s, e->block) : s->entry[jump->target[0]]);
 	set_number(s, s->mode, ARRIVING);
 	emit_regs_flush(e);
+}
+
+static LLVMValueRef came_at(struct sched *s, LLVMValueRef id)
+{
+	struct emit *e = s->e;
+	LLVMValueRef index = and(e, id, emit_i32(e, 15));
+
+	return LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 32), s->came, &index, 1, "");
+}
+
+/*
+ * What lanes `now` of a warp add to a barrier's count: with those that came before in this turn they may be a whole warp. If one of them
+ * comes once more, those before are counted for good.
+ */
+static LLVMValueRef units_of(struct sched *s, const struct group *g, LLVMValueRef id, LLVMValueRef alive, LLVMValueRef now)
+{
+	struct emit *e = s->e;
+	LLVMValueRef at = came_at(s, id), turn = read_lane(e, emit_gpu_barrier_turn(e, id), g->first), last, before, more;
+
+	last = LLVMBuildLoad2(e->b, emit_scalar_int(e, 32), at, "");
+	before = warp_lanes(s, g, is_equal(e, last, LLVMBuildAdd(e->b, turn, emit_i32(e, 1), "")));
+	more = is_true(e, and(e, before, now));
+	before = emit_select(e, more, emit_i32(e, 0), before);
+	LLVMBuildStore(e->b, emit_select(e, and(e, more, g->near), emit_i32(e, 0), last), at);
+	return LLVMBuildSub(e->b, counted(e, alive, LLVMBuildOr(e->b, before, now, "")), counted(e, alive, before), "");
 }
 
 /* All lanes: those that came to a barrier are counted. */
 static void emit_arrivals(struct sched *s)
 {
 	struct emit *e = s->e;
-	LLVMValueRef key[] = { s->id, s->count, s->red }, of[3], alive, now, turn, waiting, units, nr_true, phi, v[2];
+	LLVMValueRef key[] = { s->id, s->count, s->red }, of[3], alive, now, turn, units, nr_true, phi, v[2];
 	LLVMTypeRef i32 = emit_scalar_int(e, 32);
 	LLVMBasicBlockRef before, from, on, no_red;
 	struct group g;
@@ -399,12 +451,7 @@ static void emit_arrivals(struct sched *s)
 	alive = warp_lanes(s, &g, lives(s));
 	now = warp_lanes(s, &g, g.in);
 	nr_true = emit_call1(e, "llvm.ctpop", warp_lanes(s, &g, and(e, g.in, is_true(e, get(s, s->pred)))));
-	/* with those of the warp that came before they may be a whole one */
-	turn = read_lane(e, emit_gpu_barrier_turn(e, of[0]), g.first);
-	waiting = and(e, is_mode(s, WAITING), is_equal(e, get(s, s->turn), turn));
-	waiting = and(e, waiting, and(e, is_equal(e, get(s, s->id), of[0]), is_equal(e, get(s, s->count), of[1])));
-	waiting = warp_lanes(s, &g, waiting);
-	units = LLVMBuildSub(e->b, counted(e, alive, LLVMBuildOr(e->b, waiting, now, "")), counted(e, alive, waiting), "");
+	units = s->came ? units_of(s, &g, of[0], alive, now) : emit_call1(e, "llvm.ctpop", now);
 	before = LLVMGetInsertBlock(e->b);
 	on = begin_if(e, is_equal(e, e->gpu->wave_lane, g.first), "one");
 	no_red = begin_if(e, is_true(e, of[2]), "red");
@@ -419,7 +466,10 @@ static void emit_arrivals(struct sched *s)
 	LLVMAddIncoming(phi, v, (LLVMBasicBlockRef[]){ before, from }, 2);
 	turn = read_lane(e, phi, g.first);
 	set_if(s, g.in, s->turn, turn);
-	set_if(s, g.in, s->mode, emit_i32(e, WAITING));
+	if (s->came)
+		set_if(s, g.in, came_at(s, of[0]), LLVMBuildAdd(e->b, turn, emit_i32(e, 1), ""));
+	turn = emit_select(e, is_true(e, get(s, s->goes_on)), emit_i32(e, RUN), emit_i32(e, WAITING));
+	set_if(s, g.in, s->mode, turn);
 	group_end(s, &g);
 }
 
@@ -436,16 +486,6 @@ static void emit_poll(struct sched *s)
 }
 
 /* ---- blocks ---- */
-
-static bool begins_with_sync(const struct ir_block *b)
-{
-	return ir_op_desc[b->insn[0].op].flags & IR_F_SYNC;
-}
-
-static const struct ir_insn *bar_red_of(const struct ir_block *b)
-{
-	return b->nr_insns > 1 && b->insn[b->nr_insns - 2].op == IR_bar_red ? &b->insn[b->nr_insns - 2] : NULL;
-}
 
 /* The lane goes on at `target`; a loop that waits lets others go first. */
 static LLVMValueRef mode_at(struct sched *s, uint32_t target)
@@ -508,17 +548,35 @@ static void emit_ended(struct sched *s)
 		emit_gpu_barrier_exit(s->e);
 }
 
+/* A case of the switch: lanes that are at `pc` run `body`, and go to the block that this gives. */
+static LLVMBasicBlockRef begin_case(struct sched *s, uint32_t pc, LLVMBasicBlockRef body)
+{
+	struct emit *e = s->e;
+	LLVMBasicBlockRef entry = emit_bb(e, "entry"), tail = emit_bb(e, "tail");
+
+	LLVMAddCase(s->dispatch, emit_i32(e, pc), entry);
+	LLVMPositionBuilderAtEnd(e->b, entry);
+	LLVMBuildCondBr(e->b, s->mine, body, tail);
+	LLVMPositionBuilderAtEnd(e->b, body);
+	return tail;
+}
+
+static void end_case(struct sched *s, LLVMBasicBlockRef tail)
+{
+	LLVMBuildBr(s->e->b, tail);
+	keep_fault(s, tail);
+	LLVMPositionBuilderAtEnd(s->e->b, tail);
+	LLVMBuildBr(s->e->b, s->join);
+}
+
 static void emit_block(struct sched *s, uint32_t b)
 {
 	struct emit *e = s->e;
 	const struct ir_block *blk = &e->fn->block[b];
-	LLVMBasicBlockRef entry = emit_bb(e, "entry"), tail = emit_bb(e, "tail");
+	uint32_t pc = s->entry[b];
+	LLVMBasicBlockRef tail = begin_case(s, pc, e->bb[b]);
 
 	e->block = b;
-	LLVMAddCase(s->dispatch, emit_i32(e, s->entry[b]), entry);
-	LLVMPositionBuilderAtEnd(e->b, entry);
-	LLVMBuildCondBr(e->b, s->mine, e->bb[b], tail);
-	LLVMPositionBuilderAtEnd(e->b, e->bb[b]);
 	for (uint32_t i = 0; i < blk->nr_insns && !e->st; i++) {
 		const struct ir_insn *in = &blk->insn[i];
 
@@ -529,7 +587,9 @@ static void emit_block(struct sched *s, uint32_t b)
 			emit_wait(s, &blk->insn[i + 1]);
 			break;
 		} else if (in->op == IR_bar_arrive) {
-			emit_bar_arrive(s);
+			emit_bar_arrive(s, ++pc);
+			end_case(s, tail);
+			tail = begin_case(s, pc, emit_bb(e, "arrived"));
 		} else if (in->op == IR_exit) {
 			emit_regs_flush(e);
 			emit_ended(s);
@@ -539,10 +599,7 @@ static void emit_block(struct sched *s, uint32_t b)
 			emit_gpu_insn(e);
 		}
 	}
-	LLVMBuildBr(e->b, tail);
-	keep_fault(s, tail);
-	LLVMPositionBuilderAtEnd(e->b, tail);
-	LLVMBuildBr(e->b, s->join);
+	end_case(s, tail);
 }
 
 /* Where lanes have the result of a bar_red. */
@@ -550,20 +607,14 @@ static void emit_after_red(struct sched *s, uint32_t b)
 {
 	struct emit *e = s->e;
 	const struct ir_block *blk = &e->fn->block[b];
-	LLVMBasicBlockRef entry = emit_bb(e, "entry"), after = emit_bb(e, "after"), tail = emit_bb(e, "tail");
+	LLVMBasicBlockRef tail = begin_case(s, after_red(s, b), emit_bb(e, "reduced"));
 
 	e->block = b;
 	e->insn = bar_red_of(blk);
-	LLVMAddCase(s->dispatch, emit_i32(e, s->entry[b] + 1), entry);
-	LLVMPositionBuilderAtEnd(e->b, entry);
-	LLVMBuildCondBr(e->b, s->mine, after, tail);
-	LLVMPositionBuilderAtEnd(e->b, after);
 	emit_set(e, 0, emit_gpu_barrier_result(e, get(s, s->id), get(s, s->turn)));
 	set_number(s, s->pc, s->entry[blk->insn[blk->nr_insns - 1].target[0]]);
 	emit_regs_flush(e);
-	LLVMBuildBr(e->b, tail);
-	LLVMPositionBuilderAtEnd(e->b, tail);
-	LLVMBuildBr(e->b, s->join);
+	end_case(s, tail);
 }
 
 /* ---- the loop ---- */
@@ -591,8 +642,6 @@ static void emit_pick(struct sched *s, LLVMBasicBlockRef idle)
 	}
 	if (s->syncs) {
 		s->here = emit_gpu_ballot(e, and(e, s->mine, is_zero(e, get(s, s->met))));
-		s->alive = emit_gpu_ballot(e, lives(s));
-	} else if (s->barriers) {
 		s->alive = emit_gpu_ballot(e, lives(s));
 	}
 	s->dispatch = LLVMBuildSwitch(e->b, low, nowhere, s->nr_entries);
@@ -684,20 +733,26 @@ static void emit_join(struct sched *s)
  */
 #define MANY_PHIS 1500u
 
+/* Blocks that are cut in two: what a warp operation at the beginning gives crosses, and whatever may be alive at a bar_arrive. */
+static void find_crossing(struct emit *e, const struct ir_block *b)
+{
+	for (uint32_t i = 0; i < b->nr_insns; i++) {
+		const struct ir_insn *in = &b->insn[i];
+
+		for (unsigned int d = 0; ((i == 0 && begins_with_sync(b)) || nr_arrives(b)) && d < in->nr_dst; d++)
+			if (in->dst[d] != IR_NO_REG)
+				e->info->crosses[in->dst[d]] = true;
+	}
+}
+
 void emit_gpu_sched_registers(struct emit *e)
 {
 	uint32_t nr = 0, at = 0;
 	LLVMTypeRef i32 = emit_scalar_int(e, 32);
 	LLVMValueRef area;
 
-	/* a block that begins with an operation of the warp is one no more: what that gives crosses */
-	for (uint32_t b = 0; b < e->fn->nr_blocks; b++) {
-		const struct ir_insn *in = &e->fn->block[b].insn[0];
-
-		for (unsigned int d = 0; ir_op_desc[in->op].flags & IR_F_SYNC && d < in->nr_dst; d++)
-			if (in->dst[d] != IR_NO_REG)
-				e->info->crosses[in->dst[d]] = true;
-	}
+	for (uint32_t b = 0; b < e->fn->nr_blocks; b++)
+		find_crossing(e, &e->fn->block[b]);
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		nr += e->info->crosses[r];
 	if ((uint64_t)nr * e->fn->nr_blocks <= MANY_PHIS)
@@ -732,25 +787,38 @@ static LLVMValueRef variable(struct sched *s, unsigned int bits)
 static void add_variables(struct sched *s)
 {
 	LLVMValueRef *const all[] = { &s->pc, &s->mode, &s->look, &s->line, &s->key, &s->members, &s->value, &s->b, &s->c, &s->met,
-				      &s->id, &s->count, &s->pred, &s->red, &s->turn, &s->kind, &s->fault_line, &s->pending };
+				      &s->id, &s->count, &s->pred, &s->red, &s->turn, &s->goes_on, &s->kind, &s->fault_line, &s->pending };
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(s->e->b);
 
 	LLVMPositionBuilderBefore(s->e->b, LLVMGetBasicBlockTerminator(s->e->entry));
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		*all[i] = variable(s, 32);
 	s->fault_addr = variable(s, 64);
+	if (s->counts) {
+		LLVMTypeRef t = LLVMArrayType2(emit_scalar_int(s->e, 32), 16);
+
+		s->came = LLVMBuildAlloca(s->e->b, t, "came");
+		LLVMBuildStore(s->e->b, LLVMConstNull(t), s->came);
+	}
 	LLVMPositionBuilderAtEnd(s->e->b, here);
+}
+
+static bool is_barrier(const struct ir_insn *in)
+{
+	return in->op == IR_bar_sync || in->op == IR_bar_red || in->op == IR_bar_arrive;
+}
+
+static bool counts_threads(const struct ir_insn *in)
+{
+	return is_barrier(in) && (in->src[1].kind != IR_OPD_IMM || (uint32_t)in->src[1].imm);
 }
 
 bool emit_gpu_has_barriers(const struct ir_func *fn)
 {
 	for (uint32_t b = 0; b < fn->nr_blocks; b++)
-		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
-			const struct ir_insn *in = &fn->block[b].insn[i];
-
-			if (in->op == IR_bar_sync || in->op == IR_bar_red || in->op == IR_bar_arrive)
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++)
+			if (is_barrier(&fn->block[b].insn[i]))
 				return true;
-		}
 	return false;
 }
 
@@ -762,11 +830,14 @@ static void look_around(struct sched *s)
 		const struct ir_insn *first = &fn->block[b].insn[0];
 
 		s->entry[b] = s->nr_entries++;
-		s->nr_entries += bar_red_of(&fn->block[b]) != NULL;
+		s->nr_entries += nr_arrives(&fn->block[b]) + (bar_red_of(&fn->block[b]) != NULL);
 		s->syncs |= begins_with_sync(&fn->block[b]);
 		s->votes |= first->op == IR_vote;
 		s->shuffles |= first->op == IR_shfl;
 	}
+	for (uint32_t b = 0; b < fn->nr_blocks; b++)
+		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++)
+			s->counts |= counts_threads(&fn->block[b].insn[i]);
 	s->barriers = emit_gpu_has_barriers(fn);
 	s->fails = s->syncs;
 }

@@ -32,8 +32,6 @@ struct expand {
 	struct lower l;
 	const struct expand_rule *rule[IR_OP_COUNT][4];	/* those of an operation, NULL behind them */
 	const struct ir_func *from;
-	uint32_t first_var;		/* number of the support code's variable 0 in the result */
-	bool uses_vars;
 	uint32_t local_base, local_bytes;	/* of support code, behind the kernel's own */
 	bool is_counting;		/* the first of two rounds: bodies are counted and measured, the code is dropped */
 	struct hg_pool *keep;		/* what lives for both */
@@ -45,6 +43,30 @@ struct expand {
 struct lower *expand_lower(struct expand *x)
 {
 	return &x->l;
+}
+
+/* --- copies ------------------------------------------------------------------------------------ */
+static void *copy_of(struct hg_pool *pool, const void *data, size_t nr, size_t size)
+{
+	return nr ? hg_pool_copy(pool, data, nr * size) : NULL;
+}
+
+static char *copy_text(struct hg_pool *pool, const char *s)
+{
+	return s ? hg_pool_strdup(pool, s) : NULL;
+}
+
+static void copy_vars(struct ir_module *m, const struct ir_module *from)
+{
+	m->var = hg_pool_array(m->pool, from->nr_vars, sizeof(*m->var));
+	for (uint32_t i = 0; i < from->nr_vars && !m->pool->failed; i++) {
+		struct ir_var *v = &m->var[m->nr_vars++];
+
+		*v = from->var[i];
+		v->name = copy_text(m->pool, v->name);
+		v->init = v->init ? hg_pool_copy(m->pool, v->init, v->size) : NULL;
+		v->relocs = copy_of(m->pool, v->relocs, v->nr_relocs, sizeof(*v->relocs));
+	}
 }
 
 /* --- the support library, once for the process ------------------------------------------------ */
@@ -195,6 +217,10 @@ static void load_support(void)
 		st = ptx_parse(tmp, hg_support_expansions[i], strlen(hg_support_expansions[i]), &log, &module[i]);
 	if (!st)
 		st = ptx_lower(module, nr, &log, &support.m);
+	if (!st && support.m->nr_vars) {
+		pr_err("support code has the variable '%s', which no target makes room for", support.m->var[0].name);
+		st = HG_ERR_CORRUPT;
+	}
 	if (st)
 		goto out;
 	support.code = hg_pool_array(support.m->pool, support.m->nr_funcs, sizeof(*support.code));
@@ -209,6 +235,9 @@ out:
 
 const struct expand_body *expand_support(const char *name)
 {
+	pthread_once(&support.once, load_support);
+	if (support.st)
+		return NULL;
 	for (uint32_t i = 0; i < support.m->nr_funcs; i++)
 		if (!strcmp(support.m->func[i].name, name))
 			return &support.code[i].body;
@@ -315,11 +344,6 @@ static void write_insn(struct expand *x, const struct expand_code *c, const stru
 	to = put_copy(x, in, regs, blocks);
 	if (!to)
 		return;
-	for (unsigned int s = 0; s < to->nr_src; s++)
-		if (to->src[s].kind == IR_OPD_VAR) {
-			to->src[s].index += x->first_var;
-			x->uses_vars = true;
-		}
 	if (!c->fn->local_bytes || to->space != IR_LOCAL)
 		return;
 	/* Local memory of the support library begins behind the kernel's own. */
@@ -370,8 +394,6 @@ static void write_code(struct expand *x, const struct expand_body *b, const ir_r
 	after = lower_new_block(l);
 	if (fn->local_bytes > x->local_bytes)
 		x->local_bytes = fn->local_bytes;
-	if (fn->local_bytes && x->from->uses_stack)
-		lower_refuse(l, "needs local memory, which a stack follows already");
 	lower_bra(l, blocks);
 	for (uint32_t i = 0; i < fn->nr_blocks && !lower_stopped(l); i++) {
 		l->cur = blocks + i;
@@ -430,11 +452,16 @@ static void move_out(struct expand *x, const struct expand_body *b, const ir_reg
 void expand_call(struct expand *x, const struct expand_body *b, const struct ir_operand *in, const ir_reg *out)
 {
 	struct lower *l = &x->l;
-	struct use *u = b ? find_use(x, b) : NULL;
 	uint32_t nr_insns = l->nr_insns;
 	ir_reg *from, *to;
+	struct use *u;
 
-	if (!u || lower_stopped(l))
+	if (!b && !l->st)
+		l->st = support.st ? support.st : HG_ERR_NOTFOUND;
+	if (lower_stopped(l))
+		return;
+	u = find_use(x, b);
+	if (!u)
 		return;
 	u->nr += x->is_counting;
 	if (x->is_counting && u->nr > 1)
@@ -565,6 +592,23 @@ static void write_kernel(struct expand *x, struct ir_func *scratch)
 	write_shared(x);
 }
 
+/* Local memory has become more: behind that of the support library the stack begins, where there is one. The lowering's first instruction says where. */
+static void grow_local(struct expand *x, struct ir_func *out)
+{
+	struct ir_insn *first = &x->l.block[0].insn[0].ir;
+	/* what the kernel asked for divides its size */
+	uint32_t align = x->from->local_bytes & -x->from->local_bytes;
+
+	align = align < 64 ? 64 : align > 4096 ? 4096 : align;
+	out->local_bytes = (x->local_base + x->local_bytes + align - 1) & ~(align - 1);
+	if (!x->from->uses_stack)
+		return;
+	if (first->op == IR_mov && first->src[0].kind == IR_OPD_IMM && first->src[0].imm == x->from->local_bytes)
+		first->src[0].imm = out->local_bytes;
+	else
+		lower_refuse(&x->l, "needs local memory in the place of the stack");
+}
+
 static void expand_kernel(struct expand *x, const struct ir_func *fn, struct ir_func *out)
 {
 	struct ptx_sym sym = { .name = fn->name, .line = fn->line };
@@ -590,8 +634,8 @@ static void expand_kernel(struct expand *x, const struct ir_func *fn, struct ir_
 			break;
 		x->is_counting = !round;
 		write_kernel(x, &scratch);
-		if (round && x->local_bytes)
-			out->local_bytes = (x->local_base + x->local_bytes + 15) & ~15u;
+		if (round && x->local_bytes && !lower_stopped(l))
+			grow_local(x, out);
 		if (round && !lower_stopped(l))
 			lower_finish(l, out);
 		if (l->tmp->failed || l->pool->failed)
@@ -615,17 +659,7 @@ static void expand_kernel(struct expand *x, const struct ir_func *fn, struct ir_
 	l->refused = NULL;
 }
 
-/* --- copies -------------------------------------------------------------------------------------- */
-static void *copy_of(struct hg_pool *pool, const void *data, size_t nr, size_t size)
-{
-	return nr ? hg_pool_copy(pool, data, nr * size) : NULL;
-}
-
-static char *copy_text(struct hg_pool *pool, const char *s)
-{
-	return s ? hg_pool_strdup(pool, s) : NULL;
-}
-
+/* --- whole modules ------------------------------------------------------------------------------ */
 /* Everything but the code. */
 static void copy_head(struct hg_pool *pool, const struct ir_func *fn, struct ir_func *out)
 {
@@ -667,24 +701,6 @@ static void copy_code(struct hg_pool *pool, const struct ir_func *fn, struct ir_
 	}
 }
 
-/* Variables of one module behind those that are there. */
-static void copy_vars(struct ir_module *m, const struct ir_module *from)
-{
-	uint32_t first = m->nr_vars;
-
-	for (uint32_t i = 0; i < from->nr_vars && !m->pool->failed; i++) {
-		struct ir_var *v = &m->var[m->nr_vars++];
-		struct hg_var_reloc *relocs;
-
-		*v = from->var[i];
-		v->name = copy_text(m->pool, v->name);
-		v->init = v->init ? hg_pool_copy(m->pool, v->init, v->size) : NULL;
-		v->relocs = relocs = copy_of(m->pool, v->relocs, v->nr_relocs, sizeof(*relocs));
-		for (size_t k = 0; relocs && k < v->nr_relocs; k++)
-			relocs[k].var += first;
-	}
-}
-
 static void collect_rules(struct expand *x)
 {
 	for (size_t f = 0; f < sizeof(family) / sizeof(family[0]); f++)
@@ -707,20 +723,13 @@ enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 
 	if (!m)
 		goto err;
-	pthread_once(&support.once, load_support);
-	st = support.st;
-	if (st)
-		goto err;
 	m->pool = pool;
 	x.l.m = m;
-	x.first_var = from->nr_vars;
 	collect_rules(&x);
-	m->var = hg_pool_array(pool, (size_t)from->nr_vars + support.m->nr_vars, sizeof(*m->var));
 	m->func = hg_pool_array(pool, from->nr_funcs, sizeof(*m->func));
+	copy_vars(m, from);
 	if (pool->failed)
 		goto nomem;
-	copy_vars(m, from);
-	copy_vars(m, support.m);
 	for (uint32_t i = 0; i < from->nr_funcs && !x.l.st && !pool->failed; i++) {
 		struct ir_func *fn = &m->func[m->nr_funcs++];
 
@@ -730,8 +739,6 @@ enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 		else
 			expand_kernel(&x, &from->func[i], fn);
 	}
-	if (!x.uses_vars)
-		m->nr_vars = from->nr_vars;
 	if (pool->failed)
 		goto nomem;
 	st = x.l.st;

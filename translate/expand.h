@@ -14,7 +14,7 @@
  * What it adds: ordinary hgIR, IR_SREG_STATE (the address of struct hg_gpu_state) for prints and asserts.
  *
  * Kernels that were refused stay refused; one that cannot be expanded becomes refused, and says why. The result is a module of its own
- * (ir_module_free) that shares nothing with `m`; kernels and variables keep their numbers, new variables come behind them. Thread-safe.
+ * (ir_module_free) that shares nothing with `m`; kernels and variables keep their numbers, and there are no new ones. Thread-safe.
  */
 enum hg_status hg_expand(const struct ir_module *m, struct ir_module **out) HG_MUST_CHECK;
 

@@ -74,14 +74,15 @@ struct expand_body {
 /*
  * A function of the support library: translate/support/expand_*.c, where EXPANSION(name) declares it. Its parameters are the inputs, but for the
  * last one, a pointer to a structure: the members are the outputs, in their order. They have 16, 32 or 64 bits; the function stores all
- * of them, and does nothing else with the pointer. It may have variables and local memory, but no shared memory. NULL: there is no such
- * function, which has been told.
+ * of them, and does nothing else with the pointer. It may have local memory, but no shared memory and no variables. NULL: there is no such
+ * function, or the library cannot be read, which has been told. The library is read when a function of it is first wanted.
  */
 const struct expand_body *expand_support(const char *name);
 
 /*
  * Runs the body. in: operands of the classes it says (immediates, special registers, addresses of variables too); out: registers of these classes, IR_NO_REG:
- * not wanted. Bodies are the same if `write`, `arg` and `code` are. NULL: nothing is done.
+ * not wanted. Bodies are the same if `write`, `arg` and `code` are. NULL (of expand_support) ends the expansion
+ * of the module with an error.
  */
 void expand_call(struct expand *x, const struct expand_body *b, const struct ir_operand *in, const ir_reg *out);
 

@@ -26,7 +26,7 @@ struct hg_gpu_env {
 /*
  * How a queue's kernels tell the host of failures and prints. A kernel that finds `fault` set when it begins ends at once, which is
  * how what follows a failure is dropped; the host sets it to HG_GPU_CANCELLED for the same end. The lane that sets it (from 0, by
- * compare-and-swap) writes the rest, then `is_told`; it and its warp end, others go on until they end by themselves.
+ * compare-and-swap) writes the rest, then `is_told`; it ends, others go on until they end by themselves.
  */
 enum hg_gpu_fault {
 	HG_GPU_NO_FAULT, HG_GPU_CANCELLED, HG_GPU_TRAP, HG_GPU_STACK, HG_GPU_BAD_INDEX, HG_GPU_ASSERT, HG_GPU_MISALIGNED, HG_GPU_BARRIER,

@@ -5,9 +5,10 @@ import re
 
 import harness
 import programs
-from harness import CHIPS, CPU, CUDA, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, tool
+from harness import CHIPS, CPU, CUDA, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, run, tool
 from programs import bind, plain, rounds, step, ticks, wait_moment
 
+GOLDEN = os.path.join(harness.ROOT, "tests", "golden", "v1")
 MOMENTS = 10 if LONG else 2
 UNKNOWN = 999                   # hipErrorUnknown
 # What gives back what is not used any more: when it fails, that is said, and the work is done all the same.
@@ -72,6 +73,38 @@ def moved(start, ways, app, scratch):
     return f"{chip}, in rounds {', '.join(str(m * step(place, app)) for m in moments)} of {rounds(place, app)} or later"
 
 
+def refused_and_moved(scratch):
+    """A program on cpu stays there when its new target fails half way, goes on, and can be moved when all is well."""
+    hold, control, app = os.path.join(scratch, "hold"), os.path.join(scratch, "control"), "saxpy_streams"
+    place = CPU.with_rounds(on_chip("gfx1100"))
+    checksum, unused = plain(place, app)
+    env = hip("gfx1100", HG_FAKE_HIP_CONTROL=control)
+    with Program(app, os.path.join(scratch, "log"), *programs.sized(place, app), "--hold", f"{hold}@{4 * step(place, app)}", env=env,
+                 place=place) as p:
+        p.wait_file(hold)
+        tool("hgshim-replay", "--target", "rocm", GOLDEN, env=env)  # it makes the double's page of calls
+        with Counters(control) as counters:
+            counters.fail("hipModuleLoadData", 3, UNKNOWN)  # its two kernels are compiled ahead first
+        result = tool("hgshim-ckpt", "--migrate", "rocm", p.pid)
+        expect(result.status == 1 and "hipModuleLoadData" in result.err, f"{result}")
+        migrate(p, "rocm")
+        os.unlink(hold)
+        expect(p.passed() == checksum, "another result")
+
+
+def what_a_device_lacks(scratch):
+    """Where HIP cannot do what a program's pointers need, one message says what, and the program gets an error."""
+    program = [harness.ON, "rocm", "--", os.path.join(harness.BUILD, "apps", "saxpy_streams"), "--rounds", "1"]
+    for nr, (knob, value, words) in enumerate((
+            ("VMM", "0", ("wanted addresses", "no virtual memory management")), ("HINT", "0", ("ROCm gives the addresses", "instead of 0x2")),
+            ("HOST_POINTER", "0", ("bytes of host memory at", "cannot reach")), ("DEVICES", "0", ("no device", "hipErrorNoDevice")),
+            ("GRANULE", str(4 << 20), ("in units of 4194304 bytes",)))):
+        result = run(program, env={"HGSHIM_LOG": os.path.join(scratch, f"log{nr}"), "HG_FAKE_HIP_STRICT": "1",
+                                   f"HG_FAKE_HIP_{knob}": value})
+        said = [l for l in result.err.splitlines() if l.startswith("hgshim")]
+        expect(result.status == 1 and len(said) == 1 and all(w in said[0] for w in words), f"{knob}={value}: {result}")
+
+
 def digest(folder):
     return {name: hashlib.sha256(open(os.path.join(folder, name), "rb").read()).hexdigest() for name in sorted(os.listdir(folder))
             if name.endswith(".mdb") and not name.startswith("lock")}
@@ -128,4 +161,6 @@ def tests():
     for app in harness.apps_that_leave():
         found += [(f"{app} on rocm: a log of cuda replays", bind(replays, CUDA, app)),
                   (f"{app} on rocm: moved from cuda", bind(moved, CUDA, ("rocm",), app))]
-    return found + [("errors: a function of HIP that fails in a replay is named, and nothing is lost", every_call_fails)]
+    return found + [("rocm: what a device lacks is said", what_a_device_lacks),
+                    ("saxpy_streams on rocm: a move from cpu that fails, and one that does not", refused_and_moved),
+                    ("errors: a function of HIP that fails in a replay is named, and nothing is lost", every_call_fails)]

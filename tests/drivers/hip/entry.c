@@ -7,7 +7,7 @@
 #include "common/msg.h"
 #include "tests/drivers/hip/hip.h"
 
-__thread struct hd_self hd_self __attribute__((tls_model("initial-exec")));
+__thread struct hd_self hd_self;
 
 static const struct {
 	hipError_t error;

@@ -68,7 +68,8 @@ struct hd_self {
 	bool in_host_func;
 	struct hd_stream *own[HD_MAX_DEVICES];	/* hipStreamPerThread, references */
 };
-extern __thread struct hd_self hd_self __attribute__((tls_model("initial-exec")));
+/* Not of the model "initial-exec": a library that is opened late may find no room for that. */
+extern __thread struct hd_self hd_self;
 
 /*
  * HIP forbids what the call asks for: a line on stderr, and with HG_FAKE_HIP_STRICT the end of the process. Its value is `error`, which the

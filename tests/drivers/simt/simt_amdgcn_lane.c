@@ -833,21 +833,35 @@ static void do_sqrt(struct lane_code *l, V call)
 		lane_refuse(l, "a square root that need not be exact (!fpmath)");
 }
 
+static V narrow_one(struct lane_code *l, V v, LLVMTypeRef to)
+{
+	LLVMTypeRef from = LLVMTypeOf(v);
+	bool is_half = LLVMGetTypeKind(to) == LLVMHalfTypeKind;
+	V in[2];
+
+	in[0] = lane_i32(l, SIMT_FLOAT_CODE(bits_of(from) == 64 ? IR_F64 : IR_F32, is_half ? IR_F16 : IR_BF16, IR_RN));
+	in[1] = LLVMBuildZExt(l->b, as_int(l, v), l->i64, "");
+	v = call_c(l, "simt_float_cvt", l->i64, in, 2);
+	return LLVMBuildBitCast(l->b, LLVMBuildTrunc(l->b, v, l->i16, ""), to, "");
+}
+
 static void narrow(struct lane_code *l, V inst)
 {
-	LLVMTypeRef to = LLVMTypeOf(inst), from = LLVMTypeOf(LLVMGetOperand(inst, 0));
-	LLVMTypeKind kind = LLVMGetTypeKind(to);
-	V in[2], r;
+	LLVMTypeRef to = LLVMTypeOf(inst), element = bits_of(to) ? to : LLVMGetElementType(to);
+	V v = LLVMGetOperand(inst, 0), all = LLVMGetPoison(to);
 
-	if (kind != LLVMHalfTypeKind && kind != LLVMBFloatTypeKind) {
-		if (bits_of(to) == 0 && bits_of(LLVMGetElementType(to)) < 32)
-			lane_refuse(l, "fptrunc of a vector");
+	if (LLVMGetTypeKind(element) != LLVMHalfTypeKind && LLVMGetTypeKind(element) != LLVMBFloatTypeKind)
+		return;
+	if (element == to) {
+		replace(inst, narrow_one(l, v, to));
 		return;
 	}
-	in[0] = lane_i32(l, SIMT_FLOAT_CODE(bits_of(from) == 64 ? IR_F64 : IR_F32, kind == LLVMHalfTypeKind ? IR_F16 : IR_BF16, IR_RN));
-	in[1] = LLVMBuildZExt(l->b, as_int(l, LLVMGetOperand(inst, 0)), l->i64, "");
-	r = call_c(l, "simt_float_cvt", l->i64, in, 2);
-	replace(inst, LLVMBuildBitCast(l->b, LLVMBuildTrunc(l->b, r, l->i16, ""), to, ""));
+	for (unsigned int i = 0; i < LLVMGetVectorSize(to); i++) {
+		V at = lane_i32(l, i);
+
+		all = LLVMBuildInsertElement(l->b, all, narrow_one(l, LLVMBuildExtractElement(l->b, v, at, ""), element), at, "");
+	}
+	replace(inst, all);
 }
 
 /* ---- calls ---- */

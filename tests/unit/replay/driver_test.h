@@ -28,11 +28,15 @@
 	} while (0)
 
 /* Opened and initialised, the primary context current. */
+/* HG_TEST_TARGET=rocm, with the double's environment (tests/on): a test by hand on another target. */
 static inline CUcontext driver_begin(void)
 {
+	const char *name = getenv("HG_TEST_TARGET");
+	const struct hg_target_ops *target = name ? hg_target_by_name(name) : &hg_target_cpu;
 	CUcontext ctx;
 
-	cr_assert_eq(hg_driver_open(&hg_target_cpu), HG_OK);
+	cr_assert(target, "no target '%s'", name);
+	cr_assert_eq(hg_driver_open(target), HG_OK);
 	MUST(CU(cuInit)(0));
 	MUST(CU(cuDevicePrimaryCtxRetain)(&ctx, 0));
 	MUST(CU(cuCtxSetCurrent)(ctx));

@@ -157,3 +157,31 @@ Test(expand, a_kernel_with_what_no_other_gpu_has_is_refused_and_the_others_stay)
 	ir_module_free(e);
 	hg_module_free(m);
 }
+
+static bool is_local(const struct ir_insn *in)
+{
+	return (in->op == IR_ld || in->op == IR_st) && in->space == IR_LOCAL && in->src[0].kind == IR_OPD_IMM &&
+		in->src[0].imm + in->src[1].imm < 48;
+}
+
+Test(expand, local_memory_of_the_support_library_lies_between_the_kernels_own_and_its_stack)
+{
+	static const char text[] =
+		"hgir 1\nfunc \"k\" {\n\tlocal_bytes 48\n\tuses stack\n\tregs r7 d1\nb0:\n"
+		"\t%r0 = mov.u32 0x30\n\t%r0 = add.u32 %r0, 0x10\n\tst.local.u32 %r0, 0, %r1\n"
+		"\t%r3, %r4, %r5, %r6 = tex.2d.b32.f32 %d7, 0x0, %r1, %r2\n\texit\n}\n";
+	struct ir_module *m = NULL, *e = NULL;
+	const struct ir_insn *first;
+
+	cr_assert_eq(ir_parse(text, strlen(text), &m), HG_OK);
+	cr_assert_eq(ir_verify(m), HG_OK);
+	cr_assert_eq(hg_expand(m, &e), HG_OK);
+	cr_assert_null(e->func[0].refused, "%s", e->func[0].refused);
+	first = &e->func[0].block[0].insn[0];
+	cr_expect_gt(e->func[0].local_bytes, 48);
+	cr_expect_eq(e->func[0].local_bytes % 64, 0);
+	cr_expect(first->op == IR_mov && first->src[0].imm == e->func[0].local_bytes);
+	cr_expect_eq(count(e, is_local), 0);
+	ir_module_free(e);
+	ir_module_free(m);
+}
