@@ -69,6 +69,9 @@ static void look_for_fault_locked(struct hg_queue *q)
 
 	if (!may_have_failed(q))
 		return;
+	/* the lane that fails says what first, and then where: while its kernel runs there may be more to come */
+	if (!__atomic_load_n(&q->state->is_told, __ATOMIC_ACQUIRE) && HIP_CALL(hipStreamQuery, q->stream) == HIP_NOT_READY)
+		return;
 	name_of(q, q->state->grid_id, kernel);
 	l.kernel = kernel;
 	if (hg_gpu_state_fault(q->state, &l, &fault))
@@ -246,25 +249,30 @@ err_free:
 void rocm_queue_destroy(struct hg_queue *q)
 {
 	struct hg_target *t;
+	bool can_call;
 
 	if (!q)
 		return;
 	t = q->target;
-	if (!rocm_enter(t)) {
+	can_call = !rocm_enter(t);
+	if (can_call) {
 		(void)hip_fault(q, HIP(hipStreamSynchronize, q->stream));
 		look_for_fault(q);
 		take_prints(q, q->launches);
+	}
+	/* threads that wait for marks look at all queues there are */
+	pthread_mutex_lock(&t->queues_lock);
+	*q->prev = q->next;
+	if (q->next)
+		q->next->prev = q->prev;
+	pthread_mutex_unlock(&t->queues_lock);
+	if (can_call) {
 		HIP_TRY(hipStreamDestroy, q->stream);
 		events_destroy(q);
 		if (q->barrier)
 			HIP_TRY(hipFree, q->barrier);
 		HIP_TRY(hipHostFree, q->state);
 	}
-	pthread_mutex_lock(&t->queues_lock);
-	*q->prev = q->next;
-	if (q->next)
-		q->next->prev = q->prev;
-	pthread_mutex_unlock(&t->queues_lock);
 	pthread_mutex_destroy(&q->launch_lock);
 	pthread_mutex_destroy(&q->lock);
 	free(q->note);
@@ -337,10 +345,12 @@ void rocm_queue_throttle(struct hg_queue *q, uint32_t max)
 {
 	for (;;) {
 		void *event = NULL;
+		uint64_t issued;
 		bool enough;
 
 		pthread_mutex_lock(&q->lock);
-		enough = q->issued - q->known <= max;
+		issued = q->issued;
+		enough = issued - q->known <= max;
 		if (!enough && q->nr_steps)
 			event = q->step[q->first_step].event;
 		pthread_mutex_unlock(&q->lock);
@@ -350,7 +360,8 @@ void rocm_queue_throttle(struct hg_queue *q, uint32_t max)
 			return;
 		pthread_mutex_lock(&q->lock);
 		if (!event) {
-			q->known = q->issued;
+			/* others may have fed it meanwhile */
+			q->known = q->known < issued ? issued : q->known;
 		} else if (q->nr_steps && q->step[q->first_step].event == event) {
 			q->known = q->step[q->first_step].at;
 			q->first_step = (q->first_step + 1) % ROCM_STEPS;

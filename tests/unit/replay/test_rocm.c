@@ -116,6 +116,39 @@ static int event_record(void *event, void *stream)
 	return 0;
 }
 
+/* one more piece of work while the first wait lasts */
+static unsigned int nr_syncs;
+
+static int stream_sync(void *stream)
+{
+	(void)stream;
+	if (!nr_syncs++)
+		queue.issued++;
+	return 0;
+}
+
+static int stream_create(void **out, unsigned int flags, int priority)
+{
+	(void)flags;
+	(void)priority;
+	*out = &target;
+	return 0;
+}
+
+static int device_pointer(void **out, void *ptr, unsigned int flags)
+{
+	(void)flags;
+	*out = ptr;
+	return 0;
+}
+
+static int host_free(void *ptr)
+{
+	cr_expect_null(target.queues, "memory of a queue goes while others can still look at it");
+	free(ptr);
+	return 0;
+}
+
 static int set_16(void *dst, unsigned short value, size_t nr, void *stream)
 {
 	(void)stream;
@@ -147,6 +180,11 @@ static void begin(void)
 	hg_hip.hipEventQuery = event_any;
 	hg_hip.hipEventRecord = event_record;
 	hg_hip.hipMemsetD16Async = set_16;
+	hg_hip.hipStreamSynchronize = stream_sync;
+	hg_hip.hipStreamCreateWithPriority = stream_create;
+	hg_hip.hipStreamDestroy = event_any;
+	hg_hip.hipHostGetDevicePointer = device_pointer;
+	hg_hip.hipHostFree = host_free;
 	pthread_mutex_init(&target.memory_lock, NULL);
 	pthread_mutex_init(&queue.lock, NULL);
 	queue.target = &target;
@@ -378,6 +416,61 @@ Test(rocm, what_a_failed_kernel_left_is_not_given_to_the_program)
 	atomic_store(&queue.failed, true);
 	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
 	cr_expect_eq(back[0], 0);
+}
+
+Test(rocm, failure_is_told_when_the_lane_has_said_where)
+{
+	struct hg_fault fault;
+	struct hg_mark *mark;
+
+	begin();
+	target.service = target.queues = &queue;
+	queue.note = calloc(1, sizeof(*queue.note));
+	cr_assert_eq(rocm_clock_init(&target), HG_OK);
+	cr_assert_eq(rocm_mark_create(&target, &mark), HG_OK);
+	cr_assert_eq(rocm_mark_record(&queue, mark), HG_OK);
+	is_busy = true;
+	state.fault = HG_GPU_TRAP;
+	cr_expect(rocm_mark_is_done(mark));
+	cr_expect_not(rocm_fault(&target, &fault), "%s", fault.what);
+	state.thread[0] = 5;
+	state.line = 12;
+	state.is_told = 1;
+	cr_expect(rocm_mark_is_done(mark));
+	cr_assert(rocm_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "thread (5,0,0), PTX line 12"), "said: %s", fault.what);
+}
+
+Test(rocm, failure_of_a_kernel_that_has_ended_is_told_in_any_case)
+{
+	struct hg_fault fault;
+
+	begin();
+	queue.note = calloc(1, sizeof(*queue.note));
+	state.fault = HG_GPU_TRAP;
+	cr_expect(rocm_queue_is_idle(&queue));
+	cr_assert(rocm_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "it did not get to say where"), "said: %s", fault.what);
+}
+
+Test(rocm, queue_is_out_of_others_reach_before_its_memory_goes)
+{
+	struct hg_queue *q;
+
+	begin();
+	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
+	cr_expect_eq(target.queues, q);
+	rocm_queue_destroy(q);
+	cr_expect_null(target.queues);
+}
+
+Test(rocm, work_that_came_during_a_wait_is_not_taken_for_done)
+{
+	begin();
+	queue.issued = 1;
+	rocm_queue_throttle(&queue, 0);
+	cr_expect_eq(nr_syncs, 2, "%u waits", nr_syncs);
+	cr_expect_eq(queue.known, queue.issued);
 }
 
 Test(rocm, fill_is_cut_and_refused_outside_the_device)
