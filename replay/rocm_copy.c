@@ -191,13 +191,14 @@ static enum hg_status copy_in_turn(struct hg_queue *q, const struct piece *p, bo
 
 static enum hg_status run_piece(struct hg_queue *q, const struct piece *p, enum rocm_place dst, enum rocm_place src)
 {
-	bool is_idle;
+	bool is_host = dst != ROCM_DEVICE && src != ROCM_DEVICE, is_idle;
 	enum hg_status st;
 
-	if (dst != ROCM_PAGEABLE && src != ROCM_PAGEABLE)
+	if (!is_host && dst != ROCM_PAGEABLE && src != ROCM_PAGEABLE)
 		return copy_known(q, p);
 	is_idle = !HIP_CALL(hipStreamQuery, q->stream);
-	if (dst == ROCM_PAGEABLE && src == ROCM_PAGEABLE) {
+	/* HIP would do this on the calling thread, after waiting for all that is queued */
+	if (is_host) {
 		if (!is_idle)
 			return move_late(q, p);
 		move_rows(p);

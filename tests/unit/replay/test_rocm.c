@@ -397,6 +397,27 @@ Test(rocm, pageable_memory_is_read_when_it_is_its_turn)
 	cr_assert_arr_eq(back, host, size);
 }
 
+Test(rocm, hosts_memory_is_copied_by_the_host)
+{
+	unsigned char *from = pageable(4096), *to = calloc(1, 4096), *rest = calloc(1, 4096);
+	struct hg_copy c;
+
+	begin();
+	cr_assert_eq(hg_ivmap_put(&target.pinned, (uintptr_t)from, 4096, 1), HG_OK);
+	cr_assert_eq(hg_ivmap_put(&target.pinned, (uintptr_t)to, 4096, 1), HG_OK);
+	is_busy = true;
+	c = linear(to, from, 4096);
+	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
+	cr_expect_eq(to[1], 0);
+	run_later();
+	cr_expect_arr_eq(to, from, 4096);
+	is_busy = false;
+	c = linear(rest, to, 4096);
+	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
+	cr_expect_arr_eq(rest, from, 4096);
+	cr_expect_eq(nr_copies, 0, "HIP waits for the stream before it copies from host to host");
+}
+
 Test(rocm, what_a_failed_kernel_left_is_not_given_to_the_program)
 {
 	size_t size = 4096;
