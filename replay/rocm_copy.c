@@ -69,7 +69,7 @@ static enum hg_status chunks_ready(struct hg_queue *q)
 		struct rocm_chunk *c = &q->chunk[i];
 
 		if (!c->mem)
-			st = HIP(hipHostMalloc, &c->mem, ROCM_CHUNK, HIP_HOST_PORTABLE | HIP_HOST_MAPPED);
+			st = rocm_own_take(q->target, ROCM_CHUNK, ROCM_CHUNK_FLAGS, &c->mem);
 		if (!st && !c->done)
 			st = HIP(hipEventCreateWithFlags, &c->done, HIP_EVENT_DISABLE_TIMING);
 	}

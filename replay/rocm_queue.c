@@ -161,7 +161,10 @@ static void look_at_queues(struct hg_target *t)
 
 /* ---- queues ---- */
 
-static void events_destroy(struct hg_queue *q)
+#define STATE_FLAGS (HIP_HOST_PORTABLE | HIP_HOST_MAPPED | HIP_HOST_COHERENT)
+
+/* Events, and memory. */
+static void leave_all(struct hg_queue *q)
 {
 	for (unsigned int i = 0; i < ROCM_STEPS; i++)
 		if (q->step[i].event)
@@ -169,9 +172,10 @@ static void events_destroy(struct hg_queue *q)
 	for (unsigned int i = 0; i < ROCM_CHUNKS; i++) {
 		if (q->chunk[i].done)
 			HIP_TRY(hipEventDestroy, q->chunk[i].done);
-		if (q->chunk[i].mem)
-			HIP_TRY(hipHostFree, q->chunk[i].mem);
+		rocm_own_give(q->target, q->chunk[i].mem, ROCM_CHUNK, ROCM_CHUNK_FLAGS);
 	}
+	rocm_own_give(q->target, q->barrier, ROCM_BARRIER_BYTES, 0);
+	rocm_own_give(q->target, q->state, q->state_bytes, STATE_FLAGS);
 }
 
 /* Memory that kernels and the host see at one address. */
@@ -179,7 +183,7 @@ static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
 {
 	size_t bytes = hg_gpu_state_bytes();
 	void *mem = NULL, *device = NULL;
-	enum hg_status st = HIP(hipHostMalloc, &mem, bytes, HIP_HOST_PORTABLE | HIP_HOST_MAPPED | HIP_HOST_COHERENT);
+	enum hg_status st = rocm_own_take(t, bytes, STATE_FLAGS, &mem);
 
 	if (st)
 		return st;
@@ -189,7 +193,7 @@ static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
 		st = HG_ERR_UNSUPPORTED;
 	}
 	if (st) {
-		HIP_TRY(hipHostFree, mem);
+		rocm_own_give(t, mem, bytes, STATE_FLAGS);
 		return st;
 	}
 	q->state = mem;
@@ -239,7 +243,7 @@ enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_qu
 	return HG_OK;
 
 err_state:
-	HIP_TRY(hipHostFree, q->state);
+	rocm_own_give(t, q->state, q->state_bytes, STATE_FLAGS);
 err_free:
 	free(q->note);
 	free(q);
@@ -268,10 +272,7 @@ void rocm_queue_destroy(struct hg_queue *q)
 	pthread_mutex_unlock(&t->queues_lock);
 	if (can_call) {
 		HIP_TRY(hipStreamDestroy, q->stream);
-		events_destroy(q);
-		if (q->barrier)
-			HIP_TRY(hipFree, q->barrier);
-		HIP_TRY(hipHostFree, q->state);
+		leave_all(q);
 	}
 	pthread_mutex_destroy(&q->launch_lock);
 	pthread_mutex_destroy(&q->lock);

@@ -142,10 +142,19 @@ static int device_pointer(void **out, void *ptr, unsigned int flags)
 	return 0;
 }
 
+static unsigned int nr_frees;
+
 static int host_free(void *ptr)
 {
-	cr_expect_null(target.queues, "memory of a queue goes while others can still look at it");
+	nr_frees++;
 	free(ptr);
+	return 0;
+}
+
+static int stream_destroy(void *stream)
+{
+	(void)stream;
+	cr_expect_null(target.queues, "what a queue is made of goes while others can still look at it");
 	return 0;
 }
 
@@ -182,7 +191,8 @@ static void begin(void)
 	hg_hip.hipMemsetD16Async = set_16;
 	hg_hip.hipStreamSynchronize = stream_sync;
 	hg_hip.hipStreamCreateWithPriority = stream_create;
-	hg_hip.hipStreamDestroy = event_any;
+	hg_hip.hipStreamDestroy = stream_destroy;
+	hg_hip.hipEventDestroy = event_any;
 	hg_hip.hipHostGetDevicePointer = device_pointer;
 	hg_hip.hipHostFree = host_free;
 	pthread_mutex_init(&target.memory_lock, NULL);
@@ -474,7 +484,7 @@ Test(rocm, failure_of_a_kernel_that_has_ended_is_told_in_any_case)
 	cr_expect(strstr(fault.what, "it did not get to say where"), "said: %s", fault.what);
 }
 
-Test(rocm, queue_is_out_of_others_reach_before_its_memory_goes)
+Test(rocm, queue_is_out_of_others_reach_before_it_goes)
 {
 	struct hg_queue *q;
 
@@ -483,6 +493,36 @@ Test(rocm, queue_is_out_of_others_reach_before_its_memory_goes)
 	cr_expect_eq(target.queues, q);
 	rocm_queue_destroy(q);
 	cr_expect_null(target.queues);
+}
+
+Test(rocm, memory_of_a_queue_is_kept_for_the_next)
+{
+	size_t size = 4096;
+	unsigned char *mem, *host = pageable(4096);
+	struct hg_gpu_state *first;
+	struct hg_queue *q;
+	struct hg_copy c;
+	void *chunk;
+
+	begin();
+	mem = device(&size, 1);
+	c = linear(mem, host, 4096);
+	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
+	cr_assert_eq(rocm_copy(q, &c), HG_OK);
+	first = q->state;
+	chunk = q->chunk[0].mem;
+	first->fault = HG_GPU_CANCELLED;
+	rocm_queue_destroy(q);
+	cr_expect_eq(nr_frees, 0, "HIP waits for all of the device when it takes memory back");
+	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
+	cr_assert_eq(rocm_copy(q, &c), HG_OK);
+	cr_expect_eq(q->state, first);
+	cr_expect_eq(q->state->fault, HG_GPU_NO_FAULT);
+	cr_expect(q->chunk[0].mem == chunk || q->chunk[1].mem == chunk || q->chunk[2].mem == chunk);
+	rocm_queue_destroy(q);
+	hg_ivmap_release(&target.maps);
+	rocm_memory_fini(&target);
+	cr_expect_eq(nr_frees, 1 + ROCM_CHUNKS, "%u given back", nr_frees);
 }
 
 Test(rocm, work_that_came_during_a_wait_is_not_taken_for_done)
