@@ -81,10 +81,11 @@ $(O)/%.o: %.c Makefile
 
 # The one file of C++, for lld. (A compiler that is named by CC has the other language under a name of its own.)
 CXX := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),g++)
+# LLVM knows nothing of its objects' types at run time, so that a sanitizer cannot ask.
 $(O)/translate/amd_llvm.o: translate/amd_llvm.cpp Makefile
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
-	$(Q)$(CXX) $(filter-out -std=% -Wstrict-prototypes -Wmissing-prototypes,$(cflags)) -std=c++17 -fno-exceptions $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(filter-out -std=% -Wstrict-prototypes -Wmissing-prototypes,$(cflags)) -std=c++17 -fno-exceptions -fno-sanitize=vptr $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Device functions of hgshim's own: C, to PTX, into translate/support.o.
 support_ptx := $(patsubst translate/support/%.c,$(O)/support/%.ptx,$(sort $(wildcard translate/support/*.c)))

@@ -513,6 +513,8 @@ static void set_attributes(struct emit *e)
 	emit_attr(e, LLVMAttributeFunctionIndex, "null_pointer_is_valid");
 	emit_text_attr(e, "denormal-fp-math", "ieee,ieee");
 	emit_text_attr(e, "denormal-fp-math-f32", "ieee,ieee");
+	/* else LLVM takes max(x, 0) and min(…, 1) for the clamp of an instruction, and nobody says what that makes of -0 */
+	emit_text_attr(e, "amdgpu-dx10-clamp", "false");
 	emit_text_attr(e, "uniform-work-group-size", "true");
 	snprintf(text, sizeof(text), "1,%u", items);
 	emit_text_attr(e, "amdgpu-flat-work-group-size", text);

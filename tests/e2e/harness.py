@@ -100,7 +100,7 @@ CHIPS = ("gfx1100", "gfx90a", "gfx942")
 
 
 def on_chip(chip):
-    return Place(f"rocm:{chip}", [ON, f"rocm:{chip}", "--"], rounds=dict(FEW_ROUNDS, shapes=10, texture=5), long_enough=0.05)
+    return Place(f"rocm:{chip}", [ON, f"rocm:{chip}", "--"], rounds=dict(FEW_ROUNDS, pipeline=4, scan=10, shapes=5, texture=5), long_enough=0.05)
 
 
 def hip(chip, **more):

@@ -41,9 +41,9 @@ static void emit_one(const struct ir_func *fn, const struct emit_options *opt)
 	LLVMContextDispose(c);
 }
 
-static void emit_for_gpu(const struct ir_func *fn, enum hg_gpu_layout layout)
+static void emit_for_gpu(const struct ir_func *fn, enum hg_gpu_layout layout, bool scheduled)
 {
-	struct emit_gpu_options opt = { .layout = layout, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	struct emit_gpu_options opt = { .layout = layout, .scheduled = scheduled, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
 	LLVMContextRef c = LLVMContextCreate();
 	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("fuzz", c);
 	char why[128] = "", *bad = NULL;
@@ -81,7 +81,8 @@ static void emit_all(const struct ir_module *ir)
 			continue;
 		for (size_t k = 0; k < sizeof(options) / sizeof(options[0]); k++)
 			emit_one(fn, &options[k]);
-		emit_for_gpu(fn, (enum hg_gpu_layout)(fn->nr_regs % 3));
+		emit_for_gpu(fn, (enum hg_gpu_layout)(fn->nr_regs % 3), false);
+		emit_for_gpu(fn, (enum hg_gpu_layout)(fn->nr_regs % 3), true);
 	}
 }
 

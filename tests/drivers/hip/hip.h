@@ -66,9 +66,9 @@ struct hd_self {
 	hipError_t last;
 	const char *call;		/* that it is in, for messages */
 	bool in_host_func;
-	struct hd_stream *own[HD_MAX_DEVICES];	/* hipStreamPerThread, references */
+	struct hd_stream **own;		/* hipStreamPerThread for each device, references; NULL: never asked for */
 };
-/* Not of the model "initial-exec": a library that is opened late may find no room for that. */
+/* Small: with what else is linked in it lies in the static TLS, of which little is left for a library that is opened late. */
 extern __thread struct hd_self hd_self;
 
 /*

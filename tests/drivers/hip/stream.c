@@ -312,16 +312,30 @@ static void end(struct hd_stream *s)
 /* A thread has ended: its streams end when they are empty. */
 static void own_end(void *arg)
 {
-	struct hd_self *self = arg;
+	struct hd_stream **own = arg;
 
 	for (int i = 0; i < HD_MAX_DEVICES; i++)
-		if (self->own[i] && fake_handle_remove(&self->own[i]->obj))
-			end(self->own[i]);
+		if (own[i] && fake_handle_remove(&own[i]->obj))
+			end(own[i]);
+	free(own);
 }
 
 static void own_make_key(void)
 {
 	pthread_key_create(&own_key, own_end);
+}
+
+/* Where the calling thread's stream of the current device is, or will be. */
+static bool own_streams(struct hd_stream ***out)
+{
+	if (!hd_self.own) {
+		hd_self.own = calloc(HD_MAX_DEVICES, sizeof(*hd_self.own));
+		pthread_once(&own_once, own_make_key);
+		pthread_setspecific(own_key, hd_self.own);
+	}
+	if (hd_self.own)
+		*out = &hd_self.own[hd_self.device];
+	return hd_self.own != NULL;
 }
 
 hipError_t hd_stream_get(hipStream_t handle, struct hd_stream **out)
@@ -331,8 +345,8 @@ hipError_t hd_stream_get(hipStream_t handle, struct hd_stream **out)
 
 	if (!handle || handle == HIP6_STREAM_LEGACY)
 		special = &null_stream[hd_self.device];
-	else if (handle == hipStreamPerThread)
-		special = &hd_self.own[hd_self.device];
+	else if (handle == hipStreamPerThread && !own_streams(&special))
+		return hipErrorOutOfMemory;
 	if (!special) {
 		s = fake_handle(handle, HD_STREAM);
 		if (!s)
@@ -346,10 +360,6 @@ hipError_t hd_stream_get(hipStream_t handle, struct hd_stream **out)
 	if (r == hipSuccess)
 		*out = *special;
 	pthread_mutex_unlock(&hd_queue_lock);
-	if (handle == hipStreamPerThread && r == hipSuccess) {
-		pthread_once(&own_once, own_make_key);
-		pthread_setspecific(own_key, &hd_self);
-	}
 	return r;
 }
 

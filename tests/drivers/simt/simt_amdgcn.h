@@ -21,6 +21,9 @@
  * such a stretch, code that is not free of races sees them one after the other. A lane that waits for one behind waits for ever.
  * Limits: which of two branches is first is the compiler's choice, and another one here; the order of waves is one of many.
  *
+ * s_sleep takes no time, and clocks are the host's, read once for all lanes that go on. A wave that goes round a loop which may wait for
+ * memory lets the others run now and then; no lane of its own gets a turn that the order above does not give it.
+ *
  * Local data share is filled with 0xa5 before a block begins. Values of inactive lanes are 0xa5… where the
  * hardware gives what a register happened to hold. Of approximations the exact result alone would be known, so they are refused.
  */

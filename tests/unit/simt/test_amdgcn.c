@@ -400,6 +400,37 @@ Test(amdgcn, lanes_that_part_meet_where_branches_join)
 		}
 }
 
+Test(amdgcn, a_loop_with_two_entries_is_run_as_it_is_written)
+{
+	static uint32_t in[64];
+	struct { uint32_t *p, *in, n; } args = { out, in, 1u << 30 };
+
+	random_words(in, 64);
+	FOR_WAVES(wave) {
+		struct run r = { .block = { wave } };
+
+		memset(out, 0, sizeof(out));
+		memset(expect, 0, sizeof(expect));
+		for (uint32_t l = 0; l < wave; l++) {
+			uint32_t v = in[l];
+
+			for (uint32_t i = 0; i < 5 + (l & 3);) {
+				if (i || !(l & 1)) {
+					v = v * 3 + 1;
+					expect[l] = v;
+					if (v > args.n)
+						break;
+				}
+				v ^= in[i++];
+				expect[64 + l] = v;
+			}
+			expect[128 + l] = wave;
+		}
+		must_run(wave, "two_entries", &r, &args, sizeof(args));
+		same("two_entries", wave, 192);
+	}
+}
+
 /* ---- memory ---- */
 
 Test(amdgcn, blocks_exchange_through_local_data_share)

@@ -525,6 +525,17 @@ Test(amd_code, a_branch_on_what_all_lanes_share_is_scalar)
 	}
 }
 
+Test(amd_code, saturation_does_not_rely_on_what_a_clamp_makes_of_a_negative_zero)
+{
+	for (const char *const *name = amd_tested_chips; *name; name++) {
+		char *text = ptx_assembly(*name, KERNEL(MY_PLACE "ld.global.f32 %f1, [%rd1]; mul.rn.sat.f32 %f1, %f1, %f1; st.global.f32 [%rd1], %f1;"), 256);
+
+		/* gfx12 has no mode in which LLVM leaves it */
+		cr_expect(strncmp(*name, "gfx12", 5) == 0 || !has(text, "clamp"), "%s:\n%s", *name, text);
+		free(text);
+	}
+}
+
 /* ---- modules: variants, limits, the cache ---- */
 
 static struct hg_amd_module *amd_module_of(const struct hg_module *m, const char *chip_name, const unsigned char *key)

@@ -157,6 +157,27 @@ KERNEL divergence(GLOBAL u64 *out, u32 n)
 	out[448] = ballot(1);
 }
 
+/* a loop with two entries; odd lanes begin in its middle */
+KERNEL two_entries(GLOBAL u32 *out, GLOBAL const u32 *in, u32 n)
+{
+	u32 l = lane(), v = in[l], i = 0;
+
+	if (l & 1)
+		goto middle;
+top:
+	v = v * 3 + 1;
+	out[l] = v;
+	if (v > n)
+		goto end;
+middle:
+	v ^= in[i++];
+	out[64 + l] = v;
+	if (i < 5 + (l & 3))
+		goto top;
+end:
+	out[128 + l] = (u32)__builtin_popcountll(ballot(1));
+}
+
 [[clang::loader_uninitialized]] static LDS u32 share[256];
 extern LDS u32 more[];
 
