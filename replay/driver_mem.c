@@ -654,9 +654,10 @@ err_unlock:
 /* Of either kind; nothing may use it any more. */
 static void host_release(struct drv_alloc *a)
 {
+	/* without the lock: a target may wait here for what runs, and that for the lock, to free memory in its turn */
+	drv.ops->host_unregister(drv.target, (void *)a->addr, a->room);
 	pthread_mutex_lock(&drv.mem_lock);
 	hg_ivmap_remove(&drv.allocs, a->addr, NULL);
-	drv.ops->host_unregister(drv.target, (void *)a->addr, a->room);
 	if (a->kind == HG_REGION_HOST)
 		host_unmap(a);
 	pthread_mutex_unlock(&drv.mem_lock);

@@ -89,6 +89,7 @@ bool hg_gpu_state_fault(const struct hg_gpu_state *s, const struct hg_gpu_launch
 {
 	struct hg_fault_where w = { .kernel = l->kernel, .stack_bytes = l->stack_bytes };
 	uint32_t fault = __atomic_load_n(&s->fault, __ATOMIC_ACQUIRE);
+	uint32_t is_told = __atomic_load_n(&s->is_told, __ATOMIC_ACQUIRE);	/* before what it stands for */
 	char who[96] = "", what[192], file[192], assertion[200];
 	struct hg_gpu_state copy;
 	int n;
@@ -98,7 +99,7 @@ bool hg_gpu_state_fault(const struct hg_gpu_state *s, const struct hg_gpu_launch
 	memcpy(&copy, s, sizeof(copy));
 	memcpy(w.block, copy.block, sizeof(w.block));
 	w.addr = copy.addr;
-	if (copy.is_told)
+	if (is_told)
 		n = snprintf(who, sizeof(who), ", thread (%" PRIu32 ",%" PRIu32 ",%" PRIu32 ")", copy.thread[0], copy.thread[1],
 			     copy.thread[2]);
 	else

@@ -14,6 +14,8 @@
 
 #define ROCM_CHUNK ((size_t)2 << 20)	/* of pinned memory, that pageable memory is copied through */
 #define ROCM_CHUNKS 3u			/* of a queue: so many copies are under way while the next is filled, or the last emptied */
+#define ROCM_CHUNK_FLAGS (HIP_HOST_PORTABLE | HIP_HOST_MAPPED)
+#define ROCM_BARRIER_BYTES (2 * sizeof(uint32_t))
 #define ROCM_STEP 16u			/* pieces of work between the events that throttling looks at */
 #define ROCM_STEPS 16u
 #define ROCM_NAME 120
@@ -31,6 +33,14 @@ struct rocm_base {
 struct rocm_unmap {
 	uint64_t addr, size;
 	void *handle;
+};
+
+/* Memory that a queue left. */
+struct rocm_spare {
+	struct rocm_spare *next;
+	void *mem;
+	size_t size;
+	unsigned int flags;
 };
 
 /* A kernel failure that the driver has not taken yet. */
@@ -52,6 +62,7 @@ struct hg_target {
 	struct hg_ivmap pinned;		/* host memory that HIP knows */
 	struct rocm_unmap *unmap;	/* see rocm_unmap */
 	size_t nr_unmaps, unmap_room;
+	struct rocm_spare *spare;	/* see rocm_own_take */
 
 	pthread_mutex_t queues_lock;
 	struct hg_queue *queues;
@@ -110,6 +121,13 @@ enum hg_status rocm_write(struct hg_target *t, hg_dptr dst, const void *src, siz
 /* Ends the mappings that a queued function could not end. */
 void rocm_unmap_late(struct hg_target *t);
 void rocm_memory_fini(struct hg_target *t);
+
+/*
+ * Memory for a queue's own use: pinned, with these flags of HIP's; flags 0: the device's. HIP waits for everything that the device has to do
+ * before it takes any back, as a stream that is destroyed must not: what is given here is kept for the next queue, until the target is closed.
+ */
+enum hg_status rocm_own_take(struct hg_target *t, size_t size, unsigned int flags, void **out) HG_MUST_CHECK;
+void rocm_own_give(struct hg_target *t, void *mem, size_t size, unsigned int flags);	/* NULL is allowed */
 
 /* What lies at an address. HIP refuses a copy that goes beyond one of its allocations, so copies are cut there. */
 enum rocm_place { ROCM_DEVICE, ROCM_PINNED, ROCM_PAGEABLE };

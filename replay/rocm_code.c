@@ -206,9 +206,9 @@ static enum hg_status clear_barrier(struct hg_queue *q)
 		return HG_ERR_UNSUPPORTED;
 	}
 	if (!q->barrier)
-		st = HIP(hipMalloc, &q->barrier, 2 * sizeof(uint32_t));
+		st = rocm_own_take(q->target, ROCM_BARRIER_BYTES, 0, &q->barrier);
 	if (!st)
-		st = HIP(hipMemsetD8Async, q->barrier, 0, 2 * sizeof(uint32_t), q->stream);
+		st = HIP(hipMemsetD8Async, q->barrier, 0, ROCM_BARRIER_BYTES, q->stream);
 	return st;
 }
 

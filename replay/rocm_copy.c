@@ -69,7 +69,7 @@ static enum hg_status chunks_ready(struct hg_queue *q)
 		struct rocm_chunk *c = &q->chunk[i];
 
 		if (!c->mem)
-			st = HIP(hipHostMalloc, &c->mem, ROCM_CHUNK, HIP_HOST_PORTABLE | HIP_HOST_MAPPED);
+			st = rocm_own_take(q->target, ROCM_CHUNK, ROCM_CHUNK_FLAGS, &c->mem);
 		if (!st && !c->done)
 			st = HIP(hipEventCreateWithFlags, &c->done, HIP_EVENT_DISABLE_TIMING);
 	}
@@ -191,13 +191,14 @@ static enum hg_status copy_in_turn(struct hg_queue *q, const struct piece *p, bo
 
 static enum hg_status run_piece(struct hg_queue *q, const struct piece *p, enum rocm_place dst, enum rocm_place src)
 {
-	bool is_idle;
+	bool is_host = dst != ROCM_DEVICE && src != ROCM_DEVICE, is_idle;
 	enum hg_status st;
 
-	if (dst != ROCM_PAGEABLE && src != ROCM_PAGEABLE)
+	if (!is_host && dst != ROCM_PAGEABLE && src != ROCM_PAGEABLE)
 		return copy_known(q, p);
 	is_idle = !HIP_CALL(hipStreamQuery, q->stream);
-	if (dst == ROCM_PAGEABLE && src == ROCM_PAGEABLE) {
+	/* HIP would do this on the calling thread, after waiting for all that is queued */
+	if (is_host) {
 		if (!is_idle)
 			return move_late(q, p);
 		move_rows(p);

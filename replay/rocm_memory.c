@@ -297,6 +297,51 @@ void rocm_host_unregister(struct hg_target *t, void *ptr, size_t size)
 		HIP_TRY(hipHostUnregister, ptr);
 }
 
+/* queues' own memory */
+
+enum hg_status rocm_own_take(struct hg_target *t, size_t size, unsigned int flags, void **out)
+{
+	struct rocm_spare **link, *found;
+
+	pthread_mutex_lock(&t->memory_lock);
+	for (link = &t->spare; *link && ((*link)->size != size || (*link)->flags != flags); link = &(*link)->next)
+		;
+	found = *link;
+	if (found)
+		*link = found->next;
+	pthread_mutex_unlock(&t->memory_lock);
+	if (found) {
+		*out = found->mem;
+		free(found);
+		return HG_OK;
+	}
+	return flags ? HIP(hipHostMalloc, out, size, flags) : HIP(hipMalloc, out, size);
+}
+
+static void own_free(void *mem, unsigned int flags)
+{
+	if (flags)
+		HIP_TRY(hipHostFree, mem);
+	else
+		HIP_TRY(hipFree, mem);
+}
+
+void rocm_own_give(struct hg_target *t, void *mem, size_t size, unsigned int flags)
+{
+	struct rocm_spare *spare = mem ? malloc(sizeof(*spare)) : NULL;
+
+	if (!mem)
+		return;
+	if (!spare) {
+		own_free(mem, flags);
+		return;
+	}
+	pthread_mutex_lock(&t->memory_lock);
+	*spare = (struct rocm_spare){ t->spare, mem, size, flags };
+	t->spare = spare;
+	pthread_mutex_unlock(&t->memory_lock);
+}
+
 /* Up to its end when the address is in it, else up to its beginning. */
 static bool look_in(const struct hg_ivmap *m, uint64_t addr, uint64_t *len)
 {
@@ -371,7 +416,14 @@ static int unregister_left(const struct hg_iv *iv, void *arg)
 
 void rocm_memory_fini(struct hg_target *t)
 {
+	struct rocm_spare *spare;
+
 	rocm_unmap_late(t);
+	for (spare = t->spare; spare; spare = t->spare) {
+		t->spare = spare->next;
+		own_free(spare->mem, spare->flags);
+		free(spare);
+	}
 	hg_ivmap_each(&t->maps, unmap_left, NULL);
 	hg_ivmap_release(&t->maps);
 	hg_ivmap_each(&t->pinned, unregister_left, NULL);

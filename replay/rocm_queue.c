@@ -69,6 +69,9 @@ static void look_for_fault_locked(struct hg_queue *q)
 
 	if (!may_have_failed(q))
 		return;
+	/* the lane that fails says what first, and then where: while its kernel runs there may be more to come */
+	if (!__atomic_load_n(&q->state->is_told, __ATOMIC_ACQUIRE) && HIP_CALL(hipStreamQuery, q->stream) == HIP_NOT_READY)
+		return;
 	name_of(q, q->state->grid_id, kernel);
 	l.kernel = kernel;
 	if (hg_gpu_state_fault(q->state, &l, &fault))
@@ -158,7 +161,10 @@ static void look_at_queues(struct hg_target *t)
 
 /* ---- queues ---- */
 
-static void events_destroy(struct hg_queue *q)
+#define STATE_FLAGS (HIP_HOST_PORTABLE | HIP_HOST_MAPPED | HIP_HOST_COHERENT)
+
+/* Events, and memory. */
+static void leave_all(struct hg_queue *q)
 {
 	for (unsigned int i = 0; i < ROCM_STEPS; i++)
 		if (q->step[i].event)
@@ -166,9 +172,10 @@ static void events_destroy(struct hg_queue *q)
 	for (unsigned int i = 0; i < ROCM_CHUNKS; i++) {
 		if (q->chunk[i].done)
 			HIP_TRY(hipEventDestroy, q->chunk[i].done);
-		if (q->chunk[i].mem)
-			HIP_TRY(hipHostFree, q->chunk[i].mem);
+		rocm_own_give(q->target, q->chunk[i].mem, ROCM_CHUNK, ROCM_CHUNK_FLAGS);
 	}
+	rocm_own_give(q->target, q->barrier, ROCM_BARRIER_BYTES, 0);
+	rocm_own_give(q->target, q->state, q->state_bytes, STATE_FLAGS);
 }
 
 /* Memory that kernels and the host see at one address. */
@@ -176,7 +183,7 @@ static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
 {
 	size_t bytes = hg_gpu_state_bytes();
 	void *mem = NULL, *device = NULL;
-	enum hg_status st = HIP(hipHostMalloc, &mem, bytes, HIP_HOST_PORTABLE | HIP_HOST_MAPPED | HIP_HOST_COHERENT);
+	enum hg_status st = rocm_own_take(t, bytes, STATE_FLAGS, &mem);
 
 	if (st)
 		return st;
@@ -186,7 +193,7 @@ static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
 		st = HG_ERR_UNSUPPORTED;
 	}
 	if (st) {
-		HIP_TRY(hipHostFree, mem);
+		rocm_own_give(t, mem, bytes, STATE_FLAGS);
 		return st;
 	}
 	q->state = mem;
@@ -236,7 +243,7 @@ enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_qu
 	return HG_OK;
 
 err_state:
-	HIP_TRY(hipHostFree, q->state);
+	rocm_own_give(t, q->state, q->state_bytes, STATE_FLAGS);
 err_free:
 	free(q->note);
 	free(q);
@@ -246,25 +253,27 @@ err_free:
 void rocm_queue_destroy(struct hg_queue *q)
 {
 	struct hg_target *t;
+	bool can_call;
 
 	if (!q)
 		return;
 	t = q->target;
-	if (!rocm_enter(t)) {
+	can_call = !rocm_enter(t);
+	if (can_call) {
 		(void)hip_fault(q, HIP(hipStreamSynchronize, q->stream));
 		look_for_fault(q);
 		take_prints(q, q->launches);
-		HIP_TRY(hipStreamDestroy, q->stream);
-		events_destroy(q);
-		if (q->barrier)
-			HIP_TRY(hipFree, q->barrier);
-		HIP_TRY(hipHostFree, q->state);
 	}
+	/* threads that wait for marks look at all queues there are */
 	pthread_mutex_lock(&t->queues_lock);
 	*q->prev = q->next;
 	if (q->next)
 		q->next->prev = q->prev;
 	pthread_mutex_unlock(&t->queues_lock);
+	if (can_call) {
+		HIP_TRY(hipStreamDestroy, q->stream);
+		leave_all(q);
+	}
 	pthread_mutex_destroy(&q->launch_lock);
 	pthread_mutex_destroy(&q->lock);
 	free(q->note);
@@ -337,10 +346,12 @@ void rocm_queue_throttle(struct hg_queue *q, uint32_t max)
 {
 	for (;;) {
 		void *event = NULL;
+		uint64_t issued;
 		bool enough;
 
 		pthread_mutex_lock(&q->lock);
-		enough = q->issued - q->known <= max;
+		issued = q->issued;
+		enough = issued - q->known <= max;
 		if (!enough && q->nr_steps)
 			event = q->step[q->first_step].event;
 		pthread_mutex_unlock(&q->lock);
@@ -350,7 +361,8 @@ void rocm_queue_throttle(struct hg_queue *q, uint32_t max)
 			return;
 		pthread_mutex_lock(&q->lock);
 		if (!event) {
-			q->known = q->issued;
+			/* others may have fed it meanwhile */
+			q->known = q->known < issued ? issued : q->known;
 		} else if (q->nr_steps && q->step[q->first_step].event == event) {
 			q->known = q->step[q->first_step].at;
 			q->first_step = (q->first_step + 1) % ROCM_STEPS;

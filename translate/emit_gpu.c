@@ -280,6 +280,32 @@ static void emit_switch(struct emit *e)
 	LLVMBuildUnreachable(e->b);
 }
 
+/* Whether the branch at the end of the block leads to another round of a loop that waits for others. */
+static bool waits(const struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+
+	for (unsigned int i = 0; e->info->spin[e->block] && i < ir_nr_targets(in); i++)
+		if (ir_target(in, i) <= e->block)
+			return true;
+	return false;
+}
+
+#define LOOK_EVERY 256u		/* rounds: what is looked at lies in the host's memory */
+
+/* Who is waited for may have failed, and ended. */
+static void emit_round(struct emit *e)
+{
+	LLVMBasicBlockRef look = emit_bb(e, "look"), on = emit_bb(e, "on");
+	LLVMValueRef n = LLVMBuildAdd(e->b, LLVMBuildLoad2(e->b, i32_type(e), e->gpu->rounds, ""), emit_i32(e, 1), "");
+
+	LLVMBuildStore(e->b, n, e->gpu->rounds);
+	LLVMBuildCondBr(e->b, is_zero(e, LLVMBuildAnd(e->b, n, emit_i32(e, LOOK_EVERY - 1), "")), look, on);
+	LLVMPositionBuilderAtEnd(e->b, look);
+	LLVMBuildCondBr(e->b, emit_gpu_has_fault(e), e->gpu->end, on);
+	LLVMPositionBuilderAtEnd(e->b, on);
+}
+
 static void direct_block(struct emit *e, uint32_t b)
 {
 	const struct ir_block *blk = &e->fn->block[b];
@@ -294,11 +320,15 @@ static void direct_block(struct emit *e, uint32_t b)
 		switch (in->op) {
 		case IR_bra:
 			emit_regs_flush(e);
+			if (waits(e))
+				emit_round(e);
 			LLVMBuildBr(e->b, e->bb[in->target[0]]);
 			break;
 		case IR_cbra:
 			p = emit_psrc(e, 0);
 			emit_regs_flush(e);
+			if (waits(e))
+				emit_round(e);
 			LLVMBuildCondBr(e->b, p, e->bb[in->target[0]], e->bb[in->target[1]]);
 			break;
 		case IR_brx:
@@ -423,6 +453,11 @@ static void emit_begin(struct emit *e)
 		g->local = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), g->opt.local_bytes), "local");
 		LLVMSetAlignment(g->local, 64);
 	}
+	for (uint32_t b = 0; b < e->fn->nr_blocks && !g->opt.scheduled && !g->rounds; b++)
+		if (e->info->spin[b]) {
+			g->rounds = LLVMBuildAlloca(e->b, i32_type(e), "rounds");
+			LLVMBuildStore(e->b, emit_i32(e, 0), g->rounds);
+		}
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++)
 		if (e->slot[r] && emit_has(e->info->live_in[0], r))
 			emit_slot_store(e, r, LLVMConstNull(emit_reg_type(e, r)));

@@ -225,8 +225,8 @@ LLVMValueRef emit_gpu_barrier_arrive(struct emit *e, LLVMValueRef id, LLVMValueR
 
 LLVMValueRef emit_gpu_barrier_open(struct emit *e, LLVMValueRef id, LLVMValueRef count, LLVMValueRef turn)
 {
-	LLVMBasicBlockRef before, left = emit_bb(e, "left"), on = emit_bb(e, "seen"), from;
-	LLVMValueRef at = state_at(e, id), state, moved, all, phi, ok, v[2];
+	LLVMBasicBlockRef before, left = emit_bb(e, "left"), still = emit_bb(e, "still"), on = emit_bb(e, "seen"), from;
+	LLVMValueRef at = state_at(e, id), state, moved, all, stale, nr, phi, ok, v[3];
 
 	state = emit_gpu_atomic_load(e, 64, at, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingAcquire);
 	moved = LLVMBuildICmp(e->b, LLVMIntNE, turn_of(e, state), turn, "");
@@ -235,16 +235,26 @@ LLVMValueRef emit_gpu_barrier_open(struct emit *e, LLVMValueRef id, LLVMValueRef
 	all = LLVMBuildAnd(e->b, LLVMBuildAnd(e->b, all, is_zero(e, count), ""), LLVMBuildNot(e->b, moved, ""), "");
 	before = LLVMGetInsertBlock(e->b);
 	LLVMBuildCondBr(e->b, all, left, on);
+	/*
+	 * Others see that as well. What is cleared is what was there while the turn still lasted: whoever is late finds zero, or
+	 * what the next turn has already added, which cannot be as much before the late one adds its own.
+	 */
 	LLVMPositionBuilderAtEnd(e->b, left);
-	clear_next(e, id, state);
+	nr = nr_at(e, id, LLVMBuildAdd(e->b, turn, emit_i32(e, 1), ""));
+	stale = emit_gpu_atomic_load(e, 32, nr, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingAcquire);
+	v[0] = emit_gpu_atomic_load(e, 64, at, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingAcquire);
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, v[0], state, ""), still, on);
+	LLVMPositionBuilderAtEnd(e->b, still);
+	emit_gpu_cas(e, nr, stale, emit_i32(e, 0), EMIT_SCOPE_BLOCK, LLVMAtomicOrderingMonotonic, NULL);
 	emit_gpu_cas(e, at, state, next_turn(e, state), EMIT_SCOPE_BLOCK, LLVMAtomicOrderingAcquireRelease, &ok);
 	from = LLVMGetInsertBlock(e->b);
 	LLVMBuildBr(e->b, on);
 	LLVMPositionBuilderAtEnd(e->b, on);
 	phi = LLVMBuildPhi(e->b, emit_scalar_int(e, 1), "");
 	v[0] = moved;
-	v[1] = ok;
-	LLVMAddIncoming(phi, v, (LLVMBasicBlockRef[]){ before, from }, 2);
+	v[1] = LLVMConstInt(emit_scalar_int(e, 1), 0, 0);
+	v[2] = ok;
+	LLVMAddIncoming(phi, v, (LLVMBasicBlockRef[]){ before, left, from }, 3);
 	return phi;
 }
 

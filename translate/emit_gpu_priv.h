@@ -39,6 +39,8 @@ struct emit_gpu {
 	LLVMBasicBlockRef fault;	/* NULL: nothing has failed yet */
 	LLVMValueRef fault_kind, fault_line, fault_addr;	/* phis there */
 
+	LLVMValueRef rounds;		/* the direct form's variable of the lane, i32: rounds of loops that wait; NULL: it has none */
+
 	LLVMModuleRef kinds;		/* see emit_gpu_memory.c: atomic accesses of every scope */
 };
 

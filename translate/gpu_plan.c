@@ -403,6 +403,9 @@ static bool is_sreg(const struct plan *p, const struct ir_operand *o, enum ir_sr
 		in = p->only_def[o->reg];
 		if (!in || (in->op != IR_mov && in->op != IR_cvt) || in->nr_src != 1 || in->guard != IR_NO_REG)
 			return false;
+		/* no number of a thread has more than 16 bits, but more than 8 */
+		if (in->op == IR_cvt && (ir_type_bits(in->type) < 16 || ir_type_bits(in->type2) < 16))
+			return false;
 		o = &in->src[0];
 	}
 	return false;

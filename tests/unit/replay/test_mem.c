@@ -1,9 +1,11 @@
 /* test_mem.c - device and host memory of the portable driver. */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "driver_test.h"
 
@@ -269,4 +271,47 @@ Test(memory, pools_count_what_they_gave)
 	MUST(CU(cuMemPoolDestroy)(pool));
 	GIVES(CUDA_ERROR_INVALID_VALUE, CU(cuMemPoolDestroy)(standard));
 	hg_driver_close();
+}
+
+static CUcontext context;
+static bool could_free;
+
+static void *free_some(void *memory)
+{
+	MUST(CU(cuCtxSetCurrent)(context));
+	MUST(CU(cuMemFree_v2)((CUdeviceptr)(uintptr_t)memory));
+	return NULL;
+}
+
+static CUdeviceptr some;
+
+/* As a target that waits for all that runs, and something there frees memory. */
+static void unregister_slowly(struct hg_target *t, void *ptr, size_t size)
+{
+	struct timespec end;
+	pthread_t thread;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 2;
+	cr_assert_eq(pthread_create(&thread, NULL, free_some, (void *)(uintptr_t)some), 0);
+	could_free = !pthread_timedjoin_np(thread, NULL, &end);
+	hg_target_cpu.host_unregister(t, ptr, size);
+}
+
+Test(host_memory, that_goes_keeps_nobody_from_freeing)
+{
+	struct hg_target_ops ops = hg_target_cpu;
+	void *p;
+
+	ops.host_unregister = unregister_slowly;
+	cr_assert_eq(hg_driver_open(&ops), HG_OK);
+	MUST(CU(cuInit)(0));
+	MUST(CU(cuDevicePrimaryCtxRetain)(&context, 0));
+	MUST(CU(cuCtxSetCurrent)(context));
+	MUST(CU(cuMemAlloc_v2)(&some, 64));
+	MUST(CU(cuMemAllocHost_v2)(&p, 4096));
+	MUST(CU(cuMemFreeHost)(p));
+	cr_expect(could_free, "a lock is held while the target waits");
+	if (could_free)
+		hg_driver_close();
 }

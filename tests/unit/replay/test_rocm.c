@@ -116,6 +116,48 @@ static int event_record(void *event, void *stream)
 	return 0;
 }
 
+/* one more piece of work while the first wait lasts */
+static unsigned int nr_syncs;
+
+static int stream_sync(void *stream)
+{
+	(void)stream;
+	if (!nr_syncs++)
+		queue.issued++;
+	return 0;
+}
+
+static int stream_create(void **out, unsigned int flags, int priority)
+{
+	(void)flags;
+	(void)priority;
+	*out = &target;
+	return 0;
+}
+
+static int device_pointer(void **out, void *ptr, unsigned int flags)
+{
+	(void)flags;
+	*out = ptr;
+	return 0;
+}
+
+static unsigned int nr_frees;
+
+static int host_free(void *ptr)
+{
+	nr_frees++;
+	free(ptr);
+	return 0;
+}
+
+static int stream_destroy(void *stream)
+{
+	(void)stream;
+	cr_expect_null(target.queues, "what a queue is made of goes while others can still look at it");
+	return 0;
+}
+
 static int set_16(void *dst, unsigned short value, size_t nr, void *stream)
 {
 	(void)stream;
@@ -147,6 +189,12 @@ static void begin(void)
 	hg_hip.hipEventQuery = event_any;
 	hg_hip.hipEventRecord = event_record;
 	hg_hip.hipMemsetD16Async = set_16;
+	hg_hip.hipStreamSynchronize = stream_sync;
+	hg_hip.hipStreamCreateWithPriority = stream_create;
+	hg_hip.hipStreamDestroy = stream_destroy;
+	hg_hip.hipEventDestroy = event_any;
+	hg_hip.hipHostGetDevicePointer = device_pointer;
+	hg_hip.hipHostFree = host_free;
 	pthread_mutex_init(&target.memory_lock, NULL);
 	pthread_mutex_init(&queue.lock, NULL);
 	queue.target = &target;
@@ -359,6 +407,27 @@ Test(rocm, pageable_memory_is_read_when_it_is_its_turn)
 	cr_assert_arr_eq(back, host, size);
 }
 
+Test(rocm, hosts_memory_is_copied_by_the_host)
+{
+	unsigned char *from = pageable(4096), *to = calloc(1, 4096), *rest = calloc(1, 4096);
+	struct hg_copy c;
+
+	begin();
+	cr_assert_eq(hg_ivmap_put(&target.pinned, (uintptr_t)from, 4096, 1), HG_OK);
+	cr_assert_eq(hg_ivmap_put(&target.pinned, (uintptr_t)to, 4096, 1), HG_OK);
+	is_busy = true;
+	c = linear(to, from, 4096);
+	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
+	cr_expect_eq(to[1], 0);
+	run_later();
+	cr_expect_arr_eq(to, from, 4096);
+	is_busy = false;
+	c = linear(rest, to, 4096);
+	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
+	cr_expect_arr_eq(rest, from, 4096);
+	cr_expect_eq(nr_copies, 0, "HIP waits for the stream before it copies from host to host");
+}
+
 Test(rocm, what_a_failed_kernel_left_is_not_given_to_the_program)
 {
 	size_t size = 4096;
@@ -378,6 +447,91 @@ Test(rocm, what_a_failed_kernel_left_is_not_given_to_the_program)
 	atomic_store(&queue.failed, true);
 	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
 	cr_expect_eq(back[0], 0);
+}
+
+Test(rocm, failure_is_told_when_the_lane_has_said_where)
+{
+	struct hg_fault fault;
+	struct hg_mark *mark;
+
+	begin();
+	target.service = target.queues = &queue;
+	queue.note = calloc(1, sizeof(*queue.note));
+	cr_assert_eq(rocm_clock_init(&target), HG_OK);
+	cr_assert_eq(rocm_mark_create(&target, &mark), HG_OK);
+	cr_assert_eq(rocm_mark_record(&queue, mark), HG_OK);
+	is_busy = true;
+	state.fault = HG_GPU_TRAP;
+	cr_expect(rocm_mark_is_done(mark));
+	cr_expect_not(rocm_fault(&target, &fault), "%s", fault.what);
+	state.thread[0] = 5;
+	state.line = 12;
+	state.is_told = 1;
+	cr_expect(rocm_mark_is_done(mark));
+	cr_assert(rocm_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "thread (5,0,0), PTX line 12"), "said: %s", fault.what);
+}
+
+Test(rocm, failure_of_a_kernel_that_has_ended_is_told_in_any_case)
+{
+	struct hg_fault fault;
+
+	begin();
+	queue.note = calloc(1, sizeof(*queue.note));
+	state.fault = HG_GPU_TRAP;
+	cr_expect(rocm_queue_is_idle(&queue));
+	cr_assert(rocm_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "it did not get to say where"), "said: %s", fault.what);
+}
+
+Test(rocm, queue_is_out_of_others_reach_before_it_goes)
+{
+	struct hg_queue *q;
+
+	begin();
+	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
+	cr_expect_eq(target.queues, q);
+	rocm_queue_destroy(q);
+	cr_expect_null(target.queues);
+}
+
+Test(rocm, memory_of_a_queue_is_kept_for_the_next)
+{
+	size_t size = 4096;
+	unsigned char *mem, *host = pageable(4096);
+	struct hg_gpu_state *first;
+	struct hg_queue *q;
+	struct hg_copy c;
+	void *chunk;
+
+	begin();
+	mem = device(&size, 1);
+	c = linear(mem, host, 4096);
+	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
+	cr_assert_eq(rocm_copy(q, &c), HG_OK);
+	first = q->state;
+	chunk = q->chunk[0].mem;
+	first->fault = HG_GPU_CANCELLED;
+	rocm_queue_destroy(q);
+	cr_expect_eq(nr_frees, 0, "HIP waits for all of the device when it takes memory back");
+	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
+	cr_assert_eq(rocm_copy(q, &c), HG_OK);
+	cr_expect_eq(q->state, first);
+	cr_expect_eq(q->state->fault, HG_GPU_NO_FAULT);
+	cr_expect(q->chunk[0].mem == chunk || q->chunk[1].mem == chunk || q->chunk[2].mem == chunk);
+	rocm_queue_destroy(q);
+	hg_ivmap_release(&target.maps);
+	rocm_memory_fini(&target);
+	cr_expect_eq(nr_frees, 1 + ROCM_CHUNKS, "%u given back", nr_frees);
+}
+
+Test(rocm, work_that_came_during_a_wait_is_not_taken_for_done)
+{
+	begin();
+	queue.issued = 1;
+	rocm_queue_throttle(&queue, 0);
+	cr_expect_eq(nr_syncs, 2, "%u waits", nr_syncs);
+	cr_expect_eq(queue.known, queue.issued);
 }
 
 Test(rocm, fill_is_cut_and_refused_outside_the_device)

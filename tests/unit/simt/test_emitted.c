@@ -92,6 +92,21 @@ Test(emitted, a_lane_that_fails_is_told_once_and_the_others_go_on)
 	}
 }
 
+Test(emitted, who_waits_for_a_lane_that_failed_ends_as_well, .timeout = 30)
+{
+	/* the second warp fails before it opens what the first one waits for; n: it does not */
+	static const char ptx[] = KERNEL("setp.lt.u32 %p1, %r2, 32; @%p1 bra WAIT; setp.eq.u32 %p2, %r1, 0; @%p2 trap; st.volatile.global.u32 [%rd1], 7; ret;"
+		"WAIT: ld.volatile.global.u32 %r3, [%rd1]; setp.eq.u32 %p3, %r3, 0; @%p3 bra WAIT; st.global.u32 [%rd2+256], %r3;");
+
+	for (size_t i = 0; i < 2; i++) {
+		run(ptx, layouts[i], (uint32_t[]){ 64, 1, 1 }, 0);
+		cr_assert_eq(state.fault, HG_GPU_TRAP);
+		cr_assert_eq(out[64], 0);
+		run(ptx, layouts[i], (uint32_t[]){ 64, 1, 1 }, 1);
+		cr_assert(!state.fault && out[64] == 7 && out[95] == 7);
+	}
+}
+
 Test(emitted, barriers_count_warps_and_threads_that_have_ended)
 {
 	/* one warp waits for another that goes on; a thread ends before barriers of all */

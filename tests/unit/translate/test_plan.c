@@ -129,6 +129,10 @@ Test(plan, a_warp_has_one_number_and_one_row_if_blocks_are_rows)
 	expect(WARP, RANK "shr.u32 %r8, %r7, 5; setp.ne.u32 %p1, %r8, 0; @%p1 bra JOIN; " SHFL "JOIN: bar.sync 0; " OUT);
 	expect(PAIR, RANK "shr.u32 %r8, %r7, 6; setp.ne.u32 %p1, %r8, 0; @%p1 bra JOIN; " SHFL "JOIN: bar.sync 0; " OUT);
 	expect(NOTHING, RANK "shr.u32 %r8, %r7, 4; setp.ne.u32 %p1, %r8, 0; @%p1 bra JOIN; " SHFL "JOIN: bar.sync 0; " OUT);
+	/* …but not of 8 bits of where it is in x */
+	expect(NOTHING, "mov.u32 %r1, %tid.x; mov.u32 %r2, %tid.y; mov.u32 %r3, %tid.z; mov.u32 %r4, %ntid.x; mov.u32 %r5, %ntid.y; "
+	       "mad.lo.s32 %r6, %r3, %r5, %r2; cvt.u32.u8 %r0, %r1; mad.lo.s32 %r7, %r6, %r4, %r0; shr.u32 %r8, %r7, 5; "
+	       "setp.ne.u32 %p1, %r8, 0; @%p1 bra JOIN; vote.sync.all.pred %p2, %p3, -1; JOIN: bar.sync 0; " OUT);
 	expect(WARP, "mov.u32 %r1, %warpid; setp.ne.u32 %p1, %r1, 0; @%p1 bra JOIN; " SHFL "JOIN: bar.sync 0; " OUT);
 }
 
