@@ -24,7 +24,17 @@
  *   hg.wave.barrier()                          the same for Subgroup
  *   hg.clock() hg.timer()                      i64; 0 where the environment has none
  *   hg.is.shared(ptr) hg.is.private(ptr)       i1, of a generic pointer
- * Anything else is HG_ERR_UNSUPPORTED, and `why` names it.
+ *
+ * LLVM's instructions on i1, i8 to i64, half, float, double and pointers (i1 is not loaded or stored, no other width occurs), and of its
+ * intrinsics fma, sqrt (double), fabs, floor, ceil, trunc, rint, roundeven, ctpop, ctlz, cttz, bitreverse, fshl, fshr, smin, smax, umin,
+ * umax, sadd.sat, uadd.sat, ssub.sat, usub.sat, fptosi.sat, fptoui.sat; lifetime, assume and dbg have no effect. What is exact in OpenCL.std is
+ * that, the rest is spelt out here. fdiv is OpFDiv, which is rounded correctly for double alone. Undefined values are 0, and freeze nothing.
+ * Atomic: load, store, cmpxchg, and atomicrmw of xchg add sub and or xor max min umax umin, of 4 and 8 bytes; loads and stores of
+ * less are volatile, with fences for their order. Scopes: "" (system), device or agent, workgroup, subgroup or wavefront, singlethread.
+ * Allocas are in the first block and in address space 5. Anything else is HG_ERR_UNSUPPORTED, and `why` names it.
+ *
+ * spirv-val takes what is written with --target-env opencl2.2, but with spv1.3 what has version 1.3, or one of OpenCL's extensions
+ * that spirv-val does not know of: Float16 (cl_khr_fp16), Int64Atomics (cl_khr_int64_base_atomics).
  */
 struct spirv_write_options {
 	const char *kernel;		/* the entry point's name; the module's only defined function */
