@@ -321,7 +321,7 @@ static const struct emit_gpu_isa amdgcn = {
 	.add_function = add_function, .item = item, .group = group, .wave_lane = wave_lane, .ballot = ballot, .from_lane = from_lane,
 	.read_lane = read_lane, .first = first, .shfl_known = shfl_known, .barrier = barrier, .wave_barrier = wave_barrier,
 	.sleep = sleep_units, .clock = clock_of, .timer = timer, .is_shared = is_shared, .is_private = is_private, .shared = shared,
-	.shared_offset = shared_offset, .has_const_space = true, .has_vectors = true, .has_small_atomics = true, .hides_slots = true,
+	.shared_offset = shared_offset, .has_const_space = true, .has_wide = true, .has_small_atomics = true, .hides_slots = true,
 };
 
 enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_options *opt, LLVMContextRef c, LLVMModuleRef m,

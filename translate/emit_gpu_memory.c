@@ -232,7 +232,7 @@ static struct access access_of(struct emit *e, unsigned int nr)
 	a.align = a.bits / 8 * nr;
 	if (in->space == IR_PARAM && a.align > 16)
 		a.align = 16;
-	a.apart = nr > 1 && !e->gpu->isa->has_vectors;
+	a.apart = nr > 1 && !e->gpu->isa->has_wide;
 	a.type = nr > 1 && !a.apart ? LLVMVectorType(emit_scalar_int(e, a.bits), nr) : emit_scalar_int(e, a.bits);
 	/* nobody else knows local memory, and parameters do not change */
 	a.strong = in->sem != IR_WEAK && in->space != IR_LOCAL && in->space != IR_PARAM;

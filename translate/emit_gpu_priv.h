@@ -47,7 +47,7 @@ struct emit_gpu_isa {
 	LLVMValueRef (*shared)(struct emit *e, LLVMValueRef offset);	/* a place in the block's shared memory as a pointer */
 	LLVMValueRef (*shared_offset)(struct emit *e, LLVMValueRef p);	/* and back */
 	bool has_const_space;		/* else what does not change is in global memory like all else */
-	bool has_vectors;		/* several parts are loaded and stored at once */
+	bool has_wide;			/* several parts are loaded and stored at once, and there are integers of 128 bits */
 	bool has_small_atomics;		/* accesses of 8 and 16 bits, and inc and dec */
 	/* No work-item may miss a barrier, nor one by having ended: barriers that can be missed are counted by code. */
 	bool strict_barriers;

@@ -35,7 +35,7 @@ struct sched {
 	LLVMValueRef met;		/* the operation at the beginning of the block that pc names was done: value and c are its results */
 	LLVMValueRef id, count, pred, red, turn;	/* of the barrier */
 	LLVMValueRef goes_on;		/* bar_arrive: does not wait */
-	LLVMValueRef came;		/* [16 x i32], of barriers: the turn after that in which the lane came last, where threads are counted; or NULL */
+	LLVMValueRef came;		/* 16 times i32, of barriers: the turn after that in which the lane came last, where threads are counted; or NULL */
 	LLVMValueRef kind, fault_line, fault_addr;	/* of a failure; the last is i64 */
 	LLVMValueRef pending;		/* in a loop over groups: not done yet */
 
@@ -411,9 +411,9 @@ static void emit_wait(struct sched *s, const struct ir_insn *jump)
 static LLVMValueRef came_at(struct sched *s, LLVMValueRef id)
 {
 	struct emit *e = s->e;
-	LLVMValueRef index = and(e, id, emit_i32(e, 15));
+	LLVMValueRef index = LLVMBuildShl(e->b, and(e, id, emit_i32(e, 15)), emit_i32(e, 2), "");
 
-	return LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 32), s->came, &index, 1, "");
+	return LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 8), s->came, &index, 1, "");
 }
 
 /*
@@ -796,10 +796,10 @@ static void add_variables(struct sched *s)
 		*all[i] = variable(s, 32);
 	s->fault_addr = variable(s, 64);
 	if (s->counts) {
-		LLVMTypeRef t = LLVMArrayType2(emit_scalar_int(s->e, 32), 16);
-
-		s->came = LLVMBuildAlloca(s->e->b, t, "came");
-		LLVMBuildStore(s->e->b, LLVMConstNull(t), s->came);
+		s->came = LLVMBuildAlloca(s->e->b, LLVMArrayType2(emit_scalar_int(s->e, 8), 64), "came");
+		LLVMSetAlignment(s->came, 4);
+		for (uint64_t i = 0; i < 16; i++)
+			emit_store(s->e, emit_i32(s->e, 0), emit_at(s->e, s->came, i * 4), 4);
 	}
 	LLVMPositionBuilderAtEnd(s->e->b, here);
 }

@@ -178,8 +178,8 @@ Test(emit_spirv, a_kernel_without_operations_of_lanes_asks_for_none)
 
 Test(emit_spirv, division_of_f32_is_rounded_by_way_of_f64)
 {
-	expect_ir("div.rn.f32 %f1, %f2, %f3; st.global.f32 [%rd1], %f1;", "fdiv double", "fdiv float");
-	expect_ir("ld.global.f32 %f2, [%rd1]; sqrt.rn.f32 %f1, %f2; st.global.f32 [%rd1], %f1;", "@llvm.sqrt.f64", "@llvm.sqrt.f32");
+	expect_ir("ld.global.f32 %f2, [%rd1]; div.rn.f32 %f1, %f2, 0f40400000; st.global.f32 [%rd1], %f1;", "fdiv double", "fdiv float");
+	expect_ir("ld.global.f32 %f2, [%rd1]; sqrt.rn.f32 %f1, %f2; st.global.f32 [%rd1], %f1;", "call double @llvm.sqrt.f64", "call float @llvm.sqrt.f32");
 }
 
 Test(emit_spirv, shared_memory_is_the_second_argument)
