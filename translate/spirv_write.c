@@ -77,6 +77,8 @@ static uint32_t binary(struct spv *s, LLVMOpcode op, LLVMValueRef v)
 
 	if (is_bool(v))
 		return truth_op(s, op, v, a, b);
+	if (op == LLVMFDiv && LLVMGetTypeKind(LLVMTypeOf(v)) != LLVMDoubleTypeKind)
+		return spv_refuse(s, "fdiv of less than double, which OpenCL does not round correctly");
 	/* exact in both */
 	if (op == LLVMFRem)
 		return spv_extended(s, spv_type(s, LLVMTypeOf(v)), OpenCLstd_Fmod, SPV_WORDS(a, b));

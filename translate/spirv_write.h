@@ -25,13 +25,19 @@
  *   hg.clock() hg.timer()                      i64; 0 where the environment has none
  *   hg.is.shared(ptr) hg.is.private(ptr)       i1, of a generic pointer
  *
- * LLVM's instructions on i1, i8 to i64, half, float, double and pointers (i1 is not loaded or stored, no other width occurs), and of its
- * intrinsics fma, sqrt (double), fabs, floor, ceil, trunc, rint, roundeven, ctpop, ctlz, cttz, bitreverse, fshl, fshr, smin, smax, umin,
- * umax, sadd.sat, uadd.sat, ssub.sat, usub.sat, fptosi.sat, fptoui.sat; lifetime, assume and dbg have no effect. What is exact in OpenCL.std is
- * that, the rest is spelt out here. fdiv is OpFDiv, which is rounded correctly for double alone. Undefined values are 0, and freeze nothing.
- * Atomic: load, store, cmpxchg, and atomicrmw of xchg add sub and or xor max min umax umin, of 4 and 8 bytes; loads and stores of
- * less are volatile, with fences for their order. Scopes: "" (system), device or agent, workgroup, subgroup or wavefront, singlethread.
- * Allocas are in the first block and in address space 5. Anything else is HG_ERR_UNSUPPORTED, and `why` names it.
+ * Left to the writer (emit_gpu_spirv.c has dealt with the rest):
+ *   types           i1 i8 i16 i32 i64 half float double, { iN, i1 } of cmpxchg with its extractvalue 0 and 1, arrays of i8 in allocas
+ *   instructions    ret br switch unreachable; phi select freeze; integer and float arithmetic, fneg, icmp, fcmp of every predicate; conversions,
+ *                   bitcast, ptrtoint and inttoptr (i32: cut, and widened with zeros), addrspacecast from and to generic; alloca,
+ *                   load, store (volatile: Volatile), getelementptr over i8 with one index of i32 (signed) or i64
+ *   atomics         atomicrmw xchg add sub and or xor min max umin umax, cmpxchg, load, store of i32 and i64; fence. Scopes by the names
+ *                   "wavefront" or "subgroup" Subgroup, "workgroup" Workgroup, "agent" or "device" Device, none CrossDevice; monotonic: no semantics
+ *   intrinsics      fma fabs floor ceil trunc roundeven of float and double; sqrt of double alone; fdiv of double alone; ctpop ctlz cttz
+ *                   (of 0: the width), bitreverse, smin smax umin umax, uadd.sat sadd.sat usub.sat ssub.sat of i8 to i64; fshl, fshr of i32, i64;
+ *                   fptosi.sat, fptoui.sat
+ *   undef, poison   0, so that it does not matter where a reader would freeze them
+ *
+ * Anything else is HG_ERR_UNSUPPORTED, and `why` names it.
  *
  * spirv-val takes what is written with --target-env opencl2.2, but with spv1.3 what has version 1.3, or one of OpenCL's extensions
  * that spirv-val does not know of: Float16 (cl_khr_fp16), Int64Atomics (cl_khr_int64_base_atomics).
