@@ -9,14 +9,14 @@
 static const struct ptx_command commands[] = {
 	{ "parse", ptx_cmd_parse, "FILE…", "read the code, list kernels, parameters and variables" },
 	{ "index", ptx_cmd_index, "[--json] FILE…", "list kernels, parameters and variables without translating; SASS too" },
-	{ "coverage", ptx_cmd_coverage, "[--json] [--jobs N] [--compile N [--target CHIP,…]] FILE…",
+	{ "coverage", ptx_cmd_coverage, "[--json] [--jobs N] [--compile N [--target CHIP|spirv,…]] FILE…",
 	  "what is not supported of each kernel, with line and instruction; compiles about every N-th for the CPU target, or for AMD chips" },
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
 	{ "plan", ptx_cmd_plan, "[--kernel NAME] FILE…",
 	  "where the lanes of a kernel are known to be together: what a GPU that runs them in lockstep needs to know" },
-	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N | --target CHIP [--block X,Y,Z] [--stack BYTES] [-o FILE.co]] FILE",
+	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N | --target CHIP|spirv [--block X,Y,Z] [--stack BYTES] [-o FILE]] FILE",
 	  "the machine code of the CPU target, or of an AMD chip (gfx1100; gfx90a:sramecc+:xnack-) in such blocks; -o: its code object" },
-	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N | --target CHIP [--block X,Y,Z] [--stack BYTES]] FILE", "the LLVM IR of it" },
+	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N | --target CHIP|spirv [--block X,Y,Z] [--stack BYTES]] FILE", "the LLVM IR of it" },
 	{ "run", ptx_cmd_run, "[OPTIONS] FILE ARGUMENT…", "run a kernel on the CPU target; docs/cpu-target.md" },
 };
 

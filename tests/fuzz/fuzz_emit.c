@@ -65,6 +65,25 @@ static void emit_for_gpu(const struct ir_func *fn, enum hg_gpu_layout layout, bo
 	LLVMContextDispose(c);
 }
 
+static void emit_for_spirv(const struct ir_func *fn, bool scheduled)
+{
+	struct emit_gpu_options opt = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("fuzz", c);
+	char why[256] = "";
+	enum hg_status st;
+	uint32_t extra;
+
+	/* verifies what it makes */
+	st = emit_spirv(fn, &opt, c, m, "kernel", &extra, why, sizeof(why));
+	if (st == HG_ERR_UNSUPPORTED && (!why[0] || strstr(why, "invalid code"))) {
+		fprintf(stderr, "invalid LLVM IR: %s\n", why);
+		abort();
+	}
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+}
+
 static void emit_all(const struct ir_module *ir)
 {
 	static const struct emit_options options[] = {
@@ -83,6 +102,7 @@ static void emit_all(const struct ir_module *ir)
 			emit_one(fn, &options[k]);
 		emit_for_gpu(fn, (enum hg_gpu_layout)(fn->nr_regs % 3), false);
 		emit_for_gpu(fn, (enum hg_gpu_layout)(fn->nr_regs % 3), true);
+		emit_for_spirv(fn, fn->nr_regs % 2);
 	}
 }
 
