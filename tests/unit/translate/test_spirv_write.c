@@ -1,5 +1,4 @@
 /* test_spirv_write.c - LLVM IR as the GPU emitter makes it becomes SPIR-V that spirv-val accepts and another reader understands. */
-#include <criterion/criterion.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/IRReader.h>
 #include <spirv/unified1/spirv.h>
@@ -8,6 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/translate/code_util.h"
+#include "translate/emit_gpu.h"
+#include "translate/expand.h"
 #include "translate/spirv_write.h"
 
 #define LAYOUT "target datalayout = \"e-p:64:64-p1:64:64-p3:64:64-p5:64:64-i64:64-n8:16:32:64-A5\"\n"
@@ -520,4 +522,49 @@ Test(spirv_write, lines)
 	check(&r, "lines");
 	cr_expect_eq(r.st, HG_OK);
 	free(r.word);
+}
+
+/* ---- the emitter's code ---- */
+
+static void check_kernel(const char *file, const struct ir_func *fn, bool scheduled)
+{
+	struct emit_gpu_options emit = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .max_threads = 256,
+					 .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	struct spirv_write_options opt = { .kernel = "kernel", .max_threads = 256 };
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("kernel", c);
+	struct result r = { 0 };
+	char what[256];
+	uint32_t extra_lds;
+
+	snprintf(what, sizeof(what), "%s, kernel '%s', %s", file, fn->name, scheduled ? "scheduled" : "direct");
+	r.st = emit_spirv(fn, &emit, c, m, "kernel", &extra_lds, r.why, sizeof(r.why));
+	cr_assert_eq(r.st, HG_OK, "%s: %s", what, r.why);
+	r.st = spirv_write(m, &opt, &r.word, &r.nr, &r.version, r.why, sizeof(r.why));
+	check(&r, what);
+	free(r.word);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+}
+
+Test(spirv_write, kernels_are_valid_in_both_forms, .timeout = 120)
+{
+	static const char *const file[] = { "tests/ptx/arith.ptx", "tests/ptx/control.ptx", "tests/ptx/functions.ptx", "tests/ptx/memory.ptx",
+					    "tests/ptx/grammar.ptx", "tests/ptx/matrix.ptx", "tests/ptx/texture.ptx", "tests/ptx/nvcc13_reduction.ptx", "tests/ptx/nvcc13_cg.ptx",
+					    "tests/ptx/nvcc13_histogram.ptx", "tests/ptx/nvcc13_scan.ptx", "tests/ptx/nvcc13_debug_vector_add.ptx" };
+
+	for (size_t i = 0; i < sizeof(file) / sizeof(*file); i++) {
+		size_t size;
+		char *text = read_test_file(file[i], &size);
+		struct hg_module *m = load_text(text);
+		struct ir_module *ir;
+
+		cr_assert_eq(hg_expand(hg_module_ir(m), &ir), HG_OK);
+		for (uint32_t k = 0; k < ir->nr_funcs; k++)
+			for (int scheduled = 0; scheduled < 2 && !ir->func[k].refused; scheduled++)
+				check_kernel(file[i], &ir->func[k], scheduled);
+		ir_module_free(ir);
+		hg_module_free(m);
+		free(text);
+	}
 }
