@@ -14,9 +14,9 @@ static const struct ptx_command commands[] = {
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
 	{ "plan", ptx_cmd_plan, "[--kernel NAME] FILE…",
 	  "where the lanes of a kernel are known to be together: what a GPU that runs them in lockstep needs to know" },
-	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N | --target CHIP [--block X,Y,Z] [--stack BYTES] [-o FILE.co]] FILE",
+	{ "asm", ptx_cmd_asm, "[--kernel NAME] [--tier N | --target CHIP|spirv [--block X,Y,Z] [--stack BYTES] [-o FILE]] FILE",
 	  "the machine code of the CPU target, or of an AMD chip (gfx1100; gfx90a:sramecc+:xnack-) in such blocks; -o: its code object" },
-	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N | --target CHIP [--block X,Y,Z] [--stack BYTES]] FILE", "the LLVM IR of it" },
+	{ "llvm", ptx_cmd_llvm, "[--kernel NAME] [--tier N | --target CHIP|spirv [--block X,Y,Z] [--stack BYTES]] FILE", "the LLVM IR of it" },
 	{ "run", ptx_cmd_run, "[OPTIONS] FILE ARGUMENT…", "run a kernel on the CPU target; docs/cpu-target.md" },
 };
 

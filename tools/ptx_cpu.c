@@ -13,6 +13,7 @@
 #include "replay/device_print.h"
 #include "replay/grid.h"
 #include "replay/target.h"
+#include "tools/ptx_spirv.h"
 #include "tools/ptx_tool.h"
 #include "translate/amdgcn.h"
 #include "translate/jit.h"
@@ -30,7 +31,8 @@ struct cpu_args {
 	const char *kernel;	/* NULL: all, or for run the only one */
 	int tier;
 	enum hg_cpu_text kind;
-	bool for_chip;		/* not for the CPU */
+	bool for_chip;		/* not for the CPU, */
+	bool for_spirv;		/* nor for a chip of AMD's */
 	struct hg_amd_chip chip;
 	struct hg_amd_need need;
 	const char *object;	/* where the code object goes */
@@ -51,15 +53,34 @@ static bool parse_dim(const char *s, uint32_t dim[3])
 	return nr >= 1 && !s[used];
 }
 
+static struct hg_spirv_need spirv_need(const struct cpu_args *a)
+{
+	struct hg_spirv_need need = { .stack_bytes = a->need.stack_bytes };
+
+	memcpy(need.block, a->need.block, sizeof(need.block));
+	return need;
+}
+
+/* The LLVM IR or assembly of a kernel, malloc'ed. */
+static enum hg_status text_of(const struct hg_module *m, size_t i, const struct cpu_args *a, char **text)
+{
+	const struct hg_spirv_need need = spirv_need(a);
+
+	if (a->for_spirv)
+		return hg_spirv_text(hg_module_ir(m), i, &hg_spirv_any_device, &need, text);
+	if (a->for_chip)
+		return hg_amd_text(hg_module_ir(m), i, &a->chip, &a->need, a->kind == HG_CPU_ASM ? HG_AMD_ASM : HG_AMD_LLVM, text);
+	return hg_cpu_kernel_text(hg_module_ir(m), i, a->kind, a->tier, text);
+}
+
 static enum hg_status print_text(const struct hg_module *m, size_t i, const struct cpu_args *a)
 {
 	char *text;
-	enum hg_status st = a->for_chip ? hg_amd_text(hg_module_ir(m), i, &a->chip, &a->need, a->kind == HG_CPU_ASM ? HG_AMD_ASM : HG_AMD_LLVM, &text)
-					: hg_cpu_kernel_text(hg_module_ir(m), i, a->kind, a->tier, &text);
+	enum hg_status st = text_of(m, i, a, &text);
 
 	if (st)
 		return st;
-	printf("%s kernel %s\n%s\n", a->for_chip || a->kind == HG_CPU_LLVM ? ";" : "#", hg_module_kernel(m, i)->name, text);
+	printf("%s kernel %s\n%s\n", a->for_chip || a->for_spirv || a->kind == HG_CPU_LLVM ? ";" : "#", hg_module_kernel(m, i)->name, text);
 	free(text);
 	return HG_OK;
 }
@@ -97,6 +118,7 @@ out:
 static enum hg_status text_image(const void *image, size_t size, void *arg)
 {
 	struct cpu_args *a = arg;
+	const struct hg_spirv_need need = spirv_need(a);
 	struct hg_module *m;
 	enum hg_status st = hg_module_load(image, size, ptx_tool_sm, NULL, 0, &m);
 
@@ -110,7 +132,10 @@ static enum hg_status text_image(const void *image, size_t size, void *arg)
 		if (a->kernel && strcmp(a->kernel, hg_module_kernel(m, i)->name))
 			continue;
 		a->found++;
-		st = a->object ? write_object(m, i, a) : print_text(m, i, a);
+		if (a->for_spirv && (a->object || a->kind == HG_CPU_ASM))
+			st = ptx_spirv_asm(hg_module_ir(m), i, &need, a->object);
+		else
+			st = a->object ? write_object(m, i, a) : print_text(m, i, a);
 	}
 	hg_module_free(m);
 	return st;
@@ -150,7 +175,8 @@ static int text_command(int argc, char **argv, enum hg_cpu_text kind)
 
 	for (; argc >= 3 && argv[1][0] == '-'; argc -= 2, argv += 2) {
 		if (!strcmp(argv[1], "--target")) {
-			a.for_chip = strcmp(argv[2], "cpu") != 0;
+			a.for_spirv = !strcmp(argv[2], "spirv");
+			a.for_chip = !a.for_spirv && strcmp(argv[2], "cpu") != 0;
 			if (a.for_chip && hg_amd_chip_find(argv[2], &a.chip))
 				return 2;
 		} else if (!take_text_option(&a, argv[1], argv[2])) {
@@ -162,8 +188,8 @@ static int text_command(int argc, char **argv, enum hg_cpu_text kind)
 		pr_err("'%s' needs a file", name);
 		return 2;
 	}
-	if (!a.for_chip && (a.object || a.need.block[0] || a.need.stack_bytes)) {
-		pr_err("'%s' takes -o, --block and --stack with --target CHIP alone", name);
+	if (!a.for_chip && !a.for_spirv && (a.object || a.need.block[0] || a.need.stack_bytes)) {
+		pr_err("'%s' takes -o, --block and --stack with --target CHIP or spirv alone", name);
 		return 2;
 	}
 	for (int i = 1; i < argc; i++)

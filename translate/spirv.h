@@ -33,9 +33,10 @@ enum hg_status hg_spirv_module_create(const struct ir_module *ir, const unsigned
 				      struct hg_spirv_module **out) HG_MUST_CHECK;
 void hg_spirv_module_destroy(struct hg_spirv_module *m);	/* NULL is allowed */
 
+/* What a launch needs of the code. Its shape tells whether the lanes of a warp lie side by side (gpu_plan.h). */
 struct hg_spirv_need {
-	uint32_t threads;		/* of a block */
-	uint32_t stack_bytes;		/* of a thread, for kernels that use one */
+	uint32_t block[3];		/* PTX threads; zeros: what the kernel says of its blocks, or a usual one */
+	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: a usual one */
 };
 
 struct hg_spirv_code {
@@ -54,5 +55,12 @@ enum hg_status hg_spirv_code_get(struct hg_spirv_module *m, size_t kernel, const
 
 /* Whether a device can run a kernel at all (its static limits); `why` is NUL-terminated, cut to fit. Compiles nothing. */
 bool hg_spirv_fits(const struct hg_spirv_device *d, const struct hg_kernel_info *k, char *why, size_t why_size);
+
+/* A kernel as LLVM IR of the dialect that modules are written from, for people and tests; *out is malloc'ed. */
+enum hg_status hg_spirv_text(const struct ir_module *ir, size_t kernel, const struct hg_spirv_device *device,
+			     const struct hg_spirv_need *need, char **out) HG_MUST_CHECK;
+
+/* A device that can do everything, for those that have none to ask: sub-groups of 32, 64 KiB of local memory, 1024 work-items. */
+extern const struct hg_spirv_device hg_spirv_any_device;
 
 #endif
