@@ -366,11 +366,13 @@ docs/translation.md: replay/rocm_api.def tools/gen-translation.py
 lint: ## format, spelling, and the rules that a grep can keep
 	$(Q)$(test_env) CFLAGS_LINT="$(cflags) $(llvm_cflags)" tests/lint
 
-.PHONY: corpus corpus-amd
+.PHONY: corpus corpus-amd corpus-spirv
 # the sample of `make corpus`; CORPUS_EACH=1: all kernels, which takes hours
 CORPUS_EACH ?= 150
 corpus-amd: $(O)/hgshim-ptx ## the same, a sample made into code objects for each tested AMD chip (CORPUS_EACH=N: about every N-th)
 	$(Q)$(test_env) tests/corpus --chips gfx906,gfx90a,gfx942,gfx1030,gfx1100,gfx1201 --compile $(CORPUS_EACH) --json $(O)/corpus-amd.json
+corpus-spirv: $(O)/hgshim-ptx ## the same, as SPIR-V modules, each through spirv-val
+	$(Q)$(test_env) tests/corpus --chips spirv --compile $(CORPUS_EACH) --json $(O)/corpus-spirv.json
 corpus: $(O)/hgshim-ptx ## all PTX of the installed CUDA libraries through parser, lowering and verifier
 	$(Q)$(test_env) tests/corpus
 

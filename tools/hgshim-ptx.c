@@ -9,7 +9,7 @@
 static const struct ptx_command commands[] = {
 	{ "parse", ptx_cmd_parse, "FILE…", "read the code, list kernels, parameters and variables" },
 	{ "index", ptx_cmd_index, "[--json] FILE…", "list kernels, parameters and variables without translating; SASS too" },
-	{ "coverage", ptx_cmd_coverage, "[--json] [--jobs N] [--compile N [--target CHIP,…]] FILE…",
+	{ "coverage", ptx_cmd_coverage, "[--json] [--jobs N] [--compile N [--target CHIP|spirv,…]] FILE…",
 	  "what is not supported of each kernel, with line and instruction; compiles about every N-th for the CPU target, or for AMD chips" },
 	{ "ir", ptx_cmd_ir, "[--kernel NAME] FILE…", "print the hgIR; an hgIR text is read, checked and printed again" },
 	{ "plan", ptx_cmd_plan, "[--kernel NAME] FILE…",

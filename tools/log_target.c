@@ -11,6 +11,7 @@
 #include "logdb/words.h"
 #include "translate/amd_compile.h"
 #include "translate/amdgcn.h"
+#include "translate/spirv.h"
 #include "translate/expand.h"
 #include "translate/module.h"
 
@@ -39,7 +40,7 @@ struct function {
 
 struct survey {
 	struct hg_log *log;
-	bool is_gpu;
+	bool is_rocm, is_ze;
 	struct image *image;
 	size_t nr_images, cap_images;
 	struct function *function;	/* ascending id */
@@ -79,7 +80,7 @@ static enum hg_status load_image(struct survey *s, struct image *i)
 	i->launches = calloc(hg_module_nr_kernels(i->m) + 1, sizeof(*i->launches));
 	if (!i->launches)
 		return HG_ERR_NOMEM;
-	return s->is_gpu ? hg_expand(hg_module_ir(i->m), &i->expanded) : HG_OK;
+	return s->is_rocm || s->is_ze ? hg_expand(hg_module_ir(i->m), &i->expanded) : HG_OK;
 }
 
 static enum hg_status need_image(struct survey *s, const unsigned char key[16], size_t *out)
@@ -217,6 +218,20 @@ static json_t *json_problem(const struct image *i, const char *kernel, const cha
 	return j;
 }
 
+/* The same for Level Zero, of a device that can do all that any can. */
+static bool fits_ze(const struct image *i, size_t k, char *why, size_t why_size)
+{
+	struct hg_kernel_info info = *hg_module_kernel(i->m, k);
+	const struct launches *l = &i->launches[k];
+
+	if (!fits_chip(i, k, NULL, why, why_size) || !hg_spirv_fits(&hg_spirv_any_device, &info, why, why_size))
+		return false;
+	info.shared_bytes += (uint32_t)l->shared;
+	for (int a = 0; a < 3 && l->threads; a++)
+		info.req_threads[a] = a ? 1 : l->threads < UINT32_MAX ? (uint32_t)l->threads : UINT32_MAX;
+	return hg_spirv_fits(&hg_spirv_any_device, &info, why, why_size);
+}
+
 /* One chip's part of the answer; *all has it, or it is printed. False: something cannot run. */
 static bool say(const struct survey *s, const char *target, const char *name, const struct hg_amd_chip *chip, json_t *all)
 {
@@ -233,7 +248,7 @@ static bool say(const struct survey *s, const char *target, const char *name, co
 		}
 		for (size_t k = 0; img->m && k < hg_module_nr_kernels(img->m); k++) {
 			nr++;
-			if (fits_chip(img, k, chip, why, sizeof(why)))
+			if (s->is_ze ? fits_ze(img, k, why, sizeof(why)) : fits_chip(img, k, chip, why, sizeof(why)))
 				good++;
 			else
 				json_array_append_new(problems, json_problem(img, hg_module_kernel(img->m, k)->name, why, img->launches[k].nr));
@@ -275,9 +290,9 @@ static enum hg_status say_all(const struct survey *s, const char *target, const 
 	char *text;
 
 	*fits = true;
-	if (!s->is_gpu)
+	if (!s->is_rocm)
 		*fits = say(s, target, NULL, NULL, all);
-	for (; s->is_gpu && *name && !st; name++) {
+	for (; s->is_rocm && *name && !st; name++) {
 		struct hg_amd_chip c;
 
 		st = hg_amd_chip_find(*name, &c);
@@ -320,15 +335,15 @@ bool log_target_is_known(const char *target)
 
 	if (is_rocm(target))
 		return !chip_of(target) || !hg_amd_chip_find(chip_of(target), &c);
-	if (!strcmp(target, "cpu"))
+	if (!strcmp(target, "cpu") || !strcmp(target, "level-zero"))
 		return true;
-	pr_err("unknown target '%s'; there are cpu, rocm and rocm:CHIP", target);
+	pr_err("unknown target '%s'; there are cpu, rocm, rocm:CHIP and level-zero", target);
 	return false;
 }
 
 enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool json, bool *fits)
 {
-	struct survey s = { .log = log, .is_gpu = is_rocm(target) };
+	struct survey s = { .log = log, .is_rocm = is_rocm(target), .is_ze = !strcmp(target, "level-zero") };
 	enum hg_status st;
 
 	st = hg_log_objects(log, 0, each_object, &s);
@@ -337,7 +352,7 @@ enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool 
 	if (!st)
 		st = hg_log_calls(log, 0, UINT64_MAX, each_call, &s);
 	if (!st)
-		st = say_all(&s, s.is_gpu ? "rocm" : target, chip_of(target), json, fits);
+		st = say_all(&s, s.is_rocm ? "rocm" : target, chip_of(target), json, fits);
 	for (size_t i = 0; i < s.nr_images; i++) {
 		ir_module_free(s.image[i].expanded);
 		hg_module_free(s.image[i].m);

@@ -33,7 +33,7 @@ struct coverage {
 	size_t nr_jobs, max_jobs;
 	bool json;
 	unsigned long compile;	/* every so many kernels; 0: none */
-	struct ptx_amd *chips;	/* compiled for these; NULL: for the CPU */
+	struct ptx_gpu *chips;	/* compiled for these; NULL: for the CPU */
 	json_t *images;		/* by number */
 	size_t nr_images;
 	bool failed;		/* not the images' fault */
@@ -97,7 +97,7 @@ static int look_at(const void *image, size_t size, const struct coverage *c, FIL
 		json_t *k = describe_kernel(fn);
 
 		if (!fn->refused && ptx_compile_is_sampled(fn->name, c->compile))
-			json_object_set_new(k, "compiled", c->chips ? ptx_amd_compile(c->chips, hg_module_ir(m), i)
+			json_object_set_new(k, "compiled", c->chips ? ptx_gpu_compile(c->chips, hg_module_ir(m), i)
 								    : ptx_compile(hg_module_ir(m), i));
 		json_array_append_new(kernels, k);
 	}
@@ -107,7 +107,7 @@ static int look_at(const void *image, size_t size, const struct coverage *c, FIL
 	written = root && !json_dumpf(root, out, JSON_COMPACT) && !fflush(out);
 	json_decref(root);
 	if (c->chips)
-		ptx_amd_forget(c->chips);
+		ptx_gpu_forget(c->chips);
 	hg_module_free(m);
 	return written ? 0 : 1;
 }
@@ -115,7 +115,7 @@ static int look_at(const void *image, size_t size, const struct coverage *c, FIL
 /* --- in the first process -------------------------------------------------------------------- */
 static unsigned long max_seconds(const struct coverage *c)
 {
-	return MAX_SECONDS * (c->chips ? ptx_amd_nr(c->chips) : 1);
+	return MAX_SECONDS * (c->chips ? ptx_gpu_nr(c->chips) : 1);
 }
 
 static void collect(struct coverage *c)
@@ -308,8 +308,8 @@ int ptx_cmd_coverage(int argc, char **argv)
 			argc--;
 			argv++;
 		} else if (!strcmp(argv[1], "--target") && argc >= 3) {
-			ptx_amd_close(c.chips);
-			c.chips = ptx_amd_open(argv[2]);
+			ptx_gpu_close(c.chips);
+			c.chips = ptx_gpu_open(argv[2]);
 			if (!c.chips) {
 				json_decref(files);
 				return 2;
@@ -322,14 +322,14 @@ int ptx_cmd_coverage(int argc, char **argv)
 			argv++;
 		} else {
 			pr_err("'coverage' does not take '%s'", argv[1]);
-			ptx_amd_close(c.chips);
+			ptx_gpu_close(c.chips);
 			json_decref(files);
 			return 2;
 		}
 	}
 	if (argc < 2) {
 		pr_err("'coverage' needs a file");
-		ptx_amd_close(c.chips);
+		ptx_gpu_close(c.chips);
 		json_decref(files);
 		return 2;
 	}
@@ -339,7 +339,7 @@ int ptx_cmd_coverage(int argc, char **argv)
 		json_dumpf(files, stdout, JSON_INDENT(1));
 		putchar('\n');
 	}
-	ptx_amd_close(c.chips);
+	ptx_gpu_close(c.chips);
 	json_decref(files);
 	return all && !c.failed ? 0 : 1;
 }

@@ -44,16 +44,16 @@ bool ptx_compile_is_sampled(const char *kernel, unsigned long each);
 json_t *ptx_compile(const struct ir_module *ir, size_t index);
 
 /*
- * The same for AMD's chips, in tools/ptx_compile_amd.c; what belongs to a module is made once for each chip. `names`: chips, with commas between
- * them. ptx_amd_open gives NULL, logged, for a name that is none. A list of objects with chip, ok, message (why it is refused, or wrong), form, bytes, seconds, vgprs,
- * sgprs, vgpr_spills, sgpr_spills, scratch_bytes, lds_bytes (static, and what the code itself needs).
+ * The same for AMD's chips and for SPIR-V, in tools/ptx_compile_gpu.c; what belongs to a module is made once for each chip. `names`: chips or "spirv", with commas between
+ * them. ptx_gpu_open gives NULL, logged, for a name that is none. A list of objects with chip, ok, message (why it is refused, or wrong), form, bytes, seconds, vgprs,
+ * sgprs, vgpr_spills, sgpr_spills, scratch_bytes, lds_bytes (static, and what the code itself needs). Of "spirv" none of those from vgprs on, and `invalid`: spirv-val does not take it.
  */
-struct ptx_amd;
-struct ptx_amd *ptx_amd_open(const char *names);
-size_t ptx_amd_nr(const struct ptx_amd *a);	/* of chips */
-json_t *ptx_amd_compile(struct ptx_amd *a, const struct ir_module *ir, size_t index);
-void ptx_amd_forget(struct ptx_amd *a);		/* the module that the last compilation was of */
-void ptx_amd_close(struct ptx_amd *a);
+struct ptx_gpu;
+struct ptx_gpu *ptx_gpu_open(const char *names);
+size_t ptx_gpu_nr(const struct ptx_gpu *a);	/* of chips */
+json_t *ptx_gpu_compile(struct ptx_gpu *a, const struct ir_module *ir, size_t index);
+void ptx_gpu_forget(struct ptx_gpu *a);		/* the module that the last compilation was of */
+void ptx_gpu_close(struct ptx_gpu *a);
 
 extern uint32_t ptx_tool_sm;	/* --sm; the portable device's by default */
 

@@ -5,7 +5,7 @@ import os
 from harness import Program, expect, expect_refusal, tool
 from native import program
 
-# Kernel of e2e-apps/limits, what is said of it on AMD's GPUs, launches
+# Kernel of e2e-apps/limits, what is said of it on AMD's and Intel's GPUs, launches
 LIMITS = {
     "never_launched": ("needs blocks of 2048 threads, and they have 1024 at most", 0),
     "much_shared": ("needs 81920 bytes of shared memory, and a block has 65536", 2),
@@ -45,23 +45,30 @@ def limits_are_named(scratch):
         expect(f"rocm {chip}: 1 of 5 kernels can run" in text, text)
     _, answer = asked(log, "rocm", 1)
     expect(len({c["chip"] for c in answer["chips"]}) == 6, f"not all tested chips: {answer}")
+    text, answer = asked(log, "level-zero", 1)
+    expect({p["kernel"] for p in answer["chips"][0]["problems"]} == set(LIMITS), f"level-zero: {answer}")
+    for p in answer["chips"][0]["problems"]:
+        why, launches = LIMITS[p["kernel"]]
+        expect(why in p["why"] and p["launches"] == launches and p["why"] in text, f"level-zero: {p}")
+    expect("level-zero: 1 of 5 kernels can run" in text, text)
     _, answer = asked(log, "cpu", 1)
     expect([p["kernel"] for p in answer["chips"][0]["problems"]] == ["refused"], f"cpu: {answer}")
-    for target in ("gfx90a", "rocm:", "rocm:gfx1", "cpu:1", "rocmx"):
+    for target in ("gfx90a", "rocm:", "rocm:gfx1", "cpu:1", "rocmx", "level-zero:1"):
         expect_refusal(tool("hgshim-log", "coverage", "--target", target, log), f"--target {target}", (2,))
     return None
 
 
 def nothing_is_wrong(scratch):
     log = record(scratch, "texture", "--rounds", 3)
-    text, answer = asked(log, "rocm", 0)
-    for one in answer["chips"]:
-        expect(one["kernels"] == one["runnable"] > 0 and not one["problems"], f"{one}")
+    for target in ("rocm", "level-zero"):
+        _, answer = asked(log, target, 0)
+        for one in answer["chips"]:
+            expect(one["kernels"] == one["runnable"] > 0 and not one["problems"], f"{one}")
     return f"{answer['chips'][0]['kernels']} kernels"
 
 
 def tests():
     return [
-        ("coverage: what AMD's GPUs cannot run is named, from the log alone", limits_are_named),
+        ("coverage: what GPUs cannot run is named, from the log alone", limits_are_named),
         ("coverage: a program that can run there is not doubted", nothing_is_wrong),
     ]
