@@ -353,7 +353,7 @@ fuzz: deps ## run each fuzzer for FUZZ_TIME seconds
 $(O)/tests/fuzz/%.o: cflags += $(llvm_cflags)
 $(addprefix $(O)/,$(fuzzers)): $(O)/%: $(O)/tests/fuzz/%.o $(translate_obj) $(logdb_obj) $(common_obj)
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined $(engine_libs)
+	$(Q)$(CC) -o $@ $^ -pthread -fsanitize=fuzzer,address,undefined -lSPIRV-Tools $(engine_libs)
 fuzz-run: $(addprefix $(O)/,$(fuzzers))
 	$(Q)tests/fuzz/run $(O) $(FUZZ_TIME) $(fuzzers)
 

@@ -1,5 +1,4 @@
 /* test_spirv_write.c - LLVM IR as the GPU emitter makes it becomes SPIR-V that spirv-val accepts and another reader understands. */
-#include <criterion/criterion.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/IRReader.h>
 #include <spirv/unified1/spirv.h>
@@ -8,6 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/translate/code_util.h"
+#include "translate/emit_gpu.h"
+#include "translate/expand.h"
 #include "translate/spirv_write.h"
 
 #define LAYOUT "target datalayout = \"e-p:64:64-p1:64:64-p3:64:64-p5:64:64-i64:64-n8:16:32:64-A5\"\n"
@@ -520,4 +522,189 @@ Test(spirv_write, lines)
 	check(&r, "lines");
 	cr_expect_eq(r.st, HG_OK);
 	free(r.word);
+}
+
+/* ---- what is spelt out, executed ---- */
+
+static float to_float(uint64_t v)
+{
+	float f;
+
+	memcpy(&f, &v, sizeof(f));
+	return f;
+}
+
+/*
+ * Runs a kernel of one block, without pointers but those of its accesses: every load gives `in`. Returns what the last store has. Knows what
+ * the tests below need: integers of up to 64 bits, f32.
+ */
+static uint64_t evaluate(const struct result *r, uint64_t in)
+{
+	uint64_t v[400] = { 0 }, mask[400] = { 0 }, out = 0;
+
+	cr_assert_lt(r->word[3], 400u);
+	for (size_t i = 5; i < r->nr; i += r->word[i] >> 16) {
+		const uint32_t *w = r->word + i;
+		unsigned int op = *w & 0xffff, n = *w >> 16;
+		uint64_t a = n > 3 && w[3] < 400 ? v[w[3]] : 0, b = n > 4 && w[4] < 400 ? v[w[4]] : 0, x;
+
+		switch (op) {
+		case SpvOpTypeInt: mask[w[1]] = UINT64_MAX >> (64 - w[2]); continue;
+		case SpvOpTypeFloat: mask[w[1]] = UINT64_MAX >> (64 - w[2]); continue;
+		case SpvOpTypeBool: mask[w[1]] = 1; continue;
+		case SpvOpConstant: x = w[3] | (n > 4 ? (uint64_t)w[4] << 32 : 0); break;
+		case SpvOpConstantTrue: x = 1; break;
+		case SpvOpConstantFalse: x = 0; break;
+		case SpvOpLoad: x = in; break;
+		case SpvOpStore: out = v[w[2]]; continue;
+		case SpvOpBitwiseAnd: case SpvOpLogicalAnd: x = a & b; break;
+		case SpvOpBitwiseOr: case SpvOpLogicalOr: x = a | b; break;
+		case SpvOpLogicalNot: x = !a; break;
+		case SpvOpLogicalEqual: case SpvOpIEqual: x = a == b; break;
+		case SpvOpLogicalNotEqual: case SpvOpINotEqual: x = a != b; break;
+		case SpvOpISub: x = a - b; break;
+		/* more than the width is not defined: a value that shows */
+		case SpvOpShiftLeftLogical: x = mask[w[1]] >> (b & 63) && b < 64 ? a << b : 0xbad; break;
+		case SpvOpShiftRightLogical: x = mask[w[1]] >> (b & 63) && b < 64 ? a >> b : 0xbad; break;
+		case SpvOpSelect: x = a ? b : v[w[5]]; break;
+		case SpvOpUConvert: case SpvOpBitcast: x = a; break;
+		case SpvOpFOrdLessThan: x = to_float(a) < to_float(b); break;
+		case SpvOpFOrdGreaterThanEqual: x = to_float(a) >= to_float(b); break;
+		case SpvOpConvertFToS: case SpvOpConvertFToU:
+			cr_assert(to_float(a) >= (op == SpvOpConvertFToS ? -0x1p63f : 0.0f) && to_float(a) < 0x1p64f, "an undefined conversion of %a",
+				  (double)to_float(a));
+			x = op == SpvOpConvertFToS ? (uint64_t)(int64_t)to_float(a) : (uint64_t)to_float(a);
+			break;
+		default: continue;
+		}
+		v[w[2]] = x & (mask[w[1]] ? mask[w[1]] : UINT64_MAX);
+	}
+	return out;
+}
+
+static uint64_t result_of(const char *declaration, const char *body, uint64_t in)
+{
+	struct result r = write_kernel(declaration, body);
+	uint64_t out;
+
+	cr_assert_eq(r.st, HG_OK, "%s", r.why);
+	out = evaluate(&r, in);
+	free(r.word);
+	return out;
+}
+
+Test(spirv_write, reversed_bits_and_funnels_are_right)
+{
+	static const uint64_t value[] = { 0, 1, UINT64_MAX, 0x0123456789abcdef, 0x8000000000000001, 0x5a };
+	char declaration[256], body[512];
+
+	for (unsigned int bits = 8; bits <= 64; bits *= 2)
+		for (size_t i = 0; i < sizeof(value) / sizeof(*value); i++) {
+			uint64_t mask = UINT64_MAX >> (64 - bits), a = value[i] & mask, want = 0, other = 0xa5a5a5a5a5a5a5a5 & mask;
+
+			for (unsigned int k = 0; k < bits; k++)
+				want |= (a >> k & 1) << (bits - 1 - k);
+			snprintf(declaration, sizeof(declaration), "declare i%u @llvm.bitreverse.i%u(i%u)", bits, bits, bits);
+			snprintf(body, sizeof(body), "%%a = load i%u, ptr addrspace(1) %%p\n%%r = call i%u @llvm.bitreverse.i%u(i%u %%a)\n"
+				 "store i%u %%r, ptr addrspace(1) %%p\nret void", bits, bits, bits, bits, bits);
+			cr_expect_eq(result_of(declaration, body, a), want, "%u bits of %#lx", bits, a);
+			for (unsigned int left = 0; left < 2; left++)
+				for (unsigned int n = 0; n <= bits; n += n ? bits - 1 : 1) {
+					unsigned int m = n % bits;
+
+					want = left ? (m ? a << m | other >> (bits - m) : a) : m ? a << (bits - m) | other >> m : other;
+					snprintf(declaration, sizeof(declaration), "declare i%u @llvm.fsh%c.i%u(i%u, i%u, i%u)", bits, left ? 'l' : 'r', bits,
+						 bits, bits, bits);
+					snprintf(body, sizeof(body), "%%a = load i%u, ptr addrspace(1) %%p\n"
+						 "%%r = call i%u @llvm.fsh%c.i%u(i%u %%a, i%u %lld, i%u %u)\nstore i%u %%r, ptr addrspace(1) %%p\nret void", bits, bits,
+						 left ? 'l' : 'r', bits, bits, bits, (long long)other, bits, n, bits);
+					cr_expect_eq(result_of(declaration, body, a), want & mask, "%u bits of %#lx by %u", bits, a, n);
+				}
+		}
+}
+
+Test(spirv_write, saturated_conversions_are_right_and_defined)
+{
+	static const float value[] = { 0.0f, -0.0f, 0.75f, -0.75f, 1.5f, -1.5f, 127.9f, 128.0f, -128.9f, 255.9f, 256.0f, 32767.5f, 65536.0f, 2147483520.0f,
+				       2147483648.0f, -2147483648.0f, 4294967040.0f, 4294967296.0f, 0x1p63f, -0x1p63f, 0x1.fffffep62f, 0x1p64f, 3e38f, -3e38f };
+	static const uint32_t special[] = { 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001 };
+	char declaration[128], body[256];
+
+	for (unsigned int bits = 8; bits <= 64; bits *= 2)
+		for (size_t i = 0; i < sizeof(value) / sizeof(*value) + 4; i++)
+			for (unsigned int is_signed = 0; is_signed < 2; is_signed++) {
+				uint64_t top = UINT64_MAX >> (64 - bits), max = is_signed ? top >> 1 : top, min = is_signed ? max + 1 : 0, want;
+				uint32_t in = i < 4 ? special[i] : 0;
+				double d, high = is_signed ? (double)(UINT64_C(1) << (bits - 1)) : 2.0 * (double)(UINT64_C(1) << (bits - 1));
+
+				if (i >= 4)
+					memcpy(&in, &value[i - 4], sizeof(in));
+				d = (double)to_float(in);
+				want = d != d ? 0 : d >= high ? max : d <= (is_signed ? -high : 0) ? min : is_signed ? (uint64_t)(int64_t)d : (uint64_t)d;
+				snprintf(declaration, sizeof(declaration), "declare i%u @llvm.fpto%ci.sat.i%u.f32(float)", bits, is_signed ? 's' : 'u', bits);
+				snprintf(body, sizeof(body), "%%a = load float, ptr addrspace(1) %%p\n%%r = call i%u @llvm.fpto%ci.sat.i%u.f32(float %%a)\n"
+					 "store i%u %%r, ptr addrspace(1) %%p\nret void", bits, is_signed ? 's' : 'u', bits, bits);
+				cr_expect_eq(result_of(declaration, body, in), want & top, "%a to %u bits", d, bits);
+			}
+}
+
+Test(spirv_write, one_bit_is_compared_as_an_integer_of_one_bit)
+{
+	static const struct {
+		const char *predicate;
+		unsigned int is;	/* bit 2 * a + b: whether it holds */
+	} row[] = { { "eq", 9 }, { "ne", 6 }, { "ugt", 4 }, { "uge", 13 }, { "ult", 2 }, { "ule", 11 }, { "sgt", 2 }, { "sge", 11 }, { "slt", 4 }, { "sle", 13 } };
+	char body[512];
+
+	for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++)
+		for (unsigned int in = 0; in < 4; in++) {
+			snprintf(body, sizeof(body), "%%v = load i32, ptr addrspace(1) %%p\n%%b = trunc i32 %%v to i1\n%%h = and i32 %%v, 2\n%%a = icmp ne i32 %%h, 0\n"
+				 "%%c = icmp %s i1 %%a, %%b\n%%r = sext i1 %%c to i32\nstore i32 %%r, ptr addrspace(1) %%p\nret void", row[i].predicate);
+			cr_expect_eq(result_of("", body, in), row[i].is >> in & 1 ? 0xffffffffu : 0, "%s of %u", row[i].predicate, in);
+		}
+}
+
+/* ---- the emitter's code ---- */
+
+static void check_kernel(const char *file, const struct ir_func *fn, bool scheduled)
+{
+	struct emit_gpu_options emit = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .max_threads = 256,
+					 .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	struct spirv_write_options opt = { .kernel = "kernel", .max_threads = 256 };
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("kernel", c);
+	struct result r = { 0 };
+	char what[256];
+	uint32_t extra_lds;
+
+	snprintf(what, sizeof(what), "%s, kernel '%s', %s", file, fn->name, scheduled ? "scheduled" : "direct");
+	r.st = emit_spirv(fn, &emit, c, m, "kernel", &extra_lds, r.why, sizeof(r.why));
+	cr_assert_eq(r.st, HG_OK, "%s: %s", what, r.why);
+	r.st = spirv_write(m, &opt, &r.word, &r.nr, &r.version, r.why, sizeof(r.why));
+	check(&r, what);
+	free(r.word);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+}
+
+Test(spirv_write, kernels_are_valid_in_both_forms, .timeout = 120)
+{
+	static const char *const file[] = { "tests/ptx/arith.ptx", "tests/ptx/control.ptx", "tests/ptx/functions.ptx", "tests/ptx/memory.ptx",
+					    "tests/ptx/grammar.ptx", "tests/ptx/matrix.ptx", "tests/ptx/texture.ptx", "tests/ptx/nvcc13_reduction.ptx", "tests/ptx/nvcc13_cg.ptx",
+					    "tests/ptx/nvcc13_histogram.ptx", "tests/ptx/nvcc13_scan.ptx", "tests/ptx/nvcc13_debug_vector_add.ptx" };
+
+	for (size_t i = 0; i < sizeof(file) / sizeof(*file); i++) {
+		size_t size;
+		char *text = read_test_file(file[i], &size);
+		struct hg_module *m = load_text(text);
+		struct ir_module *ir;
+
+		cr_assert_eq(hg_expand(hg_module_ir(m), &ir), HG_OK);
+		for (uint32_t k = 0; k < ir->nr_funcs; k++)
+			for (int scheduled = 0; scheduled < 2 && !ir->func[k].refused; scheduled++)
+				check_kernel(file[i], &ir->func[k], scheduled);
+		ir_module_free(ir);
+		hg_module_free(m);
+		free(text);
+	}
 }
