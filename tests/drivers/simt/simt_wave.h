@@ -53,7 +53,7 @@ enum { WAVE_TRAP, WAVE_UNREACHABLE };
 enum wave_op {
 	WAVE_BALLOT, WAVE_READFIRSTLANE, WAVE_READLANE, WAVE_BPERMUTE, WAVE_PERMUTE, WAVE_SWIZZLE, WAVE_DPP, WAVE_DPP8, WAVE_PERMLANE16,
 	WAVE_PERMLANEX16, WAVE_PERMLANE16_VAR, WAVE_PERMLANEX16_VAR, WAVE_PERMLANE64, WAVE_REDUCE_UMIN, WAVE_REDUCE_UMAX, WAVE_BARRIER,
-	WAVE_ENDPGM, WAVE_MEET, WAVE_CLOCK, WAVE_TIMER,
+	WAVE_GROUP_BARRIER, WAVE_SHUFFLE, WAVE_ENDPGM, WAVE_MEET, WAVE_CLOCK, WAVE_TIMER,
 };
 /* For the group: operands and the result of `size` bytes lie at these offsets of each lane's frame. */
 void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm, uint32_t out, uint32_t a, uint32_t b, uint32_t c);
@@ -162,6 +162,13 @@ void lane_drop(struct lane_code *l, LLVMValueRef call);
 
 /* simt_amdgcn_lane.c: struct lane_vocabulary.call */
 bool simt_amdgcn_call(struct lane_code *l, LLVMValueRef call, const char *name, size_t len);
+
+/* simt_spirv_lane.c: what the reader's functions and instructions mean to a lane; the same */
+bool simt_spirv_call(struct lane_code *l, LLVMValueRef call, const char *name, size_t len);
+void simt_spirv_check(struct lane_code *l, LLVMValueRef kernel);
+void simt_spirv_check_inst(struct lane_code *l, LLVMValueRef inst);
+/* simt_spirv_read.c: struct lane_vocabulary.read */
+enum hg_status simt_spirv_read(const void *words, size_t size, void **bitcode, size_t *bitcode_size, char *why, size_t why_size) HG_MUST_CHECK;
 
 /* simt_wave_lane.c: makes l->f of the kernel, in address spaces and instructions of this CPU; finds l->op. */
 void lane_code_take(struct lane_code *l, LLVMValueRef kernel);

@@ -288,6 +288,27 @@ static void bpermute(struct simt_wave *w, uint32_t out, uint32_t addr, uint32_t 
 	}
 }
 
+/* Each lane reads the one it names; what lanes that are not there hold is not defined. in: value, lane. */
+static void shuffle(struct simt_wave *w, uint32_t size, uint32_t out, uint32_t in, uint32_t lane_of)
+{
+	for (uint64_t left = w->mask; left; left &= left - 1) {
+		uint32_t lane = (uint32_t)__builtin_ctzll(left), from = word(w, lane, lane_of);
+
+		if (from < w->lanes && is_active(w, from))
+			set(w, lane, out, slot(w, from, in), size);
+		else
+			memset(slot(w, lane, out), POISON, size);
+	}
+}
+
+/* Of the whole work-group: a wave comes to it as one. */
+static void group_barrier(struct simt_wave *w)
+{
+	if (w->mask != w->alive)
+		simt_trap(w->self, "a barrier that lanes of one sub-group do not reach together");
+	simt_barrier(w->self, 0, 0);
+}
+
 static void permute(struct simt_wave *w, uint32_t out, uint32_t addr, uint32_t in)
 {
 	uint32_t got[SIMT_MAX_LANES] = { 0 };
@@ -320,13 +341,13 @@ static void swizzle(struct simt_wave *w, uint64_t imm, uint32_t out, uint32_t in
 
 static void ballot(struct simt_wave *w, uint32_t size, uint32_t out, uint32_t in)
 {
-	uint64_t yes = 0;
+	uint64_t yes[2] = { 0, 0 };	/* SPIR-V's has 128 bits */
 
 	for (uint64_t left = w->mask; left; left &= left - 1)
 		if (word(w, (uint32_t)__builtin_ctzll(left), in))
-			yes |= left & -left;
+			yes[0] |= left & -left;
 	for (uint64_t left = w->mask; left; left &= left - 1)
-		set(w, (uint32_t)__builtin_ctzll(left), out, &yes, size);
+		set(w, (uint32_t)__builtin_ctzll(left), out, yes, size);
 }
 
 static void to_all(struct simt_wave *w, uint32_t out, uint64_t v)
@@ -384,6 +405,8 @@ void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm,
 		break;
 	case WAVE_REDUCE_UMIN: reduce(w, false, out, a); break;
 	case WAVE_REDUCE_UMAX: reduce(w, true, out, a); break;
+	case WAVE_SHUFFLE: shuffle(w, size, out, a, b); break;
+	case WAVE_GROUP_BARRIER: group_barrier(w); break;
 	case WAVE_BARRIER: simt_barrier(w->self, 0, 0); break;
 	case WAVE_ENDPGM:
 		/* whatever its other lanes were at */
