@@ -14,8 +14,7 @@ make gcc g++ libc6-dev python3 ca-certificates
 clang-19 lld-19 liblld-19-dev llvm-19-dev libclang-rt-19-dev clang-format
 liblmdb-dev liblmdb0 libunwind-dev libunwind8 libcriterion-dev
 libzstd-dev liblz4-dev libxxhash-dev libjansson-dev libffi-dev zlib1g-dev
-libamdhip64-dev libze-dev
-spirv-tools llvm-spirv-15
+libamdhip64-dev libze-dev spirv-headers spirv-tools llvm-spirv-15
 codespell procps util-linux
 "
 wheels="nvidia-cuda-runtime nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-cccl nvidia-cuda-profiler-api"

@@ -1,4 +1,4 @@
-/* amd_llvm.cpp - lld as a library, and the list of chips. In C++ because these have no other interface; nothing else is in here. */
+/* amd_llvm.cpp - lld as a library, the list of chips, and atomic scopes. In C++ because these have no other interface; nothing else is in here. */
 #include "translate/amd_llvm.h"
 
 #include <cerrno>
@@ -12,6 +12,9 @@
 
 #include <lld/Common/CommonLinkerContext.h>
 #include <lld/Common/Driver.h>
+#include <llvm/ADT/SmallVector.h>
+#include <llvm/IR/Instructions.h>
+#include <llvm/IR/LLVMContext.h>
 #include <llvm/Passes/PassPlugin.h>
 #include <llvm/Support/FileOutputBuffer.h>
 #include <llvm/Support/raw_ostream.h>
@@ -143,6 +146,16 @@ bool amd_llvm_chip_find(const char *name, struct amd_llvm_chip *out)
 	*out = { .has_wave32 = (has & llvm::AMDGPU::FEATURE_WAVE32) != 0, .has_sramecc = (has & llvm::AMDGPU::FEATURE_SRAMECC) != 0,
 		 .has_xnack = (has & llvm::AMDGPU::FEATURE_XNACK) != 0 };
 	return true;
+}
+
+void amd_llvm_scope(LLVMValueRef insn, char *name, size_t size)
+{
+	const llvm::Instruction *i = llvm::unwrap<llvm::Instruction>(insn);
+	std::optional<llvm::SyncScope::ID> id = llvm::getAtomicSyncScopeID(i);
+	llvm::SmallVector<llvm::StringRef, 8> names;
+
+	i->getContext().getSyncScopeNames(names);
+	snprintf(name, size, "%s", id && *id < names.size() ? names[*id].str().c_str() : "");
 }
 
 bool amd_llvm_link(const void *object, size_t size, void **out, size_t *out_size, char *why, size_t why_size)

@@ -2,6 +2,7 @@
 #ifndef HG_TRANSLATE_AMD_LLVM_H
 #define HG_TRANSLATE_AMD_LLVM_H
 
+#include <llvm-c/Types.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -12,6 +13,9 @@ extern "C" {
 /* Whether LLVM knows a processor of AMD's by that name ("gfx90a"), and what it says of it. */
 struct amd_llvm_chip { bool has_wave32, has_sramecc, has_xnack; };
 bool amd_llvm_chip_find(const char *name, struct amd_llvm_chip *out);
+
+/* The name of an atomic instruction's or a fence's scope ("workgroup", "" the system's), NUL-terminated, cut to fit. */
+void amd_llvm_scope(LLVMValueRef insn, char *name, size_t size);
 
 /*
  * Links one relocatable (ELF) with lld, without files or threads. *out is malloc'ed. On failure false, and `why` (NUL-terminated, cut to fit)

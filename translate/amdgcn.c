@@ -4,11 +4,9 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <llvm/Config/llvm-config.h>
 
@@ -19,13 +17,11 @@
 #include "translate/amd_compile.h"
 #include "translate/amd_note.h"
 #include "translate/cache.h"
-#include "translate/expand.h"
-#include "translate/gpu_plan.h"
+#include "translate/gpu_module.h"
 
 #define HALF_THREADS 512		/* as many as a row of 1024 work-items holds */
 #define SMALL_BLOCK 256
 #define LARGE_BLOCK 1024
-#define USUAL_STACK 2048		/* as launches have it when the program asks for none (replay/driver_launch.c) */
 
 /* What code is made for. */
 struct variant {
@@ -43,51 +39,13 @@ struct made {
 	struct made *next;
 };
 
-struct kernel {
-	pthread_mutex_t lock;		/* held while one is made */
-	bool is_planned;
-	struct gpu_plan plan;
-	struct made *made;
-};
-
 struct hg_amd_module {
-	const struct ir_module *ir;
+	struct gpu_module *gpu;
 	struct hg_amd_chip chip;
-	bool has_key, embed;
-	unsigned char key[16];
-	pid_t pid;
-	pthread_mutex_t lock;		/* expanded */
-	struct ir_module *expanded;
-	enum hg_status expand_st;
-	bool is_expanded;
-	struct kernel kernel[];
+	bool embed;
 };
 
 /* ---- which variant ---- */
-
-static uint32_t power_of_two(uint32_t n)
-{
-	uint32_t p = 1;
-
-	while (p < n && p < UINT32_C(1) << 31)
-		p <<= 1;
-	return p;
-}
-
-/* HGSHIM_GPU_FORM, for tests: scheduled code where direct code would do. (The other way there is none: a proof is missing.) */
-static bool wants_scheduled(void)
-{
-	const char *text = getenv("HGSHIM_GPU_FORM");
-	static _Atomic bool said;
-
-	if (!text || !*text || !strcmp(text, "direct"))
-		return false;
-	if (!strcmp(text, "scheduled"))
-		return true;
-	if (!atomic_exchange(&said, true))
-		pr_warn("HGSHIM_GPU_FORM='%s' is neither 'direct' nor 'scheduled'", text);
-	return false;
-}
 
 static uint32_t most_threads(const struct hg_amd_chip *chip, const struct ir_func *fn)
 {
@@ -123,7 +81,7 @@ static struct variant choose(const struct hg_amd_chip *chip, const struct ir_fun
 {
 	bool direct = plan->direct || (plan->rows && is_in_rows(block, 32));
 	bool pair = plan->direct_pair || (plan->rows_pair && is_in_rows(block, 64));
-	struct variant v = { .layout = HG_GPU_WAVE32, .is_scheduled = wants_scheduled() };
+	struct variant v = { .layout = HG_GPU_WAVE32, .is_scheduled = gpu_wants_scheduled() };
 	uint32_t most = most_threads(chip, fn), threads = (uint32_t)threads_of(block);
 
 	if (chip->has_wave32) {
@@ -143,7 +101,7 @@ static struct variant choose(const struct hg_amd_chip *chip, const struct ir_fun
 	if (v.max_threads > most)
 		v.max_threads = (most + 31) / 32 * 32;
 	if (fn->uses_stack)
-		v.stack_bytes = power_of_two(stack_bytes ? stack_bytes : USUAL_STACK);
+		v.stack_bytes = gpu_stack_class(stack_bytes);
 	return v;
 }
 
@@ -241,7 +199,7 @@ static void cache_key(const struct hg_amd_module *m, const struct ir_func *fn, c
 
 	XXH3_128bits_reset(s);
 	XXH3_128bits_update(s, "amdgcn", sizeof("amdgcn"));
-	XXH3_128bits_update(s, m->key, sizeof(m->key));
+	XXH3_128bits_update(s, gpu_module_key(m->gpu), GPU_KEY);
 	XXH3_128bits_update(s, fn->name, strlen(fn->name) + 1);
 	XXH3_128bits_update(s, what, sizeof(what));
 	XXH3_128bits_update(s, m->chip.name, strlen(m->chip.name) + 1);
@@ -260,7 +218,7 @@ static bool load_cached(const struct hg_amd_module *m, const struct ir_func *fn,
 	void *bytes;
 	size_t size;
 
-	if (!m->has_key)
+	if (!gpu_module_key(m->gpu))
 		return false;
 	cache_key(m, fn, &out->variant, key);
 	if (!hg_cache_get(key, &bytes, &size))
@@ -290,7 +248,7 @@ bad:
 
 static void keep_cached(const struct hg_amd_module *m, const struct ir_func *fn, const struct made *made)
 {
-	struct cached *data = m->has_key ? malloc(sizeof(*data) + made->code.size) : NULL;
+	struct cached *data = gpu_module_key(m->gpu) ? malloc(sizeof(*data) + made->code.size) : NULL;
 	unsigned char key[16];
 
 	if (!data)
@@ -328,59 +286,6 @@ static void make(const struct hg_amd_module *m, const struct ir_func *fn, struct
 
 /* ---- modules ---- */
 
-/* Without what the chip has no instruction for; made at the first call, as it takes time. */
-static enum hg_status need_expanded(struct hg_amd_module *m)
-{
-	enum hg_status st;
-
-	pthread_mutex_lock(&m->lock);
-	if (!m->is_expanded) {
-		m->expand_st = hg_expand(m->ir, &m->expanded);
-		m->is_expanded = true;
-	}
-	st = m->expand_st;
-	pthread_mutex_unlock(&m->lock);
-	return st;
-}
-
-static enum hg_status need_kernel(struct hg_amd_module *m, size_t index, const struct ir_func **out)
-{
-	enum hg_status st;
-
-	if (index >= m->ir->nr_funcs)
-		return HG_ERR_NOTFOUND;
-	if (m->pid != getpid()) {
-		pr_err("cannot compile kernel '%s' in a forked child", m->ir->func[index].name);
-		return HG_ERR_UNAVAILABLE;
-	}
-	if (m->ir->func[index].refused) {
-		pr_err("%s", m->ir->func[index].refused);
-		return HG_ERR_UNSUPPORTED;
-	}
-	st = need_expanded(m);
-	if (st)
-		return st;
-	if (m->expanded->func[index].refused) {
-		pr_err("%s", m->expanded->func[index].refused);
-		return HG_ERR_UNSUPPORTED;
-	}
-	*out = &m->expanded->func[index];
-	return HG_OK;
-}
-
-/* The kernel's lock is held. */
-static enum hg_status need_plan(struct kernel *k, const struct ir_func *fn)
-{
-	enum hg_status st = k->is_planned ? HG_OK : gpu_plan_make(fn, &k->plan);
-
-	if (st)
-		return st;
-	if (!k->is_planned && k->plan.why)
-		pr_debug("kernel '%s', line %u: %s", fn->name, k->plan.line, k->plan.why);
-	k->is_planned = true;
-	return HG_OK;
-}
-
 static enum hg_status check_block(const struct hg_amd_chip *chip, const struct ir_func *fn, const uint32_t block[3])
 {
 	uint64_t threads = threads_of(block);
@@ -404,8 +309,8 @@ enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const str
 	uint32_t block[3];
 	struct variant v;
 	struct made *made;
-	struct kernel *k;
-	enum hg_status st = need_kernel(m, kernel, &fn);
+	struct gpu_kernel *k;
+	enum hg_status st = gpu_module_kernel(m->gpu, kernel, &fn, &k);
 
 	if (st)
 		return st;
@@ -413,9 +318,8 @@ enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const str
 	st = check_block(&m->chip, fn, block);
 	if (st)
 		return st;
-	k = &m->kernel[kernel];
 	pthread_mutex_lock(&k->lock);
-	st = need_plan(k, fn);
+	st = gpu_kernel_plan(k, fn);
 	if (st)
 		goto out;
 	v = choose(&m->chip, fn, &k->plan, block, need->stack_bytes);
@@ -454,44 +358,38 @@ static bool wants_ir(void)
 enum hg_status hg_amd_module_create(const struct ir_module *ir, const unsigned char *key, const struct hg_amd_chip *chip,
 				    struct hg_amd_module **out)
 {
-	struct hg_amd_module *m = calloc(1, sizeof(*m) + ir->nr_funcs * sizeof(m->kernel[0]));
+	struct hg_amd_module *m = calloc(1, sizeof(*m));
+	enum hg_status st = m ? gpu_module_open(ir, key, &m->gpu) : HG_ERR_NOMEM;
 
-	if (!m)
-		return HG_ERR_NOMEM;
-	m->ir = ir;
+	if (st) {
+		free(m);
+		return st;
+	}
 	m->chip = *chip;
 	m->embed = wants_ir();
-	m->pid = getpid();
-	if (key) {
-		m->has_key = true;
-		memcpy(m->key, key, sizeof(m->key));
-	}
-	pthread_mutex_init(&m->lock, NULL);
-	for (size_t i = 0; i < ir->nr_funcs; i++)
-		pthread_mutex_init(&m->kernel[i].lock, NULL);
 	*out = m;
 	return HG_OK;
+}
+
+static void free_made(void *list)
+{
+	struct made *made = list;
+
+	while (made) {
+		struct made *next = made->next;
+
+		free(made->elf);
+		free(made->why);
+		free(made);
+		made = next;
+	}
 }
 
 void hg_amd_module_destroy(struct hg_amd_module *m)
 {
 	if (!m)
 		return;
-	for (size_t i = 0; i < m->ir->nr_funcs; i++) {
-		struct kernel *k = &m->kernel[i];
-
-		while (k->made) {
-			struct made *made = k->made;
-
-			k->made = made->next;
-			free(made->elf);
-			free(made->why);
-			free(made);
-		}
-		pthread_mutex_destroy(&k->lock);
-	}
-	pthread_mutex_destroy(&m->lock);
-	ir_module_free(m->expanded);
+	gpu_module_close(m->gpu, free_made);
 	free(m);
 }
 
@@ -500,6 +398,7 @@ enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const stru
 {
 	struct hg_amd_module *m;
 	const struct ir_func *fn;
+	struct gpu_kernel *k;
 	uint32_t block[3], extra_lds;
 	struct variant v;
 	char why[600];
@@ -509,16 +408,16 @@ enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const stru
 
 	if (st)
 		return st;
-	st = need_kernel(m, kernel, &fn);
+	st = gpu_module_kernel(m->gpu, kernel, &fn, &k);
 	if (st)
 		goto out;
 	take_block(fn, need, block);
 	st = check_block(chip, fn, block);
 	if (!st)
-		st = need_plan(&m->kernel[kernel], fn);
+		st = gpu_kernel_plan(k, fn);
 	if (st)
 		goto out;
-	v = choose(chip, fn, &m->kernel[kernel].plan, block, need->stack_bytes);
+	v = choose(chip, fn, &k->plan, block, need->stack_bytes);
 	st = compile(fn, chip, &v, false, kind == HG_AMD_LLVM ? AMD_LLVM_TEXT : AMD_ASSEMBLY, &text, &size, &extra_lds, why, sizeof(why));
 	if (st)
 		pr_err("%s", why);

@@ -25,6 +25,7 @@ struct emit_options {
 	bool mask_registers;	/* a mask of lanes is 32 bits there */
 	bool gathers;		/* and its gathers and scatters are worth using */
 	bool check;		/* every access asks hg_cpu_rt.check first */
+	bool halves;		/* there are no integers of more than 64 bits */
 };
 
 #define EMIT_AHEAD 32

@@ -30,6 +30,23 @@ static bool is_signed(const struct emit *e)
 
 /* ---- integers ---- */
 
+/* The upper half of a product of 64 bits by 64, from products of 32 by 32. */
+static LLVMValueRef high_by_halves(struct emit *e, LLVMValueRef a, LLVMValueRef b)
+{
+	LLVMValueRef low = emit_const(e, 64, UINT32_MAX), by = emit_const(e, 64, 32), a1 = LLVMBuildLShr(e->b, a, by, ""), t, u, r;
+	LLVMValueRef b1 = LLVMBuildLShr(e->b, b, by, ""), a0 = band(e, a, low), b0 = band(e, b, low), top = emit_const(e, 64, 63);
+
+	t = LLVMBuildLShr(e->b, LLVMBuildMul(e->b, a0, b0, ""), by, "");
+	t = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, a1, b0, ""), t, "");
+	u = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, a0, b1, ""), band(e, t, low), "");
+	r = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, a1, b1, ""), LLVMBuildLShr(e->b, t, by, ""), "");
+	r = LLVMBuildAdd(e->b, r, LLVMBuildLShr(e->b, u, by, ""), "");
+	if (!is_signed(e))
+		return r;
+	r = LLVMBuildSub(e->b, r, band(e, LLVMBuildAShr(e->b, a, top, ""), b), "");
+	return LLVMBuildSub(e->b, r, band(e, LLVMBuildAShr(e->b, b, top, ""), a), "");
+}
+
 static LLVMValueRef product(struct emit *e, bool wide_result)
 {
 	unsigned int bits = type_bits(e);
@@ -37,6 +54,8 @@ static LLVMValueRef product(struct emit *e, bool wide_result)
 
 	if (!(e->insn->flags & (IR_HI | IR_WIDE)))
 		return LLVMBuildMul(e->b, a, b, "");
+	if (bits == 64 && e->opt.halves && !(wide_result && e->insn->flags & IR_WIDE))
+		return high_by_halves(e, a, b);
 	p = LLVMBuildMul(e->b, emit_resize(e, a, bits * 2, is_signed(e)), emit_resize(e, b, bits * 2, is_signed(e)), "");
 	if (wide_result && e->insn->flags & IR_WIDE)
 		return p;

@@ -1,4 +1,4 @@
-/* emit_gpu.c - hgIR to LLVM IR for amdgcn: how a kernel begins and ends, special registers, and the direct form, where branches are branches. */
+/* emit_gpu.c - hgIR to LLVM IR for GPUs: how a kernel begins and ends, special registers, and the direct form, where branches are branches. */
 #include "translate/emit_gpu_priv.h"
 
 #include <stddef.h>
@@ -8,17 +8,12 @@
 
 LLVMTypeRef emit_gpu_ptr(struct emit *e, enum emit_gpu_space as)
 {
-	return LLVMPointerTypeInContext(e->c, as);
+	return LLVMPointerTypeInContext(e->c, as == EMIT_AS_CONST && !e->gpu->isa->has_const_space ? EMIT_AS_GLOBAL : as);
 }
 
 static LLVMTypeRef i32_type(struct emit *e)
 {
 	return emit_scalar_int(e, 32);
-}
-
-static LLVMValueRef intrinsic32(struct emit *e, const char *name)
-{
-	return emit_call(e, name, NULL, 0, NULL, 0);
 }
 
 static LLVMValueRef is_zero(struct emit *e, LLVMValueRef v)
@@ -35,9 +30,7 @@ static LLVMValueRef env32(struct emit *e, size_t offset)
 
 static LLVMValueRef block_index(struct emit *e, unsigned int axis)
 {
-	static const char *const name[] = { "llvm.amdgcn.workgroup.id.x", "llvm.amdgcn.workgroup.id.y", "llvm.amdgcn.workgroup.id.z" };
-
-	return intrinsic32(e, name[axis]);
+	return e->gpu->isa->group(e, axis);
 }
 
 /* The number of the block in its grid, of the multiprocessors. */
@@ -103,9 +96,9 @@ static LLVMValueRef special(struct emit *e, enum ir_sreg s)
 	case IR_SREG_GRIDID:
 		return emit_env(e, i64, offsetof(struct hg_gpu_env, grid_id));
 	case IR_SREG_CLOCK: case IR_SREG_CLOCK64:
-		return emit_resize(e, intrinsic32(e, "llvm.readcyclecounter"), s == IR_SREG_CLOCK ? 32 : 64, false);
+		return emit_resize(e, e->gpu->isa->clock(e), s == IR_SREG_CLOCK ? 32 : 64, false);
 	case IR_SREG_GLOBALTIMER:	/* of a counter that runs at 100 MHz, not from any known moment */
-		return LLVMBuildMul(e->b, intrinsic32(e, "llvm.readsteadycounter"), emit_i64(e, 10), "");
+		return LLVMBuildMul(e->b, e->gpu->isa->timer(e), emit_i64(e, 10), "");
 	case IR_SREG_DYNAMIC_SMEM_SIZE:
 		return env32(e, offsetof(struct hg_gpu_env, dynamic_shared_bytes));
 	case IR_SREG_TOTAL_SMEM_SIZE:
@@ -354,14 +347,13 @@ static void find_index(struct emit *e, LLVMValueRef *ntid)
 /* Thread and lane; work-items that are no threads go to `leave`. */
 static void find_thread(struct emit *e)
 {
-	static const char *const name[] = { "llvm.amdgcn.workitem.id.x", "llvm.amdgcn.workitem.id.y", "llvm.amdgcn.workitem.id.z" };
-	LLVMValueRef all = emit_i32(e, UINT32_MAX), zero = emit_i32(e, 0), ntid[2];
+	LLVMValueRef ntid[2];
 	struct emit_gpu *g = e->gpu;
 
 	for (unsigned int axis = 0; axis < 2; axis++)
 		ntid[axis] = env32(e, offsetof(struct hg_gpu_env, ntid) + axis * 4);
 	if (g->opt.layout == HG_GPU_HALF) {
-		LLVMValueRef item = intrinsic32(e, name[0]), rest, outside;
+		LLVMValueRef item = g->isa->item(e, 0), rest, outside;
 		LLVMBasicBlockRef on = emit_bb(e, "thread");
 
 		g->lane = g->wave_lane = LLVMBuildAnd(e->b, item, emit_i32(e, 63), "");
@@ -375,12 +367,10 @@ static void find_thread(struct emit *e)
 		return;
 	}
 	for (unsigned int axis = 0; axis < 3; axis++)
-		g->tid[axis] = intrinsic32(e, name[axis]);
+		g->tid[axis] = g->isa->item(e, axis);
 	g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->tid[2], ntid[1], ""), g->tid[1], "");
 	g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->thread, ntid[0], ""), g->tid[0], "");
-	g->wave_lane = emit_call(e, "llvm.amdgcn.mbcnt.lo", NULL, 0, (LLVMValueRef[]){ all, zero }, 2);
-	if (g->opt.layout == HG_GPU_PAIR)
-		g->wave_lane = emit_call(e, "llvm.amdgcn.mbcnt.hi", NULL, 0, (LLVMValueRef[]){ all, g->wave_lane }, 2);
+	g->wave_lane = g->isa->wave_lane(e);
 	g->lane = LLVMBuildAnd(e->b, g->wave_lane, emit_i32(e, 31), "");
 }
 
@@ -397,18 +387,26 @@ static void zero_shared(struct emit *e)
 	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntULT, at, emit_i32(e, e->fn->shared_bytes), ""), body, on);
 	LLVMPositionBuilderAtEnd(e->b, body);
 	/* the last word may reach beyond, where nothing is yet: what there is of local data share is in units of more than that */
-	emit_store(e, emit_i32(e, 0), LLVMBuildIntToPtr(e->b, at, emit_gpu_ptr(e, EMIT_AS_LDS), ""), 4);
+	emit_store(e, emit_i32(e, 0), e->gpu->isa->shared(e, at), 4);
 	next = LLVMBuildAdd(e->b, at, step, "");
 	LLVMBuildBr(e->b, loop);
 	LLVMAddIncoming(at, (LLVMValueRef[]){ first, next }, (LLVMBasicBlockRef[]){ before, body }, 2);
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
 
+/* A queue that has failed runs no kernel any more: the lanes of a wave see that together. */
+static void end_if_failed(struct emit *e)
+{
+	LLVMBasicBlockRef run = emit_bb(e, "run");
+	LLVMValueRef fault = emit_resize(e, emit_gpu_has_fault(e), 32, false);
+
+	LLVMBuildCondBr(e->b, is_zero(e, e->gpu->isa->first(e, fault)), run, e->gpu->leave);
+	LLVMPositionBuilderAtEnd(e->b, run);
+}
+
 static void emit_begin(struct emit *e)
 {
 	struct emit_gpu *g = e->gpu;
-	LLVMBasicBlockRef run;
-	LLVMValueRef fault;
 
 	e->entry = emit_bb(e, "entry");
 	g->leave = emit_bb(e, "leave");
@@ -429,17 +427,17 @@ static void emit_begin(struct emit *e)
 	for (uint32_t b = 0; b < e->fn->nr_blocks; b++)
 		e->bb[b] = emit_bb(e, "b");
 	find_thread(e);
-	run = emit_bb(e, "run");
-	fault = emit_resize(e, emit_gpu_has_fault(e), 32, false);
-	fault = emit_call1(e, "llvm.amdgcn.readfirstlane", fault);
-	LLVMBuildCondBr(e->b, is_zero(e, fault), run, g->leave);
-	LLVMPositionBuilderAtEnd(e->b, run);
+	if (!g->isa->strict_barriers)
+		end_if_failed(e);
 	if (e->fn->needs_zeroed_shared && e->fn->shared_bytes)
 		zero_shared(e);
 	if (g->soft_barriers)
 		emit_gpu_barrier_init(e);
 	if (g->soft_barriers || (e->fn->needs_zeroed_shared && e->fn->shared_bytes))
 		emit_gpu_hard_barrier(e);
+	/* behind what all must take part in; who waits for those that end here sees the failure as well */
+	if (g->isa->strict_barriers)
+		end_if_failed(e);
 	g->end = emit_bb(e, "end");
 }
 
@@ -460,50 +458,6 @@ static void emit_end_block(struct emit *e)
 	LLVMBuildBr(e->b, e->gpu->leave);
 }
 
-static void set_attributes(struct emit *e)
-{
-	/* nothing is asked of the runtime but what the kernel is given: see gpu_abi.h */
-	static const char *const unused[] = {
-		"amdgpu-no-dispatch-ptr", "amdgpu-no-queue-ptr", "amdgpu-no-dispatch-id", "amdgpu-no-implicitarg-ptr",
-		"amdgpu-no-hostcall-ptr", "amdgpu-no-multigrid-sync-arg", "amdgpu-no-heap-ptr", "amdgpu-no-default-queue",
-		"amdgpu-no-completion-action", "amdgpu-no-lds-kernel-id",
-	};
-	uint32_t items = e->gpu->opt.max_threads;
-	char text[32];
-
-	if (e->gpu->opt.layout == HG_GPU_HALF)
-		items = (items + 31) / 32 * 64;
-	emit_attr(e, LLVMAttributeFunctionIndex, "nounwind");
-	/* 0 is an address like any other here */
-	emit_attr(e, LLVMAttributeFunctionIndex, "null_pointer_is_valid");
-	emit_text_attr(e, "denormal-fp-math", "ieee,ieee");
-	emit_text_attr(e, "denormal-fp-math-f32", "ieee,ieee");
-	/* else LLVM takes max(x, 0) and min(…, 1) for the clamp of an instruction, and nobody says what that makes of -0 */
-	emit_text_attr(e, "amdgpu-dx10-clamp", "false");
-	emit_text_attr(e, "uniform-work-group-size", "true");
-	snprintf(text, sizeof(text), "1,%u", items);
-	emit_text_attr(e, "amdgpu-flat-work-group-size", text);
-	for (size_t i = 0; i < sizeof(unused) / sizeof(*unused); i++)
-		emit_text_attr(e, unused[i], "");
-}
-
-/* void name(ptr addrspace(4) byref([bytes x i8]) align 16) */
-static void add_function(struct emit *e, const char *name)
-{
-	static const char byref[] = "byref", align[] = "align";
-	uint32_t bytes = HG_GPU_ENV_OFFSET(e->fn->param_bytes) + (uint32_t)sizeof(struct hg_gpu_env);
-	LLVMTypeRef arg = emit_gpu_ptr(e, EMIT_AS_CONST);
-	unsigned int kind;
-
-	e->f = LLVMAddFunction(e->m, name, LLVMFunctionType(LLVMVoidTypeInContext(e->c), &arg, 1, 0));
-	LLVMSetFunctionCallConv(e->f, 91);	/* amdgpu_kernel */
-	kind = LLVMGetEnumAttributeKindForName(byref, strlen(byref));
-	LLVMAddAttributeAtIndex(e->f, 1, LLVMCreateTypeAttribute(e->c, kind, LLVMArrayType2(emit_scalar_int(e, 8), bytes)));
-	kind = LLVMGetEnumAttributeKindForName(align, strlen(align));
-	LLVMAddAttributeAtIndex(e->f, 1, LLVMCreateEnumAttribute(e->c, kind, 16));
-	e->gpu->kernarg = LLVMGetParam(e->f, 0);
-}
-
 static enum hg_status alloc_tables(struct emit *e)
 {
 	e->slot = calloc(e->fn->nr_regs + 1, sizeof(*e->slot));
@@ -514,12 +468,12 @@ static enum hg_status alloc_tables(struct emit *e)
 	return e->slot && e->cur && e->dirty && e->touched && e->bb ? HG_OK : HG_ERR_NOMEM;
 }
 
-enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_options *opt, LLVMContextRef c, LLVMModuleRef m,
-			   const char *name, uint32_t *extra_lds, char *why, size_t why_size)
+enum hg_status emit_gpu_kernel(const struct ir_func *fn, const struct emit_gpu_options *opt, const struct emit_gpu_isa *isa, LLVMContextRef c,
+			       LLVMModuleRef m, const char *name, uint32_t *extra_lds, char *why, size_t why_size)
 {
 	struct emit_info info;
-	struct emit_gpu gpu = { .opt = *opt };
-	struct emit e = { .fn = fn, .info = &info, .ops = &gpu_ops, .gpu = &gpu, .c = c, .m = m, .lanes = 1 };
+	struct emit_gpu gpu = { .isa = isa, .opt = *opt };
+	struct emit e = { .fn = fn, .info = &info, .ops = &gpu_ops, .gpu = &gpu, .opt = { .halves = !isa->has_wide }, .c = c, .m = m, .lanes = 1 };
 	LLVMBasicBlockRef start;
 	enum hg_status st;
 
@@ -528,13 +482,12 @@ enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_optio
 		return st;
 	/* a lane's code: every register is one number */
 	memset(info.is_vector, 0, info.nr_regs);
-	gpu.soft_barriers = opt->scheduled ? emit_gpu_has_barriers(fn) : emit_gpu_needs_soft_barriers(fn);
+	gpu.soft_barriers = opt->scheduled ? emit_gpu_has_barriers(fn) : emit_gpu_needs_soft_barriers(isa, fn);
 	st = alloc_tables(&e);
 	if (st)
 		goto out;
 	e.b = LLVMCreateBuilderInContext(c);
-	add_function(&e, name);
-	set_attributes(&e);
+	isa->add_function(&e, name);
 	emit_begin(&e);
 	if (opt->scheduled) {
 		emit_gpu_scheduled(&e);

@@ -38,4 +38,13 @@ struct emit_gpu_options {
 enum hg_status emit_amdgcn(const struct ir_func *fn, const struct emit_gpu_options *opt, LLVMContextRef c, LLVMModuleRef m,
 			   const char *name, uint32_t *extra_lds, char *why, size_t why_size) HG_MUST_CHECK;
 
+/*
+ * The same in the dialect that spirv_write.h describes, verified and with registers as values; layout must be HG_GPU_WAVE32. Triple and data layout of the empty
+ * module become those below: pointers of 64 bits, places of functions in addrspace(5).
+ */
+#define EMIT_SPIRV_TRIPLE "spirv64-unknown-unknown"
+#define EMIT_SPIRV_LAYOUT "e-i64:64-n8:16:32:64-A5-G1"
+enum hg_status emit_spirv(const struct ir_func *fn, const struct emit_gpu_options *opt, LLVMContextRef c, LLVMModuleRef m, const char *name,
+			  uint32_t *extra_lds, char *why, size_t why_size) HG_MUST_CHECK;
+
 #endif

@@ -46,8 +46,10 @@ static bool is_plain(const struct ir_insn *in)
 	return in->op == IR_bar_sync && is_imm(&in->src[0], 0) && is_imm(&in->src[1], 0);
 }
 
-bool emit_gpu_needs_soft_barriers(const struct ir_func *fn)
+bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct ir_func *fn)
 {
+	if (isa->strict_barriers)
+		return emit_gpu_has_barriers(fn);
 	for (uint32_t b = 0; b < fn->nr_blocks; b++)
 		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++)
 			if (is_barrier(&fn->block[b].insn[i]) && !is_plain(&fn->block[b].insn[i]))
@@ -60,7 +62,7 @@ bool emit_gpu_barrier_is_hard(const struct emit *e)
 {
 	const struct ir_func *fn = e->fn;
 
-	if (!is_plain(e->insn))
+	if (!is_plain(e->insn) || e->gpu->isa->strict_barriers)
 		return false;
 	for (uint32_t b = 0; b < fn->nr_blocks; b++)
 		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
@@ -76,7 +78,7 @@ bool emit_gpu_barrier_is_hard(const struct emit *e)
 void emit_gpu_hard_barrier(struct emit *e)
 {
 	emit_gpu_fence(e, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingRelease);
-	emit_call(e, "llvm.amdgcn.s.barrier", NULL, 0, NULL, 0);
+	e->gpu->isa->barrier(e);
 	emit_gpu_fence(e, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingAcquire);
 }
 
@@ -84,7 +86,7 @@ void emit_gpu_hard_barrier(struct emit *e)
 
 static LLVMValueRef shared_at(struct emit *e, LLVMValueRef offset)
 {
-	return LLVMBuildIntToPtr(e->b, offset, emit_gpu_ptr(e, EMIT_AS_LDS), "");
+	return e->gpu->isa->shared(e, offset);
 }
 
 static LLVMValueRef table_offset(struct emit *e)
@@ -99,25 +101,24 @@ static LLVMValueRef alive_at(struct emit *e)
 	return shared_at(e, table_offset(e));
 }
 
-static LLVMValueRef barrier_at(struct emit *e, LLVMValueRef id, size_t field)
+static LLVMValueRef barrier_offset(struct emit *e, LLVMValueRef id, size_t field)
 {
 	LLVMValueRef at = LLVMBuildAdd(e->b, table_offset(e), LLVMBuildShl(e->b, id, emit_i32(e, 4), ""), "");
 
 	_Static_assert(sizeof(((struct counted *)0)->barrier[0]) == 16, "the shift above");
-	return shared_at(e, LLVMBuildAdd(e->b, at, emit_i32(e, (uint32_t)(offsetof(struct counted, barrier) + field)), ""));
+	return LLVMBuildAdd(e->b, at, emit_i32(e, (uint32_t)(offsetof(struct counted, barrier) + field)), "");
 }
 
 static LLVMValueRef state_at(struct emit *e, LLVMValueRef id)
 {
-	return barrier_at(e, id, 0);
+	return shared_at(e, barrier_offset(e, id, 0));
 }
 
 static LLVMValueRef nr_at(struct emit *e, LLVMValueRef id, LLVMValueRef turn)
 {
-	LLVMValueRef odd = LLVMBuildAnd(e->b, turn, emit_i32(e, 1), ""), at;
+	LLVMValueRef odd = LLVMBuildAnd(e->b, turn, emit_i32(e, 1), "");
 
-	at = LLVMBuildPtrToInt(e->b, barrier_at(e, id, 8), emit_scalar_int(e, 32), "");
-	return shared_at(e, LLVMBuildAdd(e->b, at, LLVMBuildShl(e->b, odd, emit_i32(e, 2), ""), ""));
+	return shared_at(e, LLVMBuildAdd(e->b, barrier_offset(e, id, 8), LLVMBuildShl(e->b, odd, emit_i32(e, 2), ""), ""));
 }
 
 static LLVMValueRef load(struct emit *e, unsigned int bits, LLVMValueRef p)
@@ -282,7 +283,7 @@ static void wait_open(struct emit *e, LLVMValueRef id, LLVMValueRef count, LLVMV
 	LLVMPositionBuilderAtEnd(e->b, loop);
 	LLVMBuildCondBr(e->b, emit_gpu_barrier_open(e, id, count, turn), on, sleep);
 	LLVMPositionBuilderAtEnd(e->b, sleep);
-	emit_call(e, "llvm.amdgcn.s.sleep", NULL, 0, (LLVMValueRef[]){ emit_i32(e, 1) }, 1);
+	e->gpu->isa->sleep(e, 1);
 	LLVMBuildCondBr(e->b, emit_gpu_has_fault(e), e->gpu->end, loop);
 	LLVMPositionBuilderAtEnd(e->b, on);
 	emit_gpu_fence(e, EMIT_SCOPE_BLOCK, LLVMAtomicOrderingAcquire);

@@ -71,7 +71,17 @@ void emit_gpu_fence(struct emit *e, enum emit_gpu_scope scope, LLVMAtomicOrderin
 
 LLVMValueRef emit_gpu_atomic_load(struct emit *e, unsigned int bits, LLVMValueRef p, enum emit_gpu_scope scope, LLVMAtomicOrdering order)
 {
-	LLVMValueRef v = copy(e, scope, bits == 8 ? KIND_LOAD8 : bits == 16 ? KIND_LOAD16 : bits == 32 ? KIND_LOAD32 : KIND_LOAD64);
+	LLVMValueRef v;
+
+	/* a byte or two of one word are read at once by every machine */
+	if (bits < 32 && !e->gpu->isa->has_small_atomics) {
+		v = emit_load(e, emit_scalar_int(e, bits), p, bits / 8);
+		LLVMSetVolatile(v, 1);
+		if (order != LLVMAtomicOrderingMonotonic)
+			emit_gpu_fence(e, scope, order == LLVMAtomicOrderingSequentiallyConsistent ? order : LLVMAtomicOrderingAcquire);
+		return v;
+	}
+	v = copy(e, scope, bits == 8 ? KIND_LOAD8 : bits == 16 ? KIND_LOAD16 : bits == 32 ? KIND_LOAD32 : KIND_LOAD64);
 
 	LLVMSetOperand(v, 0, p);
 	LLVMSetOrdering(v, order);
@@ -80,8 +90,17 @@ LLVMValueRef emit_gpu_atomic_load(struct emit *e, unsigned int bits, LLVMValueRe
 
 void emit_gpu_atomic_store(struct emit *e, LLVMValueRef v, LLVMValueRef p, enum emit_gpu_scope scope, LLVMAtomicOrdering order)
 {
-	LLVMValueRef s = copy(e, scope, KIND_STORE);
+	LLVMValueRef s;
 
+	if (emit_bits(v) < 32 && !e->gpu->isa->has_small_atomics) {
+		if (order != LLVMAtomicOrderingMonotonic)
+			emit_gpu_fence(e, scope, order == LLVMAtomicOrderingSequentiallyConsistent ? order : LLVMAtomicOrderingRelease);
+		s = LLVMBuildStore(e->b, v, p);
+		LLVMSetAlignment(s, emit_bits(v) / 8);
+		LLVMSetVolatile(s, 1);
+		return;
+	}
+	s = copy(e, scope, KIND_STORE);
 	LLVMSetOperand(s, 0, v);
 	LLVMSetOperand(s, 1, p);
 	LLVMSetAlignment(s, emit_bits(v) / 8);
@@ -174,7 +193,7 @@ static LLVMValueRef pointer(struct emit *e)
 		a = LLVMBuildAdd(e->b, emit_resize(e, a, 32, false), emit_i32(e, (uint32_t)off), "");
 		return gep(e, e->gpu->kernarg, emit_resize(e, a, 64, false));
 	case IR_SHARED:
-		p = LLVMBuildIntToPtr(e->b, emit_resize(e, a, 32, false), emit_gpu_ptr(e, EMIT_AS_LDS), "");
+		p = e->gpu->isa->shared(e, emit_resize(e, a, 32, false));
 		return off ? gep(e, p, emit_i32(e, (uint32_t)off)) : p;
 	case IR_CONST:
 		if (in->op == IR_ld && in->sem == IR_WEAK)
@@ -200,6 +219,7 @@ static LLVMValueRef pointer(struct emit *e)
 struct access {
 	unsigned int bits, nr, align;	/* of a part; parts; bytes of all */
 	LLVMTypeRef type;		/* of all */
+	bool apart;			/* a part at a time */
 	bool strong;			/* others may see it or change it meanwhile */
 	LLVMValueRef p, val[MAX_PARTS];
 };
@@ -212,7 +232,8 @@ static struct access access_of(struct emit *e, unsigned int nr)
 	a.align = a.bits / 8 * nr;
 	if (in->space == IR_PARAM && a.align > 16)
 		a.align = 16;
-	a.type = nr > 1 ? LLVMVectorType(emit_scalar_int(e, a.bits), nr) : emit_scalar_int(e, a.bits);
+	a.apart = nr > 1 && !e->gpu->isa->has_wide;
+	a.type = nr > 1 && !a.apart ? LLVMVectorType(emit_scalar_int(e, a.bits), nr) : emit_scalar_int(e, a.bits);
 	/* nobody else knows local memory, and parameters do not change */
 	a.strong = in->sem != IR_WEAK && in->space != IR_LOCAL && in->space != IR_PARAM;
 	a.p = pointer(e);
@@ -269,9 +290,18 @@ static void strong_store(struct emit *e, struct access *a)
 
 static void weak_load(struct emit *e, struct access *a)
 {
-	LLVMValueRef v = emit_load(e, a->type, a->p, a->align);
+	bool invariant = e->insn->space == IR_PARAM || e->insn->space == IR_CONST;
+	LLVMValueRef v;
 
-	if (e->insn->space == IR_PARAM || e->insn->space == IR_CONST)
+	for (unsigned int i = 0; a->apart && i < a->nr; i++) {
+		a->val[i] = emit_load(e, a->type, part_pointer(e, a, i), a->bits / 8);
+		if (invariant)
+			emit_invariant(e, a->val[i]);
+	}
+	if (a->apart)
+		return;
+	v = emit_load(e, a->type, a->p, a->align);
+	if (invariant)
 		emit_invariant(e, v);
 	a->val[0] = v;
 	for (unsigned int i = 0; a->nr > 1 && i < a->nr; i++)
@@ -282,6 +312,10 @@ static void weak_store(struct emit *e, struct access *a)
 {
 	LLVMValueRef v = a->val[0];
 
+	for (unsigned int i = 0; a->apart && i < a->nr; i++)
+		emit_store(e, a->val[i], part_pointer(e, a, i), a->bits / 8);
+	if (a->apart)
+		return;
 	if (a->nr > 1)
 		v = LLVMGetPoison(a->type);
 	for (unsigned int i = 0; a->nr > 1 && i < a->nr; i++)
@@ -322,11 +356,6 @@ static void store(struct emit *e)
 
 /* ---- atomics ---- */
 
-static LLVMValueRef is_in(struct emit *e, const char *intrinsic, LLVMValueRef flat)
-{
-	return emit_call(e, intrinsic, NULL, 0, &flat, 1);
-}
-
 /* old + v with the CPU target's NaN. */
 static LLVMValueRef float_sum(struct emit *e, LLVMValueRef old, LLVMValueRef v, bool flush)
 {
@@ -342,8 +371,22 @@ static LLVMValueRef float_sum(struct emit *e, LLVMValueRef old, LLVMValueRef v, 
 	return emit_to_int(e, emit_canonical(e, r));
 }
 
-/* The hardware's own additions differ from chip to chip in what they do to denormals and NaNs. */
-static LLVMValueRef float_add(struct emit *e, LLVMValueRef p, LLVMValueRef v)
+/* inc and dec: (old >= v) ? 0 : old + 1; (old == 0 || old > v) ? v : old - 1. */
+static LLVMValueRef wrapped(struct emit *e, LLVMValueRef old, LLVMValueRef v)
+{
+	LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(v)), one = LLVMConstInt(LLVMTypeOf(v), 1, 0), end;
+
+	if (e->insn->sub == IR_ATOM_INC)
+		return emit_select(e, LLVMBuildICmp(e->b, LLVMIntUGE, old, v, ""), zero, LLVMBuildAdd(e->b, old, one, ""));
+	end = LLVMBuildOr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, old, zero, ""), LLVMBuildICmp(e->b, LLVMIntUGT, old, v, ""), "");
+	return emit_select(e, end, v, LLVMBuildSub(e->b, old, one, ""));
+}
+
+/*
+ * By compare-and-swap. Of floats, since the hardware's own additions differ from chip to chip in what they do to denormals and NaNs;
+ * of inc and dec where there are none.
+ */
+static LLVMValueRef swap_loop(struct emit *e, LLVMValueRef p, LLVMValueRef v)
 {
 	const struct ir_insn *in = e->insn;
 	LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), loop = emit_bb(e, "again"), on = emit_bb(e, "added");
@@ -353,13 +396,17 @@ static LLVMValueRef float_add(struct emit *e, LLVMValueRef p, LLVMValueRef v)
 
 	/* in global memory alone, and what is not shared is global */
 	if (in->flags & IR_FTZ && in->space == IR_GENERIC)
-		shared = is_in(e, "llvm.amdgcn.is.shared", p);
+		shared = e->gpu->isa->is_shared(e, p);
 	LLVMBuildBr(e->b, loop);
 	LLVMPositionBuilderAtEnd(e->b, loop);
 	old = LLVMBuildPhi(e->b, LLVMTypeOf(v), "");
-	sum = float_sum(e, old, v, in->flags & IR_FTZ && in->space != IR_SHARED);
-	if (shared)
-		sum = emit_select(e, shared, float_sum(e, old, v, false), sum);
+	if (in->sub == IR_ATOM_ADD) {
+		sum = float_sum(e, old, v, in->flags & IR_FTZ && in->space != IR_SHARED);
+		if (shared)
+			sum = emit_select(e, shared, float_sum(e, old, v, false), sum);
+	} else {
+		sum = wrapped(e, old, v);
+	}
 	was = emit_gpu_cas(e, p, old, sum, scope, order_of(in), &ok);
 	from = LLVMGetInsertBlock(e->b);
 	LLVMAddIncoming(old, &first, &before, 1);
@@ -406,8 +453,9 @@ static void atom(struct emit *e)
 	g = emit_gpu_guard_begin(e);
 	if (cas)
 		old = emit_gpu_cas(e, p, v, to, scope_of(in), order_of(in), NULL);
-	else if (is_float && in->sub == IR_ATOM_ADD)
-		old = float_add(e, p, v);
+	else if ((is_float && in->sub == IR_ATOM_ADD) ||
+		 (!e->gpu->isa->has_small_atomics && (in->sub == IR_ATOM_INC || in->sub == IR_ATOM_DEC)))
+		old = swap_loop(e, p, v);
 	else
 		old = emit_gpu_rmw(e, rmw_op(in), p, v, scope_of(in), order_of(in));
 	emit_gpu_guard_end(e, &g, &old, 1);
@@ -436,7 +484,7 @@ static LLVMValueRef to_generic(struct emit *e, LLVMValueRef a, enum ir_space spa
 
 	switch (space) {
 	case IR_SHARED:
-		p = LLVMBuildIntToPtr(e->b, emit_resize(e, a, 32, false), emit_gpu_ptr(e, EMIT_AS_LDS), "");
+		p = e->gpu->isa->shared(e, emit_resize(e, a, 32, false));
 		break;
 	case IR_LOCAL:
 		p = gep(e, local_window(e), emit_resize(e, a, 32, false));
@@ -457,7 +505,7 @@ static LLVMValueRef from_generic(struct emit *e, LLVMValueRef a, enum ir_space s
 	switch (space) {
 	case IR_SHARED:
 		p = LLVMBuildAddrSpaceCast(e->b, flat, emit_gpu_ptr(e, EMIT_AS_LDS), "");
-		return LLVMBuildPtrToInt(e->b, p, i32, "");
+		return e->gpu->isa->shared_offset(e, p);
 	case IR_LOCAL:
 		p = LLVMBuildAddrSpaceCast(e->b, flat, emit_gpu_ptr(e, EMIT_AS_PRIVATE), "");
 		return LLVMBuildSub(e->b, LLVMBuildPtrToInt(e->b, p, i32, ""), LLVMBuildPtrToInt(e->b, local_window(e), i32, ""), "");
@@ -485,17 +533,17 @@ static void isspacep(struct emit *e)
 
 	switch (e->insn->space) {
 	case IR_SHARED:
-		r = is_in(e, "llvm.amdgcn.is.shared", flat);
+		r = e->gpu->isa->is_shared(e, flat);
 		break;
 	case IR_LOCAL:
-		r = is_in(e, "llvm.amdgcn.is.private", flat);
+		r = e->gpu->isa->is_private(e, flat);
 		break;
 	case IR_PARAM:
 		base = LLVMBuildPtrToInt(e->b, e->gpu->kernarg, emit_scalar_int(e, 64), "");
 		r = LLVMBuildICmp(e->b, LLVMIntULT, LLVMBuildSub(e->b, a, base, ""), emit_i64(e, e->fn->param_bytes), "");
 		break;
 	default:	/* IR_GLOBAL */
-		r = LLVMBuildOr(e->b, is_in(e, "llvm.amdgcn.is.shared", flat), is_in(e, "llvm.amdgcn.is.private", flat), "");
+		r = LLVMBuildOr(e->b, e->gpu->isa->is_shared(e, flat), e->gpu->isa->is_private(e, flat), "");
 		r = LLVMBuildNot(e->b, r, "");
 		break;
 	}

@@ -19,15 +19,46 @@
  * struct emit has all registers as single numbers (lanes is 1, no register is a vector), slots in addrspace(5), `env` pointing to
  * struct hg_gpu_env, so that emit_value.c, emit_arith.c, emit_convert.c and emit_math.c work as they are.
  *
- * Intrinsics that may occur: llvm.amdgcn. workitem.id.*, workgroup.id.*, mbcnt.lo, mbcnt.hi, ballot.i32, ballot.i64, readfirstlane, readlane,
+ * Where kinds of GPU differ is in struct emit_gpu_isa: emit_gpu_amdgcn.c, emit_gpu_spirv.c (whose dialect spirv_write.h describes).
+ *
+ * Intrinsics that may occur for amdgcn: llvm.amdgcn. workitem.id.*, workgroup.id.*, mbcnt.lo, mbcnt.hi, ballot.i32, ballot.i64, readfirstlane, readlane,
  * ds.bpermute, ds.swizzle, update.dpp, permlane16, permlanex16, s.barrier, wave.barrier, s.sleep, is.shared, is.private; llvm.readcyclecounter,
  * llvm.readsteadycounter (100 MHz); those of arithmetic.
  */
 enum emit_gpu_space { EMIT_AS_FLAT, EMIT_AS_GLOBAL, EMIT_AS_LDS = 3, EMIT_AS_CONST, EMIT_AS_PRIVATE };
 
+/* Where the kinds of GPU differ. Values are i32 unless said; code of lanes is convergent. */
+struct emit_gpu_isa {
+	void (*add_function)(struct emit *e, const char *name);		/* e->f with its attributes, kernarg, shared */
+	LLVMValueRef (*item)(struct emit *e, unsigned int axis);	/* the work-item's index in its work-group */
+	LLVMValueRef (*group)(struct emit *e, unsigned int axis);
+	LLVMValueRef (*wave_lane)(struct emit *e);			/* `thread` is known */
+	LLVMValueRef (*ballot)(struct emit *e, LLVMValueRef bit);	/* as wide as the wave */
+	LLVMValueRef (*from_lane)(struct emit *e, LLVMValueRef v, LLVMValueRef from);	/* of the wave; a lane for each lane */
+	LLVMValueRef (*read_lane)(struct emit *e, LLVMValueRef v, LLVMValueRef from);	/* one for all */
+	LLVMValueRef (*first)(struct emit *e, LLVMValueRef v);		/* what the first lane that is here has */
+	/* A shuffle whose pattern is known, by faster means; NULL: there are none. The member may be NULL. */
+	LLVMValueRef (*shfl_known)(struct emit *e, LLVMValueRef v, const uint32_t from[HG_WARP]);
+	void (*barrier)(struct emit *e);
+	void (*wave_barrier)(struct emit *e);
+	void (*sleep)(struct emit *e, uint32_t units);			/* of 64 cycles, about; may be nothing at all */
+	LLVMValueRef (*clock)(struct emit *e), (*timer)(struct emit *e);	/* i64; 100 MHz */
+	LLVMValueRef (*is_shared)(struct emit *e, LLVMValueRef flat), (*is_private)(struct emit *e, LLVMValueRef flat);	/* i1 */
+	LLVMValueRef (*shared)(struct emit *e, LLVMValueRef offset);	/* a place in the block's shared memory as a pointer */
+	LLVMValueRef (*shared_offset)(struct emit *e, LLVMValueRef p);	/* and back */
+	bool has_const_space;		/* else what does not change is in global memory like all else */
+	bool has_wide;			/* several parts are loaded and stored at once, and there are integers of 128 bits */
+	bool has_small_atomics;		/* accesses of 8 and 16 bits, and inc and dec */
+	/* No work-item may miss a barrier, nor one by having ended: barriers that can be missed are counted by code. */
+	bool strict_barriers;
+	bool hides_slots;		/* LLVM's passes would make values of places in memory again */
+};
+
 struct emit_gpu {
+	const struct emit_gpu_isa *isa;
 	struct emit_gpu_options opt;
-	LLVMValueRef kernarg;		/* the parameters, in addrspace(4) */
+	LLVMValueRef kernarg;		/* the parameters, in EMIT_AS_CONST */
+	LLVMValueRef shared;		/* the block's shared memory where it is an argument; else NULL */
 	/* i32, known in every block: */
 	LLVMValueRef tid[3], thread;	/* the thread's index, and as one number */
 	LLVMValueRef lane;		/* of the warp */
@@ -43,6 +74,10 @@ struct emit_gpu {
 };
 
 /* ---- emit_gpu.c ---- */
+
+/* What emit_gpu.h's functions do. */
+enum hg_status emit_gpu_kernel(const struct ir_func *fn, const struct emit_gpu_options *opt, const struct emit_gpu_isa *isa, LLVMContextRef c,
+			       LLVMModuleRef m, const char *name, uint32_t *extra_lds, char *why, size_t why_size) HG_MUST_CHECK;
 
 LLVMTypeRef emit_gpu_ptr(struct emit *e, enum emit_gpu_space as);
 /* Lanes where `cond` holds (NULL: all) report enum hg_gpu_fault, the instruction's line and `addr` (i64, NULL: 0), and end; code goes on for the others. */
@@ -93,7 +128,7 @@ bool emit_gpu_has_barriers(const struct ir_func *fn);
 void emit_gpu_sched_registers(struct emit *e);
 /*
  * The blocks, from where the builder is on. All threads of the wave stay in one loop until the last of them has ended, and go to `leave` together.
- * `end` is its own, and so is `fault` if it is not NULL: emit_amdgcn fills that in.
+ * `end` is its own, and so is `fault` if it is not NULL: emit_gpu_kernel fills that in.
  */
 void emit_gpu_scheduled(struct emit *e);
 
@@ -102,7 +137,7 @@ void emit_gpu_scheduled(struct emit *e);
 /* Of the hardware: barrier 0 of all threads, with the fences. */
 void emit_gpu_hard_barrier(struct emit *e);
 /* Whether the kernel's barriers must be counted by code: some are for other threads than all, or of another number, or give a result. */
-bool emit_gpu_needs_soft_barriers(const struct ir_func *fn);
+bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct ir_func *fn);
 /* The current instruction's barrier is the hardware's. */
 bool emit_gpu_barrier_is_hard(const struct emit *e);
 /* How much local data share they take behind env.shared_bytes. */

@@ -35,7 +35,7 @@ struct sched {
 	LLVMValueRef met;		/* the operation at the beginning of the block that pc names was done: value and c are its results */
 	LLVMValueRef id, count, pred, red, turn;	/* of the barrier */
 	LLVMValueRef goes_on;		/* bar_arrive: does not wait */
-	LLVMValueRef came;		/* [16 x i32], of barriers: the turn after that in which the lane came last, where threads are counted; or NULL */
+	LLVMValueRef came;		/* 16 times i32, of barriers: the turn after that in which the lane came last, where threads are counted; or NULL */
 	LLVMValueRef kind, fault_line, fault_addr;	/* of a failure; the last is i64 */
 	LLVMValueRef pending;		/* in a loop over groups: not done yet */
 
@@ -117,9 +117,7 @@ static LLVMValueRef lives(struct sched *s)
 /* As wide as the wave: lanes where the bit holds, of those that are here. */
 static LLVMValueRef wave_ballot(struct emit *e, LLVMValueRef bit)
 {
-	LLVMTypeRef t = emit_scalar_int(e, e->gpu->opt.layout == HG_GPU_WAVE32 ? 32 : 64);
-
-	return emit_call(e, "llvm.amdgcn.ballot", &t, 1, &bit, 1);
+	return e->gpu->isa->ballot(e, bit);
 }
 
 static LLVMValueRef any_lane(struct emit *e, LLVMValueRef bit)
@@ -129,9 +127,7 @@ static LLVMValueRef any_lane(struct emit *e, LLVMValueRef bit)
 
 static LLVMValueRef read_lane(struct emit *e, LLVMValueRef v, LLVMValueRef lane)
 {
-	LLVMTypeRef i32 = emit_scalar_int(e, 32);
-
-	return emit_call(e, "llvm.amdgcn.readlane", &i32, 1, (LLVMValueRef[]){ v, lane }, 2);
+	return e->gpu->isa->read_lane(e, v, lane);
 }
 
 /* The bit of lane `at` in a word of lanes. */
@@ -415,9 +411,9 @@ static void emit_wait(struct sched *s, const struct ir_insn *jump)
 static LLVMValueRef came_at(struct sched *s, LLVMValueRef id)
 {
 	struct emit *e = s->e;
-	LLVMValueRef index = and(e, id, emit_i32(e, 15));
+	LLVMValueRef index = LLVMBuildShl(e->b, and(e, id, emit_i32(e, 15)), emit_i32(e, 2), "");
 
-	return LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 32), s->came, &index, 1, "");
+	return LLVMBuildInBoundsGEP2(e->b, emit_scalar_int(e, 8), s->came, &index, 1, "");
 }
 
 /*
@@ -661,7 +657,7 @@ static void emit_idle(struct sched *s, LLVMBasicBlockRef idle)
 	LLVMPositionBuilderAtEnd(e->b, some);
 	/* something failed: who is waited for may have */
 	fault = LLVMBuildZExt(e->b, emit_gpu_has_fault(e), emit_scalar_int(e, 32), "");
-	fault = emit_call1(e, "llvm.amdgcn.readfirstlane", fault);
+	fault = e->gpu->isa->first(e, fault);
 	LLVMBuildCondBr(e->b, is_zero(e, fault), wait, e->gpu->leave);
 	LLVMPositionBuilderAtEnd(e->b, wait);
 	set_if(s, is_mode(s, TIRED), s->mode, emit_i32(e, RUN));
@@ -677,11 +673,11 @@ static void emit_idle(struct sched *s, LLVMBasicBlockRef idle)
 	}
 	if (s->barriers)
 		emit_poll(s);
-	emit_call(e, "llvm.amdgcn.s.sleep", NULL, 0, (LLVMValueRef[]){ emit_i32(e, 1) }, 1);
+	e->gpu->isa->sleep(e, 1);
 	LLVMBuildBr(e->b, s->join);
 }
 
-/* All lanes: those that failed say so, and all of their warp end. emit_amdgcn makes the block `fault`. */
+/* All lanes: those that failed say so, and all of their warp end. emit_gpu_kernel makes the block `fault`. */
 static void emit_failures(struct sched *s)
 {
 	struct emit *e = s->e;
@@ -763,13 +759,18 @@ void emit_gpu_sched_registers(struct emit *e)
 			at += (ir_type_bits(e->fn->reg_type[r]) + 31) / 32 * 4;
 	area = LLVMBuildAlloca(e->b, LLVMArrayType2(emit_scalar_int(e, 8), at), "registers");
 	LLVMSetAlignment(area, 16);
-	area = LLVMBuildPtrToInt(e->b, area, i32, "");
+	if (e->gpu->isa->hides_slots)
+		area = LLVMBuildPtrToInt(e->b, area, i32, "");
 	at = 0;
 	for (uint32_t r = 0; r < e->fn->nr_regs; r++) {
 		if (!e->info->crosses[r])
 			continue;
-		e->slot[r] = LLVMBuildAdd(e->b, area, emit_i32(e, at), "");
-		e->slot[r] = LLVMBuildIntToPtr(e->b, e->slot[r], emit_gpu_ptr(e, EMIT_AS_PRIVATE), "");
+		if (e->gpu->isa->hides_slots) {
+			e->slot[r] = LLVMBuildAdd(e->b, area, emit_i32(e, at), "");
+			e->slot[r] = LLVMBuildIntToPtr(e->b, e->slot[r], emit_gpu_ptr(e, EMIT_AS_PRIVATE), "");
+		} else {
+			e->slot[r] = emit_at(e, area, at);
+		}
 		at += (ir_type_bits(e->fn->reg_type[r]) + 31) / 32 * 4;
 	}
 }
@@ -795,10 +796,10 @@ static void add_variables(struct sched *s)
 		*all[i] = variable(s, 32);
 	s->fault_addr = variable(s, 64);
 	if (s->counts) {
-		LLVMTypeRef t = LLVMArrayType2(emit_scalar_int(s->e, 32), 16);
-
-		s->came = LLVMBuildAlloca(s->e->b, t, "came");
-		LLVMBuildStore(s->e->b, LLVMConstNull(t), s->came);
+		s->came = LLVMBuildAlloca(s->e->b, LLVMArrayType2(emit_scalar_int(s->e, 8), 64), "came");
+		LLVMSetAlignment(s->came, 4);
+		for (uint64_t i = 0; i < 16; i++)
+			emit_store(s->e, emit_i32(s->e, 0), emit_at(s->e, s->came, i * 4), 4);
 	}
 	LLVMPositionBuilderAtEnd(s->e->b, here);
 }

@@ -24,7 +24,23 @@
  *   hg.wave.barrier()                          the same for Subgroup
  *   hg.clock() hg.timer()                      i64; 0 where the environment has none
  *   hg.is.shared(ptr) hg.is.private(ptr)       i1, of a generic pointer
+ *
+ * Left to the writer (emit_gpu_spirv.c has dealt with the rest):
+ *   types           i1 i8 i16 i32 i64 half float double, { iN, i1 } of cmpxchg with its extractvalue 0 and 1, arrays of i8 in allocas
+ *   instructions    ret br switch unreachable; phi select freeze; integer and float arithmetic, fneg, icmp, fcmp of every predicate; conversions,
+ *                   bitcast, ptrtoint and inttoptr (i32: cut, and widened with zeros), addrspacecast from and to generic; alloca,
+ *                   load, store (volatile: Volatile), getelementptr over i8 with one index of i32 (signed) or i64
+ *   atomics         atomicrmw xchg add sub and or xor min max umin umax, cmpxchg, load, store of i32 and i64; fence. Scopes by the names
+ *                   "wavefront" or "subgroup" Subgroup, "workgroup" Workgroup, "agent" or "device" Device, none CrossDevice; monotonic: no semantics
+ *   intrinsics      fma fabs floor ceil trunc roundeven of float and double; sqrt of double alone; fdiv of double alone; ctpop ctlz cttz
+ *                   (of 0: the width), bitreverse, smin smax umin umax, uadd.sat sadd.sat usub.sat ssub.sat of i8 to i64; fshl, fshr of i32, i64;
+ *                   fptosi.sat, fptoui.sat
+ *   undef, poison   0, so that it does not matter where a reader would freeze them
+ *
  * Anything else is HG_ERR_UNSUPPORTED, and `why` names it.
+ *
+ * spirv-val takes what is written with --target-env opencl2.2, but with spv1.3 what has version 1.3, or one of OpenCL's extensions
+ * that spirv-val does not know of: Float16 (cl_khr_fp16), Int64Atomics (cl_khr_int64_base_atomics).
  */
 struct spirv_write_options {
 	const char *kernel;		/* the entry point's name; the module's only defined function */
