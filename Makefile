@@ -167,6 +167,14 @@ $(O)/amdgcn/%.bc: tests/unit/simt/amdgcn/kernels.c Makefile
 	$(Q)$(CLANG) --target=amdgcn-amd-amdhsa -mcpu=$* -nogpulib -O2 -ffreestanding -Wall -Wextra -emit-llvm -c -o $@ $<
 $(O)/tests/unit/simt/test_amdgcn.o: $(amdgcn_bc)
 $(O)/tests/unit/simt/test_amdgcn.o: cflags += -DHG_AMDGCN_DIR='"$(O)/amdgcn"'
+# And for the executor of SPIR-V.
+test_spv := $(O)/spirv/kernels.spv $(O)/spirv/contract.spv
+$(O)/spirv/%.spv: tests/unit/simt/spirv/%.spvasm
+	@mkdir -p $(@D)
+	$(call say,SPV,$@)
+	$(Q)spirv-as --target-env spv1.3 -o $@ $< && spirv-val --target-env spv1.3 $@
+$(O)/tests/unit/simt/test_spirv.o: $(test_spv)
+$(O)/tests/unit/simt/test_spirv.o: cflags += -DHG_SPIRV_DIR='"$(O)/spirv"'
 
 # The doubles are tested as well; this one as a program sees it, through dlopen.
 $(O)/unit-fakecuda: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakecuda/*.c)) | $(O)/drivers/cuda/libcuda.so.1

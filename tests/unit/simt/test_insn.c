@@ -1,4 +1,4 @@
-/* test_insn.c - what single instructions compute in the doubles' executor: the same bits as on the CPU target. */
+/* test_insn.c - what single instructions compute in the doubles' executor, and as SPIR-V: the same bits as on the CPU target. */
 #include <fenv.h>
 #include <math.h>
 
@@ -7,6 +7,7 @@
 #include "tests/drivers/simt/simt_float.h"
 #include "tests/drivers/simt/simt_llvm.h"
 #include "tests/unit/simt/simt_test.h"
+#include "tests/unit/simt/spirv_once.h"
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -126,6 +127,13 @@ static void check(char in, int operands, const char *const *insn, size_t nr)
 	cr_assert_eq(st, HG_OK, "%s: %s", hg_status_text(st), why);
 	for (size_t i = 0; i < n * nr; i++)
 		cr_assert_eq(out[i], cpu[i], "%s of %llx %llx %llx gave %llx, on the CPU target %llx", insn[i % nr] + 2,
+			     (unsigned long long)data[i / nr * 3], (unsigned long long)data[i / nr * 3 + 1],
+			     (unsigned long long)data[i / nr * 3 + 2], (unsigned long long)out[i], (unsigned long long)cpu[i]);
+	memset(out, 0, n * nr * 8);
+	st = spirv_once(hg_module_ir(m), false, &r, why, sizeof(why));
+	cr_assert_eq(st, HG_OK, "as SPIR-V: %s: %s", hg_status_text(st), why);
+	for (size_t i = 0; i < n * nr; i++)
+		cr_assert_eq(out[i], cpu[i], "%s of %llx %llx %llx as SPIR-V gave %llx, on the CPU target %llx", insn[i % nr] + 2,
 			     (unsigned long long)data[i / nr * 3], (unsigned long long)data[i / nr * 3 + 1],
 			     (unsigned long long)data[i / nr * 3 + 2], (unsigned long long)out[i], (unsigned long long)cpu[i]);
 	hg_cpu_module_destroy(cm);

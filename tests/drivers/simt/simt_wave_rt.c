@@ -1,18 +1,18 @@
-/* simt_amdgcn_rt.c - what the code of waves calls: which lanes go on, and operations between lanes. */
+/* simt_wave_rt.c - what the code of waves calls: which lanes go on, and operations between lanes. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#include "tests/drivers/simt/simt_amdgcn_wave.h"
+#include "tests/drivers/simt/simt_wave.h"
 #include "tests/drivers/simt/simt_float.h"
 
 #define PATIENCE 32		/* rounds of loops that may wait, between two yields */
 #define MAX_STEPS 128		/* …unless they are long ones */
 #define POISON 0xa5
 
-static const struct simt_amdgcn_grid *grid_of(const struct simt_item *self)
+static const struct simt_wave_grid *grid_of(const struct simt_item *self)
 {
-	return (const struct simt_amdgcn_grid *)self->env->params;
+	return (const struct simt_wave_grid *)self->env->params;
 }
 
 static uint64_t bit(uint32_t lane)
@@ -24,7 +24,7 @@ static uint64_t bit(uint32_t lane)
 
 void simt_wave_begin(struct simt_item *self, struct simt_wave *w, unsigned char *frames, uint32_t stride, uint32_t lanes)
 {
-	const struct simt_amdgcn_grid *g = grid_of(self);
+	const struct simt_wave_grid *g = grid_of(self);
 	uint32_t first = self->tid[0] * lanes, nr = g->items - first < lanes ? g->items - first : lanes;
 	uint32_t x = first % g->block[0], y = first / g->block[0] % g->block[1], z = first / g->block[0] / g->block[1];
 
@@ -131,8 +131,8 @@ void simt_wave_lds(struct simt_item *self, uint64_t offset, uint64_t size)
 {
 	char what[160];
 
-	snprintf(what, sizeof(what), "%llu bytes at 0x%llx of local data share, of which the block has %u", (unsigned long long)size,
-		 (unsigned long long)offset, self->env->shared_bytes);
+	snprintf(what, sizeof(what), "%llu bytes at 0x%llx of %s, of which the block has %u", (unsigned long long)size,
+		 (unsigned long long)offset, grid_of(self)->local_name, self->env->shared_bytes);
 	simt_trap(self, what);
 }
 
@@ -288,6 +288,27 @@ static void bpermute(struct simt_wave *w, uint32_t out, uint32_t addr, uint32_t 
 	}
 }
 
+/* Each lane reads the one it names; what lanes that are not there hold is not defined. in: value, lane. */
+static void shuffle(struct simt_wave *w, uint32_t size, uint32_t out, uint32_t in, uint32_t lane_of)
+{
+	for (uint64_t left = w->mask; left; left &= left - 1) {
+		uint32_t lane = (uint32_t)__builtin_ctzll(left), from = word(w, lane, lane_of);
+
+		if (from < w->lanes && is_active(w, from))
+			set(w, lane, out, slot(w, from, in), size);
+		else
+			memset(slot(w, lane, out), POISON, size);
+	}
+}
+
+/* Of the whole work-group: a wave comes to it as one. */
+static void group_barrier(struct simt_wave *w)
+{
+	if (w->mask != w->alive)
+		simt_trap(w->self, "a barrier that lanes of one sub-group do not reach together");
+	simt_barrier(w->self, 0, 0);
+}
+
 static void permute(struct simt_wave *w, uint32_t out, uint32_t addr, uint32_t in)
 {
 	uint32_t got[SIMT_MAX_LANES] = { 0 };
@@ -320,13 +341,13 @@ static void swizzle(struct simt_wave *w, uint64_t imm, uint32_t out, uint32_t in
 
 static void ballot(struct simt_wave *w, uint32_t size, uint32_t out, uint32_t in)
 {
-	uint64_t yes = 0;
+	uint64_t yes[2] = { 0, 0 };	/* SPIR-V's has 128 bits */
 
 	for (uint64_t left = w->mask; left; left &= left - 1)
 		if (word(w, (uint32_t)__builtin_ctzll(left), in))
-			yes |= left & -left;
+			yes[0] |= left & -left;
 	for (uint64_t left = w->mask; left; left &= left - 1)
-		set(w, (uint32_t)__builtin_ctzll(left), out, &yes, size);
+		set(w, (uint32_t)__builtin_ctzll(left), out, yes, size);
 }
 
 static void to_all(struct simt_wave *w, uint32_t out, uint64_t v)
@@ -384,6 +405,8 @@ void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm,
 		break;
 	case WAVE_REDUCE_UMIN: reduce(w, false, out, a); break;
 	case WAVE_REDUCE_UMAX: reduce(w, true, out, a); break;
+	case WAVE_SHUFFLE: shuffle(w, size, out, a, b); break;
+	case WAVE_GROUP_BARRIER: group_barrier(w); break;
 	case WAVE_BARRIER: simt_barrier(w->self, 0, 0); break;
 	case WAVE_ENDPGM:
 		/* whatever its other lanes were at */
@@ -399,8 +422,8 @@ void simt_wave_op(struct simt_wave *w, uint32_t op, uint32_t size, uint64_t imm,
 }
 
 #define SYMBOL(name) { #name, (void *)name }
-const struct simt_symbol simt_amdgcn_symbols[] = {
+const struct simt_symbol simt_wave_symbols[] = {
 	SYMBOL(simt_wave_begin), SYMBOL(simt_wave_next), SYMBOL(simt_wave_round), SYMBOL(simt_wave_lds), SYMBOL(simt_wave_trap),
 	SYMBOL(simt_wave_op), SYMBOL(simt_float_op), SYMBOL(simt_float_cvt),
 };
-const size_t simt_amdgcn_nr_symbols = sizeof(simt_amdgcn_symbols) / sizeof(simt_amdgcn_symbols[0]);
+const size_t simt_wave_nr_symbols = sizeof(simt_wave_symbols) / sizeof(simt_wave_symbols[0]);

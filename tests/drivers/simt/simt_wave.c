@@ -1,5 +1,5 @@
-/* simt_amdgcn_wave.c - code of one lane becomes that of a wave: lanes go from place to place together. */
-#include "tests/drivers/simt/simt_amdgcn_wave.h"
+/* simt_wave.c - code of one lane becomes that of a wave: lanes go from place to place together. */
+#include "tests/drivers/simt/simt_wave.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +7,11 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 
-#include "tests/drivers/simt/simt_amdgcn_cfg.h"
+#include "tests/drivers/simt/simt_wave_cfg.h"
 
 /*
  * Places are the beginning (0), operations of lanes, and the ends of loops that contain one, or that may wait for memory. They are
- * numbered in the order of simt_amdgcn_cfg.h. Between places a lane runs by itself: as all branches lead to later places, except at
+ * numbered in the order of simt_wave_cfg.h. Between places a lane runs by itself: as all branches lead to later places, except at
  * the ends of loops, it is at the same one at the same time as if it had kept step with the others.
  *
  * The wave's function: pick a group (simt_wave_next); if its place is an operation, do that on the frames of all lanes of
@@ -164,7 +164,7 @@ static bool may_wait(struct wave *w, uint32_t loop)
 		found = reads_shared(v);
 		if (LLVMIsALoadInst(v) && LLVMIsAAllocaInst(LLVMGetOperand(v, 0)))
 			slice_add_stores(&s, w->l, LLVMGetOperand(v, 0));
-		else if (LLVMIsALoadInst(v) && LLVMGetPointerAddressSpace(LLVMTypeOf(LLVMGetOperand(v, 0))) == 5)
+		else if (LLVMIsALoadInst(v) && LLVMGetPointerAddressSpace(LLVMTypeOf(LLVMGetOperand(v, 0))) == w->l->words->private_space)
 			found = true;	/* memory of the lane's own: whatever it put there */
 		if (LLVMGetInstructionOpcode(v) != LLVMPHI) {
 			for (int o = 0; o < LLVMGetNumOperands(v); o++)
@@ -501,7 +501,7 @@ static void build_start(struct wave *w)
 	env = field(w, l->ptr, self, offsetof(struct simt_item, env));
 	grid = field(w, l->ptr, env, offsetof(struct simt_env, params));
 	lds = LLVMBuildAddrSpaceCast(l->b, field(w, l->ptr, env, offsetof(struct simt_env, shared)), l->lds_ptr, "");
-	kernarg = field(w, l->ptr, grid, offsetof(struct simt_amdgcn_grid, kernarg));
+	kernarg = field(w, l->ptr, grid, offsetof(struct simt_wave_grid, kernarg));
 	for (size_t i = 0; i < l->nr_args; i++) {
 		const struct lane_arg *a = &l->arg[i];
 		V at = lane_at(l, kernarg, LLVMConstInt(l->i64, a->offset, 0)), v;

@@ -1,5 +1,5 @@
-/* simt_amdgcn_cfg.c - the blocks of a function, its loops, and their order. */
-#include "tests/drivers/simt/simt_amdgcn_cfg.h"
+/* simt_wave_cfg.c - the blocks of a function, its loops, and their order. */
+#include "tests/drivers/simt/simt_wave_cfg.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* simt_amdgcn_cfg.h - the blocks of a function, its loops, and their order. Private to simt/. */
-#ifndef TESTS_DRIVERS_SIMT_AMDGCN_CFG_H
-#define TESTS_DRIVERS_SIMT_AMDGCN_CFG_H
+/* simt_wave_cfg.h - the blocks of a function, its loops, and their order. Private to simt/. */
+#ifndef TESTS_DRIVERS_SIMT_WAVE_CFG_H
+#define TESTS_DRIVERS_SIMT_WAVE_CFG_H
 
 #include <llvm-c/Core.h>
 #include <stdbool.h>

@@ -1,0 +1,65 @@
+/* spirv_once.h - runs a kernel of hgIR as SPIR-V: emitter, writer, and the executor of the doubles. */
+#ifndef HG_TESTS_SPIRV_ONCE_H
+#define HG_TESTS_SPIRV_ONCE_H
+
+#include "tests/drivers/simt/simt_spirv.h"
+#include "tests/unit/simt/simt_test.h"
+#include "translate/emit_gpu.h"
+#include "translate/expand.h"
+#include "translate/spirv_write.h"
+
+/* One launch of the first kernel of a module without variables. A failure that the kernel tells of is HG_ERR_FAULT. */
+static inline enum hg_status spirv_once(const struct ir_module *ir, bool scheduled, const struct kernel_run *r, char *why, size_t why_size)
+{
+	static struct hg_gpu_state state;
+	struct emit_gpu_options opt = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .max_threads = 1024 };
+	const struct spirv_write_options write = { .kernel = "k", .uses_lanes = true };
+	LLVMContextRef c = LLVMContextCreate();
+	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("k", c);
+	struct hg_grid g = grid_of(r);
+	struct simt_spirv_arg arg[2];
+	struct simt_spirv_launch l = { .arg = arg, .nr_args = 2 };
+	struct simt_spirv *k = NULL;
+	uint32_t *words = NULL, version, extra = 0, at;
+	struct hg_gpu_env env;
+	struct ir_module *expanded;
+	unsigned char *args;
+	enum hg_status st;
+	size_t nr;
+
+	cr_assert_eq(hg_expand(ir, &expanded), HG_OK);
+	opt.local_bytes = expanded->func[0].local_bytes;
+	st = emit_spirv(&expanded->func[0], &opt, c, m, "k", &extra, why, why_size);
+	if (!st)
+		st = spirv_write(m, &write, &words, &nr, &version, why, why_size);
+	if (!st)
+		st = simt_spirv_get(words, 4 * nr, "k", &k, why, why_size);
+	at = HG_GPU_ENV_OFFSET(expanded->func[0].param_bytes);
+	args = calloc(1, at + sizeof(env));
+	env = (struct hg_gpu_env){ .state = (uintptr_t)&state, .grid_id = 1, .dynamic_shared_bytes = r->shared, .nsmid = 1,
+				   .shared_bytes = expanded->func[0].shared_bytes + r->shared };
+	memcpy(env.ntid, g.block, sizeof(env.ntid));
+	memcpy(env.nctaid, g.grid, sizeof(env.nctaid));
+	memcpy(l.block, g.block, sizeof(l.block));
+	memcpy(l.grid, g.grid, sizeof(l.grid));
+	memcpy(args, r->params, expanded->func[0].param_bytes);
+	memcpy(args + at, &env, sizeof(env));
+	arg[0] = (struct simt_spirv_arg){ .value = &args };
+	arg[1] = (struct simt_spirv_arg){ .local_bytes = ((env.shared_bytes + 15) & ~15u) + extra + 16 };
+	memset(&state, 0, sizeof(state));
+	if (!st)
+		st = simt_spirv_run(k, &l, why, why_size);
+	if (!st && state.fault) {
+		snprintf(why, why_size, "failure %u in line %u", (unsigned int)state.fault, (unsigned int)state.line);
+		st = HG_ERR_FAULT;
+	}
+	simt_spirv_put(k);
+	free(args);
+	free(words);
+	ir_module_free(expanded);
+	LLVMDisposeModule(m);
+	LLVMContextDispose(c);
+	return st;
+}
+
+#endif
