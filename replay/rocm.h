@@ -141,6 +141,8 @@ enum hg_status rocm_queue_sync(struct hg_queue *q) HG_MUST_CHECK;
 void rocm_queue_cancel(struct hg_queue *q);
 void rocm_queue_throttle(struct hg_queue *q, uint32_t max);
 enum hg_status rocm_host_func(struct hg_queue *q, void (*fn)(void *arg), void *arg) HG_MUST_CHECK;
+/* For all that is in a stream. Where the call fails it is made once more: memory that goes next must not be used by what still runs. */
+enum hg_status rocm_wait(void *stream) HG_MUST_CHECK;
 void rocm_issued(struct hg_queue *q);		/* a piece of work was */
 bool rocm_fault(struct hg_target *t, struct hg_fault *out);
 enum hg_status rocm_mark_create(struct hg_target *t, struct hg_mark **out) HG_MUST_CHECK;

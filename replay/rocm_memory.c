@@ -129,7 +129,7 @@ static enum hg_status zero(struct hg_target *t, uint64_t addr, uint64_t size)
 	pthread_mutex_lock(&t->service_lock);
 	st = HIP(hipMemsetD8Async, (void *)addr, 0, size, t->service->stream);
 	if (!st)
-		st = HIP(hipStreamSynchronize, t->service->stream);
+		st = rocm_wait(t->service->stream);
 	pthread_mutex_unlock(&t->service_lock);
 	return st;
 }

@@ -250,6 +250,15 @@ err_free:
 	return st;
 }
 
+enum hg_status rocm_wait(void *stream)
+{
+	enum hg_status st = HIP(hipStreamSynchronize, stream);
+
+	if (st)
+		(void)HIP_CALL(hipStreamSynchronize, stream);
+	return st;
+}
+
 void rocm_queue_destroy(struct hg_queue *q)
 {
 	struct hg_target *t;
@@ -260,7 +269,7 @@ void rocm_queue_destroy(struct hg_queue *q)
 	t = q->target;
 	can_call = !rocm_enter(t);
 	if (can_call) {
-		(void)hip_fault(q, HIP(hipStreamSynchronize, q->stream));
+		(void)hip_fault(q, rocm_wait(q->stream));
 		look_for_fault(q);
 		take_prints(q, q->launches);
 	}
@@ -302,7 +311,7 @@ enum hg_status rocm_queue_sync(struct hg_queue *q)
 
 	if (st)
 		return st;
-	st = hip_fault(q, HIP(hipStreamSynchronize, q->stream));
+	st = hip_fault(q, rocm_wait(q->stream));
 	if (!st) {
 		look_for_fault(q);
 		take_prints(q, launches);
@@ -357,7 +366,7 @@ void rocm_queue_throttle(struct hg_queue *q, uint32_t max)
 		pthread_mutex_unlock(&q->lock);
 		if (enough || rocm_enter(q->target))
 			return;
-		if (event ? HIP(hipEventSynchronize, event) : HIP(hipStreamSynchronize, q->stream))
+		if (event ? HIP(hipEventSynchronize, event) : rocm_wait(q->stream))
 			return;
 		pthread_mutex_lock(&q->lock);
 		if (!event) {
