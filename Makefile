@@ -58,6 +58,9 @@ engine_libs = -Wl,--wrap=_ZN4llvm3sys7Process4ExitEib $(lld_libs) -llz4 -lzstd $
 # Objects are kept, also those that make finds by itself on its way to a program.
 .SECONDARY:
 
+# What the doubles' reader of SPIR-V made is kept here.
+export HGSHIM_SIMT_CACHE ?= $(abspath $(O))/simt-spirv
+
 .PHONY: all
 all: $(O)/libhgshim.so $(O)/libhgshim-engine.so $(addprefix $(O)/,$(tools)) ## build everything (default)
 
