@@ -124,6 +124,7 @@ def main():
     args = parser.parse_args()
 
     faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the program was started in the background
     ticks, problems = [], []
     signal.signal(signal.SIGALRM, lambda number, frame: ticks.append(number))
     signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
