@@ -21,6 +21,12 @@ struct hg_mark;			/* a point in a queue, for events */
 struct hg_copy;
 struct hg_fill;
 
+/* Addresses, in units of map_unit. */
+struct hg_target_range {
+	uint64_t start, end;
+	bool is_taken;
+};
+
 struct hg_target_info {
 	char name[128];			/* as cuDeviceGetName gives it */
 	uint64_t memory_bytes;
@@ -69,6 +75,11 @@ struct hg_target_ops {
 	 */
 	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
+	/*
+	 * Before the first `map` there: ranges, ascending and apart, that will be wanted, and are held as `map` says. A target that can keep addresses
+	 * by itself, and better before others are in the way, does so, in the place of the mapping, and says is_taken; else nothing changes.
+	 */
+	void (*reserve)(struct hg_target *t, struct hg_target_range *range, size_t nr);
 	/* Makes [ptr, ptr+size) of host memory usable by kernels at the same address; and undoes it. */
 	enum hg_status (*host_register)(struct hg_target *t, void *ptr, size_t size);
 	void (*host_unregister)(struct hg_target *t, void *ptr, size_t size);
@@ -142,6 +153,7 @@ extern bool (*hg_target_elsewhere)(void (*fn)(void *arg), void *arg);
 
 extern const struct hg_target_ops hg_target_cpu;
 extern const struct hg_target_ops hg_target_rocm;
+extern const struct hg_target_ops hg_target_ze;
 
 /* Every target built in; ends with NULL. */
 extern const struct hg_target_ops *const hg_targets[];
@@ -149,7 +161,7 @@ const struct hg_target_ops *hg_target_by_name(const char *name);	/* NULL: none *
 
 /* The names of hg_targets, in that order; ends with NULL. In a file of its own (target_names.c) that needs no target. */
 extern const char *const hg_target_names[];
-extern const char hg_target_list[];	/* the same for people: "cpu, rocm" */
+extern const char hg_target_list[];	/* the same for people: "cpu, rocm, level-zero" */
 bool hg_target_is_named(const char *name);
 bool hg_target_is_planned(const char *name);	/* a name that users may know and this version does not have */
 

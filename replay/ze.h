@@ -19,9 +19,8 @@
 #define ZE_EVENTS 64u			/* of a pool */
 #define ZE_ARGS ((size_t)256 << 10)	/* bytes of a queue's ring of argument blocks */
 #define ZE_BARRIER_BYTES (2 * sizeof(uint32_t))
-/* Intel's functions of the driver, behind zeDriverGetExtensionFunctionAddress */
-#define ZE_IMPORT "zexDriverImportExternalPointer"
-#define ZE_RELEASE "zexDriverReleaseImportedPointer"
+/* With it the memory of the program can be used by kernels where it lies (specification 1.14). */
+#define ZE_MEMMAP "ZE_extension_external_memmap_sysmem"
 
 /*
  * An event stands for one piece of work, or for one host function. It is counted by the queue until a later one is known to be done, by
@@ -60,10 +59,10 @@ struct hg_target {
 	struct hg_spirv_device spirv;
 	struct hg_target_info info;
 	bool has_cooperative;
-	/* NULL: host memory cannot be imported, and kernels reach none but where info.host_access says so */
-	ze_result_t (*import)(ze_driver_handle_t driver, void *ptr, size_t size);
-	ze_result_t (*release)(ze_driver_handle_t driver, void *ptr);
-	void *import_driver;		/* the driver as it is called behind the loader */
+	bool has_memmap;		/* ZE_MEMMAP; without it kernels reach host memory only where info.host_access says so */
+	pthread_mutex_t map_lock;	/* of reservations and imports, held while they are made; memory.lock may be taken with it */
+	uint64_t arena;			/* where the device memory's begins */
+	struct hg_ivmap reserved;	/* addresses that Level Zero keeps for us: how many mappings are in them */
 	struct ze_clock clock;		/* under clock_lock */
 	pthread_mutex_t clock_lock;
 
@@ -138,6 +137,7 @@ uint64_t ze_map_unit(void);
 enum hg_status ze_unit_read(struct hg_target *t) HG_MUST_CHECK;		/* into t->unit */
 enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out) HG_MUST_CHECK;
 void ze_unmap(struct hg_target *t, hg_dptr ptr, size_t size);
+void ze_reserve(struct hg_target *t, struct hg_target_range *range, size_t nr);
 enum hg_status ze_host_register(struct hg_target *t, void *ptr, size_t size) HG_MUST_CHECK;
 void ze_host_unregister(struct hg_target *t, void *ptr, size_t size);
 enum hg_status ze_read(struct hg_target *t, void *dst, hg_dptr src, size_t size) HG_MUST_CHECK;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/arena.h"
 #include "common/msg.h"
@@ -44,29 +45,129 @@ uint64_t ze_map_unit(void)
 	return unit ? unit : HG_ARENA_GRANULE;
 }
 
-static void give_back(struct hg_target *t, uint64_t addr, uint64_t size, ze_physical_mem_handle_t memory)
+/* ---- addresses ---- */
+
+/*
+ * Intel's driver (compute-runtime) reserves from a hint by a mapping without access of 2 MiB more than it is asked for, so that ranges side by side cannot be
+ * reserved one by one: what is wanted is looked for in large reservations, which cost addresses alone. Their last TAIL bytes are left to the driver.
+ */
+#define TAIL HG_ARENA_GRANULE
+
+static const uint64_t windows[] = { UINT64_C(1) << 36, UINT64_C(1) << 30, UINT64_C(1) << 26 };
+
+/* With t->map_lock. HG_ERR_NOSPC, silently, when the addresses are not had; *got: where they would be, 0: nowhere. */
+static enum hg_status reserve_at(struct hg_target *t, uint64_t addr, uint64_t size, uint64_t *got)
 {
-	/* what cannot be unmapped stays as it is, addresses and all */
-	if (ZE(zeVirtualMemUnmap, t->context, (const void *)addr, size))
-		return;
-	ZE_TRY(zePhysicalMemDestroy, t->context, memory);
-	ZE_TRY(zeVirtualMemFree, t->context, (const void *)addr, size);
+	void *at = NULL;
+	ze_result_t result = ZE_RAW(zeVirtualMemReserve, t->context, (const void *)addr, size, &at);
+	enum hg_status st = hg_ze_status(result);
+
+	*got = 0;
+	if (st == HG_ERR_NOMEM)		/* so much, in one piece */
+		return HG_ERR_NOSPC;
+	if (st)
+		return hg_ze_check(HG_ZE_zeVirtualMemReserve, result, VENDOR_ARGS(t->context, addr, size, &at));
+	*got = (uint64_t)at;
+	st = at == (void *)addr ? hg_ivmap_put(&t->reserved, addr, size, 0) : HG_ERR_NOSPC;
+	/* the specification: "if not available then will find another suitable starting address" */
+	if (st)
+		ZE_TRY(zeVirtualMemFree, t->context, at, size);
+	return st;
 }
 
-/* The specification: "if not available then will find another suitable starting address". */
-static enum hg_status reserve(struct hg_target *t, uint64_t wanted, uint64_t size)
+/* The whole arena, without its last bytes: behind it lies the one of the host's memory. */
+static enum hg_status reserve_arena(struct hg_target *t)
 {
-	char in_the_way[512];
-	void *at = NULL;
-	enum hg_status st = ZE(zeVirtualMemReserve, t->context, (const void *)wanted, size, &at);
+	uint64_t got;
 
-	if (st || at == (void *)wanted)
+	return reserve_at(t, t->arena, HG_ARENA_SIZE - TAIL, &got);
+}
+
+/* With t->map_lock. */
+static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t size)
+{
+	enum hg_status st = HG_ERR_NOSPC;
+	char in_the_way[512];
+	uint64_t got;
+
+	if (wanted >= t->arena && wanted + size <= t->arena + HG_ARENA_SIZE - TAIL)
+		st = reserve_arena(t);
+	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]) && st == HG_ERR_NOSPC; i++) {
+		uint64_t start = wanted & -windows[i];
+
+		if (start && wanted + size <= start + windows[i] - TAIL)
+			st = reserve_at(t, start, windows[i] - TAIL, &got);
+	}
+	if (st == HG_ERR_NOSPC)
+		st = reserve_at(t, wanted, size, &got);
+	if (st != HG_ERR_NOSPC)
 		return st;
-	ZE_TRY(zeVirtualMemFree, t->context, at, size);
-	gpu_in_the_way(wanted, size, in_the_way, sizeof(in_the_way));
-	pr_err("Level Zero gives the addresses 0x%" PRIx64 "-0x%" PRIx64 " instead of 0x%" PRIx64 "-0x%" PRIx64 "%s%s", (uint64_t)at,
-	       (uint64_t)at + size, wanted, wanted + size, in_the_way[0] ? ", where the process has: " : "", in_the_way);
-	return HG_ERR_NOSPC;
+	gpu_in_the_way(wanted, size + TAIL, in_the_way, sizeof(in_the_way));
+	if (got)
+		pr_err("Level Zero gives the addresses 0x%" PRIx64 "-0x%" PRIx64 " instead of 0x%" PRIx64 "-0x%" PRIx64 "%s%s", got, got + size,
+		       wanted, wanted + size, in_the_way[0] ? ", where, or right behind which, the process has: " : "", in_the_way);
+	else
+		pr_err("Level Zero cannot reserve the addresses 0x%" PRIx64 "-0x%" PRIx64, wanted, wanted + size);
+	return st;
+}
+
+/* With t->map_lock: `change` more mappings in the reservation, which ends with the last of them unless it is the arena's. */
+static void reserved_count(struct hg_target *t, uint64_t addr, int change)
+{
+	struct hg_iv iv;
+
+	if (!hg_ivmap_find(&t->reserved, addr, &iv))
+		return;
+	hg_ivmap_remove(&t->reserved, iv.start, NULL);
+	iv.value += (uint64_t)change;
+	if (!iv.value && iv.start != t->arena)
+		ZE_TRY(zeVirtualMemFree, t->context, (const void *)iv.start, iv.size);
+	else if (hg_ivmap_put(&t->reserved, iv.start, iv.size, iv.value))
+		pr_err("out of memory: the addresses 0x%" PRIx64 "-0x%" PRIx64 " are lost", iv.start, iv.start + iv.size);
+}
+
+static bool is_in_arena(const struct hg_target *t, const struct hg_target_range *r)
+{
+	return r->start >= t->arena && r->end <= t->arena + HG_ARENA_SIZE - TAIL;
+}
+
+void ze_reserve(struct hg_target *t, struct hg_target_range *range, size_t nr)
+{
+	bool has_arena = false, wants_arena = false;
+	struct hg_iv iv;
+	uint64_t got;
+
+	pthread_mutex_lock(&t->map_lock);
+	/* first all that is held in the arena goes, so that there is one reservation for it */
+	for (size_t i = 0; i < nr; i++)
+		if (is_in_arena(t, &range[i])) {
+			munmap((void *)range[i].start, range[i].end - range[i].start);
+			wants_arena = true;
+		}
+	if (wants_arena)
+		has_arena = hg_ivmap_find(&t->reserved, t->arena, &iv) || !reserve_arena(t);
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t size = range[i].end - range[i].start;
+
+		if (is_in_arena(t, &range[i]) && has_arena) {
+			range[i].is_taken = true;
+			continue;
+		}
+		munmap((void *)range[i].start, size);
+		range[i].is_taken = !reserve_at(t, range[i].start, size, &got);
+		if (!range[i].is_taken)
+			gpu_hold_again(range[i].start, size);
+	}
+	pthread_mutex_unlock(&t->map_lock);
+}
+
+/* ---- memory at them ---- */
+
+static void give_back(struct hg_target *t, uint64_t addr, uint64_t size, ze_physical_mem_handle_t memory)
+{
+	/* what cannot be unmapped stays as it is */
+	if (!ZE(zeVirtualMemUnmap, t->context, (const void *)addr, size))
+		ZE_TRY(zePhysicalMemDestroy, t->context, memory);
 }
 
 static enum hg_status zero(struct hg_target *t, uint64_t addr, uint64_t size)
@@ -110,6 +211,33 @@ err_destroy:
 	return st;
 }
 
+static enum hg_status need_reserved(struct hg_target *t, uint64_t wanted, uint64_t size, bool held)
+{
+	enum hg_status st = HG_OK;
+	struct hg_iv iv;
+
+	pthread_mutex_lock(&t->map_lock);
+	if (!hg_ivmap_find(&t->reserved, wanted, &iv) || wanted + size > iv.start + iv.size) {
+		/* a reservation replaces no mapping: the addresses are free for a moment */
+		if (held)
+			munmap((void *)wanted, size);
+		st = reserve_for(t, wanted, size);
+		if (st && held)
+			gpu_hold_again(wanted, size);
+	}
+	if (!st)
+		reserved_count(t, wanted, 1);
+	pthread_mutex_unlock(&t->map_lock);
+	return st;
+}
+
+static void leave_reserved(struct hg_target *t, uint64_t addr)
+{
+	pthread_mutex_lock(&t->map_lock);
+	reserved_count(t, addr, -1);
+	pthread_mutex_unlock(&t->map_lock);
+}
+
 enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out)
 {
 	ze_physical_mem_handle_t memory;
@@ -117,15 +245,12 @@ enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool hel
 
 	if (!wanted || !size || (wanted | size) % t->unit || wanted + size < wanted)
 		return HG_ERR_INVALID;
-	/* a reservation is a mapping of the driver's own, which replaces nothing: the addresses are free for a moment */
-	if (held)
-		munmap((void *)wanted, size);
-	st = reserve(t, wanted, size);
+	st = need_reserved(t, wanted, size, held);
 	if (st)
-		goto err_hold;
+		return st;
 	st = fill_in(t, wanted, size, &memory);
 	if (st)
-		goto err_free;
+		goto err_leave;
 	pthread_mutex_lock(&t->memory.lock);
 	st = hg_ivmap_put(&t->memory.maps, wanted, size, (uintptr_t)memory);
 	pthread_mutex_unlock(&t->memory.lock);
@@ -135,13 +260,9 @@ enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool hel
 	return HG_OK;
 
 err_unmap:
-	ZE_TRY(zeVirtualMemUnmap, t->context, (const void *)wanted, size);
-	ZE_TRY(zePhysicalMemDestroy, t->context, memory);
-err_free:
-	ZE_TRY(zeVirtualMemFree, t->context, (const void *)wanted, size);
-err_hold:
-	if (held)
-		gpu_hold_again(wanted, size);
+	give_back(t, wanted, size, memory);
+err_leave:
+	leave_reserved(t, wanted);
 	return st;
 }
 
@@ -158,74 +279,134 @@ void ze_unmap(struct hg_target *t, hg_dptr ptr, size_t size)
 		return;
 	}
 	give_back(t, ptr, size, (ze_physical_mem_handle_t)iv.value);
+	leave_reserved(t, ptr);
 }
 
-/* host memory */
+/* ---- memory of the host ---- */
 
-struct import {
-	struct hg_target *t;
-	void *ptr;
-	size_t size;			/* 0: ends it */
-	ze_result_t result;
+/* The extension's structure, which headers have from version 1.14 on. */
+#define EXTERNAL_MEMMAP_DESC ((ze_structure_type_t)0x00020037)
+struct external_memmap {
+	ze_structure_type_t stype;
+	const void *next;
+	void *memory;			/* whole pages */
+	uint64_t size;
 };
 
-static void do_import(void *arg)
+static enum hg_status import(struct hg_target *t, uint64_t addr, uint64_t size)
 {
-	struct import *i = arg;
+	const struct external_memmap memmap = { EXTERNAL_MEMMAP_DESC, NULL, (void *)addr, size };
+	const ze_host_mem_alloc_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, .pNext = &memmap };
+	void *at = NULL;
+	enum hg_status st = ZE(zeMemAllocHost, t->context, &desc, size, (size_t)0, &at);
 
-	i->result = i->size ? i->t->import(i->t->import_driver, i->ptr, i->size) : i->t->release(i->t->import_driver, i->ptr);
+	if (st)
+		return st;
+	if (at != (void *)addr) {
+		pr_err("%" PRIu64 " bytes of host memory at 0x%" PRIx64 " lie at %p for kernels on '%s': a kernel that is given the program's address "
+		       "cannot reach them", size, addr, at, t->info.name);
+		ZE_TRY(zeMemFree, t->context, at);
+		return HG_ERR_UNSUPPORTED;
+	}
+	pthread_mutex_lock(&t->memory.lock);
+	st = hg_ivmap_put(&t->memory.pinned, addr, size, 0);
+	pthread_mutex_unlock(&t->memory.lock);
+	if (st)
+		ZE_TRY(zeMemFree, t->context, at);
+	return st;
 }
 
-static enum hg_status import(struct hg_target *t, void *ptr, size_t size)
+/* With t->map_lock: one more or one less who wants these pages, which were imported; nobody: the import ends. */
+static void pages_count(struct hg_target *t, uint64_t at, uint64_t end, int change)
 {
-	struct import i = { .t = t, .ptr = ptr, .size = size };
+	struct hg_iv iv;
 
-	if (!hg_target_elsewhere || !hg_target_elsewhere(do_import, &i))
-		do_import(&i);
-	if (!i.result)
-		return HG_OK;
-	pr_err("%s(%p), for %s: %s (0x%x)", size ? ZE_IMPORT : ZE_RELEASE, ptr, size ? "cuMemHostRegister, cuMemHostAlloc" :
-	       "cuMemHostUnregister, cuMemFreeHost", hg_ze_result_name(i.result), (unsigned int)i.result);
-	return hg_ze_status(i.result);
+	for (;;) {
+		bool found, ends;
+
+		pthread_mutex_lock(&t->memory.lock);
+		found = at < end && hg_ivmap_from(&t->memory.pinned, at, &iv) && iv.start < end;
+		if (found)
+			hg_ivmap_remove(&t->memory.pinned, iv.start, NULL);
+		iv.value += (uint64_t)change;
+		ends = found && !iv.value;
+		if (found && !ends && hg_ivmap_put(&t->memory.pinned, iv.start, iv.size, iv.value))
+			pr_err("out of memory: host memory at 0x%" PRIx64 " stays imported", iv.start);
+		pthread_mutex_unlock(&t->memory.lock);
+		if (!found)
+			return;
+		if (ends)
+			ZE_TRY(zeMemFree, t->context, (void *)iv.start);
+		at = iv.start + iv.size;
+	}
+}
+
+/* Imports cannot overlap, and are of whole pages: what others registered of them is not imported again. */
+static enum hg_status pages_import(struct hg_target *t, uint64_t lo, uint64_t hi)
+{
+	enum hg_status st = HG_OK;
+	uint64_t at = lo;
+
+	while (at < hi && !st) {
+		struct hg_iv iv;
+		bool found;
+
+		pthread_mutex_lock(&t->memory.lock);
+		found = hg_ivmap_from(&t->memory.pinned, at, &iv) && iv.start < hi;
+		pthread_mutex_unlock(&t->memory.lock);
+		if (!found || iv.start > at) {
+			st = import(t, at, (found ? iv.start : hi) - at);
+			at = found ? iv.start : hi;
+		} else {
+			at = iv.start + iv.size;
+		}
+	}
+	return st;
+}
+
+/* With t->map_lock: imports that nobody counts are what a failure left. */
+static void pages_undo(struct hg_target *t, uint64_t lo, uint64_t hi)
+{
+	pages_count(t, lo, hi, 1);
+	pages_count(t, lo, hi, -1);
 }
 
 enum hg_status ze_host_register(struct hg_target *t, void *ptr, size_t size)
 {
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)ptr & -page, hi = ((uintptr_t)ptr + size + page - 1) & -page;
 	enum hg_status st;
 
 	if (!ptr || !size)
 		return HG_ERR_INVALID;
-	if (!t->import && t->info.host_access)	/* as it is; copies treat it like any other memory of the host */
+	if (t->info.host_access)	/* as it is; copies treat it like any other memory of the host */
 		return HG_OK;
-	if (!t->import) {
-		pr_err("%zu bytes of host memory at %p cannot be reached by kernels on '%s': its driver has no %s, and its kernels reach no memory "
-		       "that it did not allocate", size, ptr, t->info.name, ZE_IMPORT);
+	if (!t->has_memmap) {
+		pr_err("%zu bytes of host memory at %p cannot be reached by kernels on '%s': its driver has no " ZE_MEMMAP ", and kernels reach no "
+		       "memory that it did not allocate", size, ptr, t->info.name);
 		return HG_ERR_UNSUPPORTED;
 	}
-	st = import(t, ptr, size);
+	pthread_mutex_lock(&t->map_lock);
+	st = pages_import(t, lo, hi);
 	if (st)
-		return st;
-	pthread_mutex_lock(&t->memory.lock);
-	st = hg_ivmap_put(&t->memory.pinned, (uintptr_t)ptr, size, 1);
-	pthread_mutex_unlock(&t->memory.lock);
-	if (st && import(t, ptr, 0))
-		pr_debug("host memory at %p stays imported", ptr);
+		pages_undo(t, lo, hi);
+	else
+		pages_count(t, lo, hi, 1);
+	pthread_mutex_unlock(&t->map_lock);
 	return st;
 }
 
 void ze_host_unregister(struct hg_target *t, void *ptr, size_t size)
 {
-	bool found;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)ptr & -page, hi = ((uintptr_t)ptr + size + page - 1) & -page;
 
-	(void)size;
-	pthread_mutex_lock(&t->memory.lock);
-	found = hg_ivmap_remove(&t->memory.pinned, (uintptr_t)ptr, NULL);
-	pthread_mutex_unlock(&t->memory.lock);
-	if (found && import(t, ptr, 0))
-		pr_debug("host memory at %p stays imported", ptr);
+	if (t->info.host_access)
+		return;
+	pthread_mutex_lock(&t->map_lock);
+	pages_count(t, lo, hi, -1);
+	pthread_mutex_unlock(&t->map_lock);
 }
 
-/* queues' own memory */
+/* ---- queues' own memory ---- */
 
 enum hg_status ze_own_take(struct hg_target *t, size_t size, enum ze_own kind, void **out)
 {
@@ -248,7 +429,7 @@ void ze_own_give(struct hg_target *t, void *mem, size_t size, enum ze_own kind)
 		ZE_TRY(zeMemFree, t->context, mem);
 }
 
-/* transfers */
+/* ---- transfers ---- */
 
 static enum hg_status transfer(struct hg_target *t, uint64_t dst, uint64_t src, size_t size)
 {
@@ -286,8 +467,17 @@ static int unmap_left(const struct hg_iv *iv, void *arg)
 
 static int release_left(const struct hg_iv *iv, void *arg)
 {
-	if (import(arg, (void *)iv->start, 0))
-		pr_debug("host memory at 0x%" PRIx64 " stays imported", iv->start);
+	struct hg_target *t = arg;
+
+	ZE_TRY(zeMemFree, t->context, (void *)iv->start);
+	return 0;
+}
+
+static int free_left(const struct hg_iv *iv, void *arg)
+{
+	struct hg_target *t = arg;
+
+	ZE_TRY(zeVirtualMemFree, t->context, (const void *)iv->start, iv->size);
 	return 0;
 }
 
@@ -302,4 +492,6 @@ void ze_memory_fini(struct hg_target *t)
 	}
 	hg_ivmap_each(&t->memory.maps, unmap_left, t);
 	hg_ivmap_each(&t->memory.pinned, release_left, t);
+	hg_ivmap_each(&t->reserved, free_left, t);
+	hg_ivmap_release(&t->reserved);
 }
