@@ -32,6 +32,7 @@ struct emit_gpu_options {
 	 * the hardware lets them meet, or wait for each other. Otherwise branches are branches, and lanes meet where these join.
 	 */
 	bool scheduled;
+	bool whole;			/* the plan's; of the direct form alone */
 	uint32_t max_threads;		/* of a block: PTX threads */
 	uint32_t local_bytes;		/* of a lane: fn->local_bytes, and the stack where the kernel uses one */
 };

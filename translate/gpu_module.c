@@ -221,6 +221,7 @@ static enum hg_status choose(const struct gpu_module *m, struct gpu_kernel *k, c
 	};
 	if (m->maker->choose)
 		m->maker->choose(m->target, &k->plan, block, out);
+	out->whole = !out->is_scheduled && k->plan.whole;
 	return HG_OK;
 }
 

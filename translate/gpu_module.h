@@ -17,6 +17,7 @@
 struct gpu_variant {
 	enum hg_gpu_layout layout;
 	bool is_scheduled;
+	bool whole;			/* see struct gpu_plan */
 	uint32_t max_threads;		/* of a block */
 	uint32_t stack_bytes;		/* of a thread; 0: the kernel uses none */
 };

@@ -132,6 +132,7 @@ static bool device_has_all(struct job *j, LLVMModuleRef m)
 static void make_module(struct job *j, LLVMContextRef c, LLVMModuleRef m)
 {
 	struct emit_gpu_options opt = { .layout = HG_GPU_WAVE32, .scheduled = j->variant->is_scheduled,
+					.whole = j->variant->whole,
 					.max_threads = j->variant->max_threads,
 					.local_bytes = j->fn->local_bytes + j->variant->stack_bytes };
 	struct spirv_write_options write = { .kernel = j->fn->name, .max_threads = opt.max_threads };

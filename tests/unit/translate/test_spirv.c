@@ -123,3 +123,16 @@ Test(spirv, blocks_that_are_too_large_are_refused)
 	cr_expect_eq(code_for("ret;", &hg_spirv_any_device, &large), HG_ERR_UNSUPPORTED);
 	cr_expect(strstr(last_message, "blocks of 2048 threads, and takes 1024 at most"), "%s", last_message);
 }
+
+/* Which no thread misses; others are counted by code, with atomics of 64 bits, a warp at a time. */
+Test(spirv, a_barrier_of_the_device_needs_neither_sub_groups_nor_wide_atomics)
+{
+	static const char missed[] = "mov.u32 %r2, %tid.x; setp.ge.u32 %p1, %r2, %r1; @%p1 bra END; bar.sync 0; st.global.u32 [%rd1], %r1; END: ret;";
+	struct hg_spirv_device d = hg_spirv_any_device;
+
+	d.has_int64_atomics = d.has_subgroup_32 = false;
+	cr_expect_eq(code_for("bar.sync 0; st.global.u32 [%rd1], %r1;", &d, &(struct hg_gpu_need){ 0 }), HG_OK, "%s", last_message);
+	expect_refused(missed, &d, "sub-groups of 32");
+	d.has_subgroup_32 = true;
+	expect_refused(missed, &d, "atomic operations of 64 bits");
+}
