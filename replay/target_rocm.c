@@ -205,6 +205,7 @@ const struct hg_target_ops hg_target_rocm = {
 	.close = rocm_close,
 	.info = rocm_info,
 	.map_unit = rocm_map_unit,
+	.reserve = rocm_reserve,
 	.map = rocm_map,
 	.unmap = rocm_unmap,
 	.host_register = rocm_host_register,
