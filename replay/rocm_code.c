@@ -212,16 +212,6 @@ static enum hg_status clear_barrier(struct hg_queue *q)
 	return st;
 }
 
-static void remember(struct hg_queue *q, uint64_t grid_id, const char *kernel)
-{
-	unsigned int i = grid_id % ROCM_NAMES;
-
-	pthread_mutex_lock(&q->lock);
-	q->name[i].grid_id = grid_id;
-	strncpy(q->name[i].kernel, kernel, ROCM_NAME - 1);
-	pthread_mutex_unlock(&q->lock);
-}
-
 static enum hg_status run(struct hg_queue *q, const struct hg_launch *l, void *function, const uint32_t block[3], uint32_t lds,
 			  void *args, size_t size)
 {
@@ -240,8 +230,8 @@ static enum hg_status launch_with(struct hg_queue *q, const struct hg_launch *l,
 {
 	struct hg_gpu_env env = {
 		.vars = (uintptr_t)l->kernel->module->vars,
-		.state = (uintptr_t)q->state,
-		.grid_id = atomic_fetch_add(&q->target->grids, 1) + 1,
+		.state = (uintptr_t)q->gpu.state,
+		.grid_id = atomic_fetch_add(&q->target->gpu.grids, 1) + 1,
 		.ntid = { l->block[0], l->block[1], l->block[2] },
 		.nctaid = { l->grid[0], l->grid[1], l->grid[2] },
 		.dynamic_shared_bytes = l->shared_bytes,
@@ -259,11 +249,11 @@ static enum hg_status launch_with(struct hg_queue *q, const struct hg_launch *l,
 	if (code->param_bytes)
 		memcpy(args, l->params, code->param_bytes);
 	memcpy(args + HG_GPU_ENV_OFFSET(code->param_bytes), &env, sizeof(env));
-	remember(q, env.grid_id, l->kernel->info->name);
-	pthread_mutex_lock(&q->launch_lock);
-	q->launches++;
+	gpu_queue_remember(&q->gpu, env.grid_id, l->kernel->info->name);
+	pthread_mutex_lock(&q->gpu.launch_lock);
+	q->gpu.launches++;
 	st = run(q, l, function, block, lds, args, size);
-	pthread_mutex_unlock(&q->launch_lock);
+	pthread_mutex_unlock(&q->gpu.launch_lock);
 	return st;
 }
 
@@ -277,7 +267,7 @@ enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
 	enum hg_status st;
 	size_t size;
 
-	if (atomic_load_explicit(&q->failed, memory_order_relaxed))
+	if (gpu_queue_drops(&q->gpu))
 		return HG_OK;
 	memcpy(need.block, l->block, sizeof(need.block));
 	st = rocm_enter(q->target);
