@@ -79,6 +79,7 @@ extern __thread bool rocm_in_host_func;
 
 /* rocm_memory.c: see struct hg_target_ops */
 uint64_t rocm_map_unit(void);
+enum hg_status rocm_reserve(struct hg_target *t, const struct hg_held *range, size_t nr) HG_MUST_CHECK;
 enum hg_status rocm_unit_read(struct hg_target *t) HG_MUST_CHECK;	/* into t->unit */
 enum hg_status rocm_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out) HG_MUST_CHECK;
 void rocm_unmap(struct hg_target *t, hg_dptr ptr, size_t size);

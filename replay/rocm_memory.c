@@ -38,6 +38,15 @@ enum hg_status rocm_unit_read(struct hg_target *t)
 	return HG_OK;
 }
 
+/* HIP's reservations lie side by side. */
+enum hg_status rocm_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
+{
+	(void)t;
+	(void)range;
+	(void)nr;
+	return HG_ERR_UNSUPPORTED;
+}
+
 /* Asked before the target is opened as well: what HIP says, else the largest there may be. */
 uint64_t rocm_map_unit(void)
 {

@@ -20,6 +20,7 @@ struct hg_mark;			/* a point in a queue, for events */
 
 struct hg_copy;
 struct hg_fill;
+struct hg_held;			/* reserve.h: a range of addresses */
 
 /* Addresses, in units of map_unit. */
 struct hg_target_range {
@@ -68,6 +69,12 @@ struct hg_target_ops {
 
 	/* What sizes and addresses of mappings must be multiples of: a power of two, at most HG_ARENA_GRANULE. */
 	uint64_t (*map_unit)(void);
+	/*
+	 * Device memory is going to be mapped in these ranges: ascending, apart, in units of map_unit, each mapped in the process without access. A
+	 * target that cannot put mappings side by side one by one takes the addresses now, in place of what is mapped there, until it is closed.
+	 * HG_ERR_UNSUPPORTED, without a message: it needs none of that, and all is as it was.
+	 */
+	enum hg_status (*reserve)(struct hg_target *t, const struct hg_held *range, size_t nr);
 	/*
 	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. The portable driver sub-allocates,
 	 * and it unmaps whole what it mapped. held: the range is mapped in the process, without access, to keep it; the

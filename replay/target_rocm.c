@@ -207,6 +207,7 @@ const struct hg_target_ops hg_target_rocm = {
 	.close = rocm_close,
 	.info = rocm_info,
 	.map_unit = rocm_map_unit,
+	.reserve = rocm_reserve,
 	.map = rocm_map,
 	.unmap = rocm_unmap,
 	.reserve = rocm_reserve,

@@ -43,9 +43,8 @@ static LLVMTypeRef i32_type(struct emit *e)
 
 static LLVMValueRef item(struct emit *e, unsigned int axis)
 {
-	static const char *const name[] = { "hg.local.id.0", "hg.local.id.1", "hg.local.id.2" };
-
-	return call(e, name[axis], i32_type(e), NULL, 0, true);
+	(void)axis;
+	return call(e, "hg.local.id.0", i32_type(e), NULL, 0, true);
 }
 
 static LLVMValueRef group(struct emit *e, unsigned int axis)
@@ -170,7 +169,7 @@ static const struct emit_gpu_isa spirv = {
 	.add_function = add_function, .item = item, .group = group, .wave_lane = wave_lane, .ballot = ballot, .from_lane = from_lane,
 	.read_lane = from_lane, .first = first, .barrier = barrier, .wave_barrier = wave_barrier, .sleep = sleep_units, .clock = clock_of,
 	.timer = timer, .is_shared = is_shared, .is_private = is_private, .shared = shared, .shared_offset = shared_offset,
-	.strict_barriers = true,
+	.strict_barriers = true, .flat_groups = true,
 };
 
 /* ---- arithmetic ---- */

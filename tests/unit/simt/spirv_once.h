@@ -61,7 +61,8 @@ static inline enum hg_status spirv_once(const struct ir_module *ir, int how, con
 				   .shared_bytes = expanded->func[0].shared_bytes + r->shared };
 	memcpy(env.ntid, g.block, sizeof(env.ntid));
 	memcpy(env.nctaid, g.grid, sizeof(env.nctaid));
-	memcpy(l.block, g.block, sizeof(l.block));
+	l.block[0] = g.block[0] * g.block[1] * g.block[2];
+	l.block[1] = l.block[2] = 1;
 	memcpy(l.grid, g.grid, sizeof(l.grid));
 	memcpy(args, r->params, expanded->func[0].param_bytes);
 	memcpy(args + at, &env, sizeof(env));
