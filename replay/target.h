@@ -22,12 +22,6 @@ struct hg_copy;
 struct hg_fill;
 struct hg_held;			/* reserve.h: a range of addresses */
 
-/* Addresses, in units of map_unit. */
-struct hg_target_range {
-	uint64_t start, end;
-	bool is_taken;
-};
-
 struct hg_target_info {
 	char name[128];			/* as cuDeviceGetName gives it */
 	uint64_t memory_bytes;
@@ -82,11 +76,6 @@ struct hg_target_ops {
 	 */
 	enum hg_status (*map)(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out);
 	void (*unmap)(struct hg_target *t, hg_dptr ptr, size_t size);
-	/*
-	 * Before the first `map` there: ranges, ascending and apart, that will be wanted, and are held as `map` says. A target that can keep addresses
-	 * by itself, and better before others are in the way, does so, in the place of the mapping, and says is_taken; else nothing changes.
-	 */
-	void (*reserve)(struct hg_target *t, struct hg_target_range *range, size_t nr);
 	/* Makes [ptr, ptr+size) of host memory usable by kernels at the same address; and undoes it. */
 	enum hg_status (*host_register)(struct hg_target *t, void *ptr, size_t size);
 	void (*host_unregister)(struct hg_target *t, void *ptr, size_t size);

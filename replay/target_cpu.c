@@ -854,14 +854,6 @@ static void cpu_close(struct hg_target *t)
 	free(t);
 }
 
-/* Each mapping is made where it is wanted. */
-static void cpu_reserve(struct hg_target *t, struct hg_target_range *range, size_t nr)
-{
-	(void)t;
-	(void)range;
-	(void)nr;
-}
-
 static void cpu_info(struct hg_target *t, struct hg_target_info *out)
 {
 	*out = t->info;
@@ -876,7 +868,6 @@ const struct hg_target_ops hg_target_cpu = {
 	.reserve = cpu_reserve,
 	.map = cpu_map,
 	.unmap = cpu_unmap,
-	.reserve = cpu_reserve,
 	.host_register = cpu_host_register,
 	.host_unregister = cpu_host_unregister,
 	.module_load = cpu_module_load,

@@ -188,14 +188,6 @@ static enum hg_status rocm_open(struct hg_target **out)
 	return HG_OK;
 }
 
-/* Each mapping is made where it is wanted. */
-static void rocm_reserve(struct hg_target *t, struct hg_target_range *range, size_t nr)
-{
-	(void)t;
-	(void)range;
-	(void)nr;
-}
-
 static void rocm_info(struct hg_target *t, struct hg_target_info *out)
 {
 	*out = t->info;
@@ -210,7 +202,6 @@ const struct hg_target_ops hg_target_rocm = {
 	.reserve = rocm_reserve,
 	.map = rocm_map,
 	.unmap = rocm_unmap,
-	.reserve = rocm_reserve,
 	.host_register = rocm_host_register,
 	.host_unregister = rocm_host_unregister,
 	.module_load = rocm_module_load,

@@ -137,7 +137,7 @@ uint64_t ze_map_unit(void);
 enum hg_status ze_unit_read(struct hg_target *t) HG_MUST_CHECK;		/* into t->unit */
 enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out) HG_MUST_CHECK;
 void ze_unmap(struct hg_target *t, hg_dptr ptr, size_t size);
-void ze_reserve(struct hg_target *t, struct hg_target_range *range, size_t nr);
+enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size_t nr) HG_MUST_CHECK;
 enum hg_status ze_host_register(struct hg_target *t, void *ptr, size_t size) HG_MUST_CHECK;
 void ze_host_unregister(struct hg_target *t, void *ptr, size_t size);
 enum hg_status ze_read(struct hg_target *t, void *dst, hg_dptr src, size_t size) HG_MUST_CHECK;

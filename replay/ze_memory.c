@@ -7,6 +7,7 @@
 
 #include "common/arena.h"
 #include "common/msg.h"
+#include "replay/reserve.h"
 #include "replay/ze.h"
 
 #define OWN_ALIGN 64u			/* of what Level Zero allocates */
@@ -75,6 +76,11 @@ static enum hg_status reserve_at(struct hg_target *t, uint64_t addr, uint64_t si
 	return st;
 }
 
+static bool is_in_arena(const struct hg_target *t, uint64_t start, uint64_t end)
+{
+	return start >= t->arena && end <= t->arena + HG_ARENA_SIZE - TAIL;
+}
+
 /* The whole arena, without its last bytes: behind it lies the one of the host's memory. */
 static enum hg_status reserve_arena(struct hg_target *t)
 {
@@ -83,23 +89,13 @@ static enum hg_status reserve_arena(struct hg_target *t)
 	return reserve_at(t, t->arena, HG_ARENA_SIZE - TAIL, &got);
 }
 
-/* With t->map_lock. */
-static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t size)
+/* With t->map_lock: the range alone, or a message. */
+static enum hg_status reserve_alone(struct hg_target *t, uint64_t wanted, uint64_t size)
 {
-	enum hg_status st = HG_ERR_NOSPC;
 	char in_the_way[512];
 	uint64_t got;
+	enum hg_status st = reserve_at(t, wanted, size, &got);
 
-	if (wanted >= t->arena && wanted + size <= t->arena + HG_ARENA_SIZE - TAIL)
-		st = reserve_arena(t);
-	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]) && st == HG_ERR_NOSPC; i++) {
-		uint64_t start = wanted & -windows[i];
-
-		if (start && wanted + size <= start + windows[i] - TAIL)
-			st = reserve_at(t, start, windows[i] - TAIL, &got);
-	}
-	if (st == HG_ERR_NOSPC)
-		st = reserve_at(t, wanted, size, &got);
 	if (st != HG_ERR_NOSPC)
 		return st;
 	gpu_in_the_way(wanted, size + TAIL, in_the_way, sizeof(in_the_way));
@@ -111,7 +107,38 @@ static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t
 	return st;
 }
 
-/* With t->map_lock: `change` more mappings in the reservation, which ends with the last of them unless it is the arena's. */
+/* With t->map_lock: what is reserved for nothing, and in the way. */
+static void free_unused(struct hg_target *t, uint64_t wanted, uint64_t size)
+{
+	uint64_t at = wanted > TAIL ? wanted - TAIL : 0;
+	struct hg_iv iv;
+
+	for (; hg_ivmap_from(&t->reserved, at, &iv) && iv.start < wanted + size + TAIL; at = iv.start + iv.size)
+		if (!iv.value) {
+			hg_ivmap_remove(&t->reserved, iv.start, NULL);
+			ZE_TRY(zeVirtualMemFree, t->context, (const void *)iv.start, iv.size);
+		}
+}
+
+/* With t->map_lock. */
+static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t size)
+{
+	enum hg_status st = HG_ERR_NOSPC;
+	uint64_t got;
+
+	free_unused(t, wanted, size);
+	if (is_in_arena(t, wanted, wanted + size))
+		st = reserve_arena(t);
+	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]) && st == HG_ERR_NOSPC; i++) {
+		uint64_t start = wanted & -windows[i];
+
+		if (start && wanted + size <= start + windows[i] - TAIL)
+			st = reserve_at(t, start, windows[i] - TAIL, &got);
+	}
+	return st == HG_ERR_NOSPC ? reserve_alone(t, wanted, size) : st;
+}
+
+/* With t->map_lock: `change` more mappings in the reservation, which stays without any: others will be wanted where these were. */
 static void reserved_count(struct hg_target *t, uint64_t addr, int change)
 {
 	struct hg_iv iv;
@@ -119,46 +146,29 @@ static void reserved_count(struct hg_target *t, uint64_t addr, int change)
 	if (!hg_ivmap_find(&t->reserved, addr, &iv))
 		return;
 	hg_ivmap_remove(&t->reserved, iv.start, NULL);
-	iv.value += (uint64_t)change;
-	if (!iv.value && iv.start != t->arena)
-		ZE_TRY(zeVirtualMemFree, t->context, (const void *)iv.start, iv.size);
-	else if (hg_ivmap_put(&t->reserved, iv.start, iv.size, iv.value))
+	/* the node just removed is free memory again, so this does not fail */
+	if (hg_ivmap_put(&t->reserved, iv.start, iv.size, iv.value + (uint64_t)change))
 		pr_err("out of memory: the addresses 0x%" PRIx64 "-0x%" PRIx64 " are lost", iv.start, iv.start + iv.size);
 }
 
-static bool is_in_arena(const struct hg_target *t, const struct hg_target_range *r)
+enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
 {
-	return r->start >= t->arena && r->end <= t->arena + HG_ARENA_SIZE - TAIL;
-}
-
-void ze_reserve(struct hg_target *t, struct hg_target_range *range, size_t nr)
-{
-	bool has_arena = false, wants_arena = false;
+	enum hg_status st = HG_OK;
 	struct hg_iv iv;
-	uint64_t got;
 
 	pthread_mutex_lock(&t->map_lock);
-	/* first all that is held in the arena goes, so that there is one reservation for it */
+	/* all that is held in the arena goes, so that there can be one reservation for it */
 	for (size_t i = 0; i < nr; i++)
-		if (is_in_arena(t, &range[i])) {
-			munmap((void *)range[i].start, range[i].end - range[i].start);
-			wants_arena = true;
-		}
-	if (wants_arena)
-		has_arena = hg_ivmap_find(&t->reserved, t->arena, &iv) || !reserve_arena(t);
-	for (size_t i = 0; i < nr; i++) {
-		uint64_t size = range[i].end - range[i].start;
-
-		if (is_in_arena(t, &range[i]) && has_arena) {
-			range[i].is_taken = true;
+		munmap((void *)range[i].start, range[i].end - range[i].start);
+	for (size_t i = 0; i < nr && !st; i++) {
+		if (hg_ivmap_find(&t->reserved, range[i].start, &iv) && range[i].end <= iv.start + iv.size)
 			continue;
-		}
-		munmap((void *)range[i].start, size);
-		range[i].is_taken = !reserve_at(t, range[i].start, size, &got);
-		if (!range[i].is_taken)
-			gpu_hold_again(range[i].start, size);
+		st = is_in_arena(t, range[i].start, range[i].end) ? reserve_arena(t) : HG_ERR_NOSPC;
+		if (st == HG_ERR_NOSPC)
+			st = reserve_alone(t, range[i].start, range[i].end - range[i].start);
 	}
 	pthread_mutex_unlock(&t->map_lock);
+	return st;
 }
 
 /* ---- memory at them ---- */
