@@ -112,6 +112,7 @@ static void check(const struct result *r, const char *what)
 	LLVMMemoryBufferRef b;
 
 	cr_assert_eq(r->st, HG_OK, "%s\n%s", r->why, what);
+	cr_expect_eq(count(r, SpvOpExtension), 0u, "%s: no device need take extensions", what);
 	snprintf(path, sizeof(path), "/tmp/hgshim-spirv-XXXXXX");
 	fd = mkstemp(path);
 	cr_assert(fd >= 0);
