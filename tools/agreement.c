@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/msg.h"
 #include "replay/replay.h"
 #include "tools/agreement.h"
 
@@ -181,8 +182,8 @@ static void print_detail(const struct hg_side_detail *d, uint64_t addr, uint64_t
 		printf(", whose bytes were not the same or not there when this was done again\n");
 		return;
 	}
-	printf(": %" PRIu64 " bytes differ, the first at offset %" PRIu64 ": word 0x%08" PRIx32 ", on %s 0x%08" PRIx32, d->nr_bytes,
-	       d->first, d->value, other, d->other);
+	printf(": %" PRIu64 " byte%s, the first at offset %" PRIu64 ": word 0x%08" PRIx32 ", on %s 0x%08" PRIx32, d->nr_bytes,
+	       d->nr_bytes == 1 ? " differs" : "s differ", d->first, d->value, other, d->other);
 	if (d->max_ulp < UINT32_MAX)
 		printf("; as floats at most %" PRIu64 " ulp apart", d->max_ulp);
 	putchar('\n');
@@ -219,6 +220,17 @@ static void print_column(const struct agreement *a, const struct column *c)
 	}
 }
 
+void agreement_say(const struct agreement *a)
+{
+	for (size_t i = 0; i < a->nr; i++) {
+		const struct hg_agreement *with = &a->column[i].with;
+
+		if (with->seq)
+			pr_err("%s is not like %s %s kernel '%s', record %" PRIu64, a->column[i].side->target, a->first->target,
+			       with->is_made ? "after" : "before", a->sides->kernel[with->by], with->seq);
+	}
+}
+
 void agreement_print(const struct agreement *a)
 {
 	enum { CELL = 96 };
@@ -229,7 +241,7 @@ void agreement_print(const struct agreement *a)
 		return;
 	printf("\nside by side with %s: ", a->first->target);
 	if (a->sides->each > 1)
-		printf("memory that a launch can reach, before and after every launch whose number can be divided by %" PRIu64 "\n", a->sides->each);
+		printf("memory that a launch can reach, before and after one launch in %" PRIu64 "\n", a->sides->each);
 	else
 		printf("memory that a launch can reach, before and after each one\n");
 	for (size_t i = 0; i < a->nr; i++) {

@@ -29,7 +29,8 @@ static const char usage[] =
 	"the newest log.\n"
 	"\n"
 	"  --target T      where: %s; with several, one after the other, each with its report, and with --verify a table\n"
-	"                  at the end: for each kernel, how many launches leave the same bytes as on the first target\n"
+	"                  at the end: for each kernel, how many launches leave the bytes that they leave on the first target,\n"
+	"                  and which is the first that does not\n"
 	"  --snapshot N    begin with this snapshot (default: the newest at or before --to)\n"
 	"  --to SEQ        stop after this record\n"
 	"  --verify        compare with every recorded digest and every later snapshot\n"
@@ -444,6 +445,8 @@ static enum hg_status say_agreement(struct session *s, json_t **json)
 	else if (!s->c->quiet || st)
 		agreement_print(a);
 	fflush(stdout);
+	if (st)
+		agreement_say(a);
 	agreement_free(a);
 	return st;
 }
