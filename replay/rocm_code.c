@@ -139,7 +139,7 @@ err_free:
 	return st;
 }
 
-static enum hg_status code_get(struct hg_target_kernel *k, const struct hg_amd_need *need, const struct hg_amd_code **code, void **function)
+static enum hg_status code_get(struct hg_target_kernel *k, const struct hg_gpu_need *need, const struct hg_amd_code **code, void **function)
 {
 	enum hg_status st = hg_amd_code_get(k->module->code, k->index, need, code);
 
@@ -159,7 +159,7 @@ enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct 
 	if (st)
 		return st;
 	k = &m->kernel[index];
-	st = code_get(k, &(struct hg_amd_need){ 0 }, &code, &function);
+	st = code_get(k, &(struct hg_gpu_need){ 0 }, &code, &function);
 	if (!st)
 		*out = k;
 	return st;
@@ -271,7 +271,7 @@ enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
 {
 	struct hg_target_kernel *k = (struct hg_target_kernel *)l->kernel;	/* what is loaded for it grows */
 	unsigned char small[SMALL_ARGS] __attribute__((aligned(16))), *args = small;
-	struct hg_amd_need need = { .stack_bytes = l->stack_bytes };
+	struct hg_gpu_need need = { .stack_bytes = l->stack_bytes };
 	const struct hg_amd_code *code;
 	void *function;
 	enum hg_status st;

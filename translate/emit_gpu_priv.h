@@ -49,7 +49,7 @@ struct emit_gpu_isa {
 	bool has_const_space;		/* else what does not change is in global memory like all else */
 	bool has_wide;			/* several parts are loaded and stored at once, and there are integers of 128 bits */
 	bool has_small_atomics;		/* accesses of 8 and 16 bits, and inc and dec */
-	/* No work-item may miss a barrier, nor one by having ended: barriers that can be missed are counted by code. */
+	/* No work-item may miss a barrier, nor one by having ended: barriers are counted by code unless it is shown that none is missed. */
 	bool strict_barriers;
 	bool hides_slots;		/* LLVM's passes would make values of places in memory again */
 };
@@ -65,6 +65,7 @@ struct emit_gpu {
 	LLVMValueRef wave_lane;		/* of the wave: 0 to 63 with HG_GPU_PAIR, else the same */
 	LLVMValueRef local;		/* the lane's local window: [local_bytes x i8] in addrspace(5); NULL: it has none */
 	bool soft_barriers;		/* barriers are counted by code, in local data share: emit_gpu_barrier_* */
+	bool ends_together;		/* nobody may miss the hardware's: a block whose queue has failed ends as a whole */
 
 	LLVMBasicBlockRef end, leave;
 	LLVMBasicBlockRef fault;	/* NULL: nothing has failed yet */
@@ -139,11 +140,14 @@ void emit_gpu_scheduled(struct emit *e);
 /* Of the hardware: barrier 0 of all threads, with the fences. */
 void emit_gpu_hard_barrier(struct emit *e);
 /* Whether the kernel's barriers must be counted by code: some are for other threads than all, or of another number, or give a result. */
-bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct ir_func *fn);
+bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct emit_gpu_options *opt, const struct ir_func *fn);
 /* The current instruction's barrier is the hardware's. */
 bool emit_gpu_barrier_is_hard(const struct emit *e);
 /* How much local data share they take behind env.shared_bytes. */
-uint32_t emit_gpu_barrier_bytes(void);
+uint32_t emit_gpu_barrier_bytes(const struct emit_gpu *g);
+/* ends_together: before a barrier, one thread looks for all whether the queue has failed; behind it, what it saw (i32, 0: no). */
+void emit_gpu_barrier_look(struct emit *e);
+LLVMValueRef emit_gpu_barrier_seen(struct emit *e);
 /* By all work-items of a block together, in the prologue. */
 void emit_gpu_barrier_init(struct emit *e);
 /* A lane that ends. */

@@ -3,10 +3,24 @@
 #define HG_TESTS_SPIRV_ONCE_H
 
 #include "tests/drivers/simt/simt_spirv.h"
-#include "tests/unit/simt/simt_test.h"
+#include "tests/unit/replay/kernel_test.h"
 #include "translate/emit_gpu.h"
 #include "translate/expand.h"
+#include "translate/gpu_module.h"
 #include "translate/spirv_write.h"
+
+/* Whether the launch may have the direct form. */
+static inline bool spirv_may_be_direct(const struct ir_module *ir, const struct kernel_run *r)
+{
+	struct hg_grid g = grid_of(r);
+	struct ir_module *expanded;
+	struct gpu_plan plan;
+
+	cr_assert_eq(hg_expand(ir, &expanded), HG_OK);
+	cr_assert_eq(gpu_plan_make(&expanded->func[0], &plan), HG_OK);
+	ir_module_free(expanded);
+	return plan.direct || (plan.rows && gpu_is_in_rows(g.block, 32));
+}
 
 /* One launch of the first kernel of a module without variables. A failure that the kernel tells of is HG_ERR_FAULT. */
 static inline enum hg_status spirv_once(const struct ir_module *ir, bool scheduled, const struct kernel_run *r, char *why, size_t why_size)
@@ -23,12 +37,16 @@ static inline enum hg_status spirv_once(const struct ir_module *ir, bool schedul
 	uint32_t *words = NULL, version, extra = 0, at;
 	struct hg_gpu_env env;
 	struct ir_module *expanded;
+	struct gpu_plan plan;
 	unsigned char *args;
 	enum hg_status st;
 	size_t nr;
 
 	cr_assert_eq(hg_expand(ir, &expanded), HG_OK);
-	opt.local_bytes = expanded->func[0].local_bytes;
+	opt.local_bytes = expanded->func[0].local_bytes + (expanded->func[0].uses_stack ? 16384 : 0);
+	cr_assert_eq(expanded->func[0].refused, NULL, "%s", expanded->func[0].refused);
+	cr_assert_eq(gpu_plan_make(&expanded->func[0], &plan), HG_OK);
+	opt.whole = !scheduled && plan.whole;
 	st = emit_spirv(&expanded->func[0], &opt, c, m, "k", &extra, why, why_size);
 	if (!st)
 		st = spirv_write(m, &write, &words, &nr, &version, why, why_size);
