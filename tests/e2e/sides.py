@@ -87,7 +87,12 @@ def a_target_that_is_not_there(scratch):
         expect("not available" in said.out and "no device" in said.err, f"{said}")
 
 
+def wrong_usage(scratch):
+    for options in (("--each", "x"), ("--each",), ("--each", "-1")):
+        harness.expect_refusal(tool("hgshim-replay", "--verify", "--target", "cpu,cpu", *options), f"{options}", (2,))
+
+
 def tests():
     return [(f"{app}: one log on cpu and {' and '.join(OTHERS)}, launch by launch", bind(all_agree, app)) for app in PROGRAMS] + [
         ("sides: a wrong result is found, and blamed on its kernel", a_wrong_result_is_found),
-        ("sides: a target that is not there", a_target_that_is_not_there)]
+        ("sides: wrong usage", wrong_usage), ("sides: a target that is not there", a_target_that_is_not_there)]
