@@ -2,6 +2,7 @@
 import hashlib
 import os
 import re
+import sys
 
 import harness
 import programs
@@ -15,7 +16,7 @@ MOMENTS = 10 if LONG else 2
 class Gpu:
     """A target and the double of its driver: what differs between vendors here."""
 
-    def __init__(self, name, places, tools, double, control, slow, from_cuda, lacks, error, fails_in_a_move, gives_back,
+    def __init__(self, name, places, tools, double, control, slow, from_cuda, lacks, misuse, error, fails_in_a_move, gives_back,
                  before_giving_back, another_way):
         self.name = name
         self.places = places            # one for each chip
@@ -25,6 +26,7 @@ class Gpu:
         self.slow = slow                # programs that take long here: on the first chip alone
         self.from_cuda = from_cuda      # programs that come from cuda
         self.lacks = lacks              # what a driver may lack: environment, words of the message
+        self.misuse = misuse            # Python that misuses the driver
         self.error = error              # the driver's for "something went wrong"
         self.fails_in_a_move = fails_in_a_move  # a call of a move of saxpy_streams, and which one
         # What gives back what is not used any more: when it fails, that is said, and the work is done all the same.
@@ -57,6 +59,7 @@ ROCM = Gpu(
            ({"HG_FAKE_HIP_HOST_POINTER": "0"}, ("bytes of host memory at", "cannot reach")),
            ({"HG_FAKE_HIP_DEVICES": "0"}, ("no device", "hipErrorNoDevice")),
            ({"HG_FAKE_HIP_GRANULE": str(4 << 20)}, ("in units of 4194304 bytes",))),
+    misuse="import ctypes, os; hip = ctypes.CDLL(os.environ['HGSHIM_HIP']); hip.hipInit(0); hip.hipFree(ctypes.c_void_p(4096))",
     error=999,                              # hipErrorUnknown
     fails_in_a_move=("hipModuleLoadData", 3),  # its two kernels are compiled ahead first
     gives_back={"hipEventDestroy", "hipFree", "hipHostFree", "hipHostUnregister", "hipMemAddressFree", "hipMemRelease", "hipMemUnmap",
@@ -159,6 +162,26 @@ def what_a_driver_lacks(gpu, scratch):
         expect(result.status == 1 and len(said) == 1 and all(w in said[0] for w in words), f"{env}: {result}")
 
 
+def complaints_are_heard(gpu, scratch):
+    """A run in which the double complains of its user fails its test: of a misuse, and of what is left."""
+    place, control = gpu.places[0], os.path.join(scratch, "control")
+    strict = gpu.control.replace("CONTROL", "STRICT")
+    replayed = ["hgshim-replay", "--target", gpu.name, GOLDEN]
+    left = gpu.env(place, **{gpu.control: control, gpu.control.replace("CONTROL", "LEAKS"): "1"})
+    tool(*replayed, env=left)
+    with Counters(control) as counters:
+        for call in gpu.gives_back:
+            counters.fail(call, 1, gpu.error)
+    for what, words, attempt in (("a misuse", "misuse of", lambda: run([sys.executable, "-c", gpu.misuse], env=gpu.env(place, **{strict: "0"}))),
+                                 ("a leak", "leak: ", lambda: tool(*replayed, env=left))):
+        try:
+            attempt()
+        except Failed as why:
+            expect("complaints of the driver" in str(why) and words in str(why), f"{what}: {why}")
+        else:
+            raise Failed(f"{what} was not heard")
+
+
 def digest(folder):
     return {name: hashlib.sha256(open(os.path.join(folder, name), "rb").read()).hexdigest() for name in sorted(os.listdir(folder))
             if name.endswith(".mdb") and not name.startswith("lock")}
@@ -222,6 +245,7 @@ def tests():
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
     for gpu in GPUS:
         found += [(f"{gpu.name}: what a driver lacks is said", bind(what_a_driver_lacks, gpu)),
+                  (f"{gpu.name}: what its driver complains of fails a test", bind(complaints_are_heard, gpu)),
                   (f"saxpy_streams on {gpu.name}: a move from cpu that fails, and one that does not", bind(refused_and_moved, gpu)),
                   (f"errors: a function of {gpu.name}'s driver that fails in a replay is named, and nothing is lost",
                    bind(every_call_fails, gpu))]

@@ -91,14 +91,14 @@ class Place:
 FEW_ROUNDS = {"cg": 8, "histogram": 40, "linked_list": 400, "mandelbrot": 10, "matmul": 10, "nbody": 20, "pipeline": 20, "ptx_driver": 100,
               "reduction": 20, "saxpy_streams": 200, "scan": 20, "threads": 160, "train": 20, "transpose": 100,
               "vector_add": 200}
-CPU = Place("cpu", [ON, "cpu", "--"], kills=8 if LONG else 2)
+CPU = Place("cpu", [ON, "cpu", "--"], moments=10 if LONG else 5, kills=8 if LONG else 2)
 CUDA = Place("cuda", [ON, "cuda", "--"], rounds=FEW_ROUNDS, moments=10 if LONG else 3, kills=4 if LONG else 1,
              long_enough=0.05, is_double=True)
 
 # AMD's chips, over the double of HIP: waves of 32, and of 64.
 CHIPS = ("gfx1100", "gfx90a", "gfx942")
 # The doubles of other vendors' drivers run generated code, which is slower still. All have the same, so that a program can be moved on.
-GPU_ROUNDS = dict(FEW_ROUNDS, pipeline=4, scan=10, shapes=5, texture=5)
+GPU_ROUNDS = dict(FEW_ROUNDS, pipeline=4 if LONG else 2, scan=10, shapes=5, texture=5)
 
 
 def on_chip(chip):
