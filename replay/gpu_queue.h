@@ -55,7 +55,7 @@ bool gpu_target_fault(struct gpu_target *t, struct hg_fault *out);
 /* Failures and prints of all queues: what a mark stood for may be of any. */
 void gpu_target_look(struct gpu_target *t);
 
-/* `state`, zeroed, of state_bytes at one address for all, becomes the queue's. It is not in the target's list yet. */
+/* `state`: state_bytes, at one address for all; what stands in it is written here. The queue, zeroed, is not in the target's list yet. */
 enum hg_status gpu_queue_init(struct gpu_queue *g, struct gpu_target *t, struct hg_queue *q, struct hg_gpu_state *state,
 			      size_t state_bytes) HG_MUST_CHECK;
 void gpu_queue_list(struct gpu_queue *g);	/* puts it into the target's list */

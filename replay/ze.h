@@ -7,18 +7,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "replay/gpu_copy.h"
 #include "replay/gpu_memory.h"
 #include "replay/gpu_queue.h"
 #include "replay/target.h"
 #include "replay/ze_api.h"
 #include "replay/ze_clock.h"
+#include "replay/ze_ring.h"
 #include "translate/spirv.h"
 
 #define ZE_EVENTS 64u			/* of a pool */
 #define ZE_ARGS ((size_t)256 << 10)	/* bytes of a queue's ring of argument blocks */
-#define ZE_CHUNK ((size_t)2 << 20)	/* of pinned memory, that pageable memory is copied through */
-#define ZE_CHUNKS 3u
 #define ZE_BARRIER_BYTES (2 * sizeof(uint32_t))
+/* With it the memory of the program can be used by kernels where it lies (specification 1.14). */
+#define ZE_MEMMAP "ZE_extension_external_memmap_sysmem"
 
 /*
  * An event stands for one piece of work, or for one host function. It is counted by the queue until a later one is known to be done, by
@@ -57,10 +59,10 @@ struct hg_target {
 	struct hg_spirv_device spirv;
 	struct hg_target_info info;
 	bool has_cooperative;
-	/* NULL: host memory cannot be imported, and kernels reach none but where info.host_access says so */
-	ze_result_t (*import)(ze_driver_handle_t driver, void *ptr, size_t size);
-	ze_result_t (*release)(ze_driver_handle_t driver, void *ptr);
-	void *import_driver;		/* the driver as it is called behind the loader */
+	bool has_memmap;		/* ZE_MEMMAP; without it kernels reach host memory only where info.host_access says so */
+	pthread_mutex_t map_lock;	/* of reservations and imports, held while they are made; memory.lock may be taken with it */
+	uint64_t arena;			/* where the device memory's begins */
+	struct hg_ivmap reserved;	/* addresses that Level Zero keeps for us: how many mappings are in them */
 	struct ze_clock clock;		/* under clock_lock */
 	pthread_mutex_t clock_lock;
 
@@ -76,24 +78,25 @@ struct hg_target {
 struct ze_pending {
 	struct ze_event *event, *also;	/* its own; one of another queue that it waits for, or NULL */
 	void *own;			/* memory of its argument block, outside the ring; NULL: in the ring, or none */
-	size_t args;			/* bytes, of the ring or of `own` */
+	size_t args;			/* bytes of `own`, or what it costs of the ring */
 };
 
-struct ze_host_call;			/* ze_host.c */
+struct ze_host;				/* ze_host.c */
 
 struct hg_queue {
 	struct gpu_queue gpu;
 	struct hg_target *target;
 	ze_command_list_handle_t list;	/* immediate, asynchronous */
 	void *barrier;			/* of cooperative grids, in device memory; NULL until used */
-	struct { void *mem; struct ze_event *done; } chunk[ZE_CHUNKS];
+	struct { void *mem; struct ze_event *done; } chunk[GPU_CHUNKS];
 
 	pthread_mutex_t lock;
-	uint64_t issued, known;		/* pieces of work; known to be done */
-	struct ze_event *last;		/* what the next piece waits for; NULL: nothing was queued, or all is known to be done */
-	struct ze_pending *pending;	/* a ring of `room`, a power of two, from `known` on */
+	/* pieces of work: how many were issued; are known to be done; of how many nothing is kept any more */
+	uint64_t issued, known, freed;
+	struct ze_pending *pending;	/* of piece i at i % room, which is a power of two */
 	size_t room;
-	struct { unsigned char *mem; size_t head, tail, used; } args;
+	struct ze_ring ring;
+	unsigned char *args;		/* its memory; NULL until used */
 
 	struct ze_host *host;		/* its thread for host functions; NULL until used */
 };
@@ -134,6 +137,7 @@ uint64_t ze_map_unit(void);
 enum hg_status ze_unit_read(struct hg_target *t) HG_MUST_CHECK;		/* into t->unit */
 enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out) HG_MUST_CHECK;
 void ze_unmap(struct hg_target *t, hg_dptr ptr, size_t size);
+enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size_t nr) HG_MUST_CHECK;
 enum hg_status ze_host_register(struct hg_target *t, void *ptr, size_t size) HG_MUST_CHECK;
 void ze_host_unregister(struct hg_target *t, void *ptr, size_t size);
 enum hg_status ze_read(struct hg_target *t, void *dst, hg_dptr src, size_t size) HG_MUST_CHECK;
@@ -157,17 +161,24 @@ enum hg_status ze_mark_wait(struct hg_queue *q, struct hg_mark *m) HG_MUST_CHECK
 bool ze_mark_is_done(struct hg_mark *m);
 enum hg_status ze_mark_sync(struct hg_mark *m) HG_MUST_CHECK;
 uint64_t ze_mark_time_ns(struct hg_mark *m);
-enum hg_status ze_clock_read(struct hg_target *t) HG_MUST_CHECK;	/* begins t->clock */
+/* Begins t->clock; hz and bits: of the device's timestamps. */
+enum hg_status ze_clock_read(struct hg_target *t, uint64_t hz, unsigned int bits) HG_MUST_CHECK;
 
 /* ze_queue.c */
 enum hg_status ze_queue_create(struct hg_target *t, int priority, struct hg_queue **out) HG_MUST_CHECK;
 void ze_queue_destroy(struct hg_queue *q);
 bool ze_queue_is_idle(struct hg_queue *q);
+bool ze_list_is_idle(struct hg_queue *q);	/* alone, without what that means */
+/* What was queued last, with a reference; NULL: all is done. */
+struct ze_event *ze_queue_last(struct hg_queue *q);
 enum hg_status ze_queue_sync(struct hg_queue *q) HG_MUST_CHECK;
 void ze_queue_cancel(struct hg_queue *q);
 void ze_queue_throttle(struct hg_queue *q, uint32_t max);
-enum hg_status ze_host_func(struct hg_queue *q, void (*fn)(void *arg), void *arg) HG_MUST_CHECK;
 bool ze_fault(struct hg_target *t, struct hg_fault *out);
+
+/* ze_host.c: functions of the host, each in its turn, on a thread of the queue's. stop: all have run. */
+enum hg_status ze_host_func(struct hg_queue *q, void (*fn)(void *arg), void *arg) HG_MUST_CHECK;
+void ze_host_stop(struct hg_queue *q);
 
 /* ze_copy.c */
 enum hg_status ze_copy(struct hg_queue *q, const struct hg_copy *c) HG_MUST_CHECK;

@@ -8,8 +8,6 @@
 
 #include <level_zero/ze_api.h>
 
-#include <level_zero/loader/ze_loader.h>
-
 #include "common/status.h"
 #include "replay/vendor_call.h"
 

@@ -396,10 +396,15 @@ static void find_thread(struct emit *e)
 		find_index(e, ntid);
 		return;
 	}
-	for (unsigned int axis = 0; axis < 3; axis++)
-		g->tid[axis] = g->isa->item(e, axis);
-	g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->tid[2], ntid[1], ""), g->tid[1], "");
-	g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->thread, ntid[0], ""), g->tid[0], "");
+	if (g->isa->flat_groups) {
+		g->thread = g->isa->item(e, 0);
+		find_index(e, ntid);
+	} else {
+		for (unsigned int axis = 0; axis < 3; axis++)
+			g->tid[axis] = g->isa->item(e, axis);
+		g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->tid[2], ntid[1], ""), g->tid[1], "");
+		g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->thread, ntid[0], ""), g->tid[0], "");
+	}
 	g->wave_lane = g->isa->wave_lane(e);
 	g->lane = LLVMBuildAnd(e->b, g->wave_lane, emit_i32(e, 31), "");
 }

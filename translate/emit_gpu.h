@@ -33,6 +33,7 @@ struct emit_gpu_options {
 	 */
 	bool scheduled;
 	bool whole;			/* the plan's; of the direct form alone */
+	bool no_f64;			/* SPIR-V: what can do without f64 does */
 	uint32_t max_threads;		/* of a block: PTX threads */
 	uint32_t local_bytes;		/* of a lane: fn->local_bytes, and the stack where the kernel uses one */
 };

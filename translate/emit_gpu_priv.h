@@ -30,7 +30,7 @@ enum emit_gpu_space { EMIT_AS_FLAT, EMIT_AS_GLOBAL, EMIT_AS_LDS = 3, EMIT_AS_CON
 /* Where the kinds of GPU differ. Values are i32 unless said; code of lanes is convergent. */
 struct emit_gpu_isa {
 	void (*add_function)(struct emit *e, const char *name);		/* e->f with its attributes, kernarg, shared */
-	LLVMValueRef (*item)(struct emit *e, unsigned int axis);	/* the work-item's index in its work-group */
+	LLVMValueRef (*item)(struct emit *e, unsigned int axis);	/* the work-item's index in its work-group; flat_groups: axis 0 alone */
 	LLVMValueRef (*group)(struct emit *e, unsigned int axis);
 	LLVMValueRef (*wave_lane)(struct emit *e);			/* `thread` is known */
 	LLVMValueRef (*ballot)(struct emit *e, LLVMValueRef bit);	/* as wide as the wave */
@@ -51,6 +51,7 @@ struct emit_gpu_isa {
 	bool has_small_atomics;		/* accesses of 8 and 16 bits, and inc and dec */
 	/* No work-item may miss a barrier, nor one by having ended: barriers are counted by code unless it is shown that none is missed. */
 	bool strict_barriers;
+	bool flat_groups;		/* work-groups have one dimension, whatever blocks have */
 	bool hides_slots;		/* LLVM's passes would make values of places in memory again */
 };
 
@@ -114,6 +115,11 @@ LLVMValueRef emit_gpu_cas(struct emit *e, LLVMValueRef p, LLVMValueRef expected,
 			  LLVMAtomicOrdering order, LLVMValueRef *ok);
 bool emit_gpu_memory(struct emit *e);		/* false: the current instruction is none of memory's */
 void emit_gpu_memory_end(struct emit *e);	/* frees `kinds` */
+
+/* ---- emit_gpu_f32.c: of f32, correctly rounded, by integers; a NaN is 0x7fc00000 ---- */
+
+LLVMValueRef emit_gpu_f32_div(struct emit *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef emit_gpu_f32_sqrt(struct emit *e, LLVMValueRef a);
 
 /* ---- emit_gpu_warp.c ---- */
 

@@ -110,7 +110,7 @@ static const char *lacks(const struct hg_spirv_device *d, LLVMValueRef insn)
 		LLVMTypeKind kind = LLVMGetTypeKind(LLVMTypeOf(i < 0 ? insn : LLVMGetOperand(insn, (unsigned int)i)));
 
 		if (kind == LLVMDoubleTypeKind && !d->has_fp64)
-			return "f64 (which division and square root of f32 are made of as well)";
+			return "f64";
 		if (kind == LLVMHalfTypeKind && !d->has_fp16)
 			return "f16";
 	}
@@ -132,7 +132,7 @@ static bool device_has_all(struct job *j, LLVMModuleRef m)
 static void make_module(struct job *j, LLVMContextRef c, LLVMModuleRef m)
 {
 	struct emit_gpu_options opt = { .layout = HG_GPU_WAVE32, .scheduled = j->variant->is_scheduled,
-					.whole = j->variant->whole,
+					.whole = j->variant->whole, .no_f64 = !j->device->has_fp64,
 					.max_threads = j->variant->max_threads,
 					.local_bytes = j->fn->local_bytes + j->variant->stack_bytes };
 	struct spirv_write_options write = { .kernel = j->fn->name, .max_threads = opt.max_threads };

@@ -15,7 +15,8 @@
  * A kernel has two arguments (OpenCL environment, Physical64):
  *   0  pointer in CrossWorkgroup to its PTX parameters and, at HG_GPU_ENV_OFFSET(param_bytes), struct hg_gpu_env (gpu_abi.h); aligned to 16
  *   1  pointer in Workgroup to its shared memory: static, dynamic, and what code itself needs (extra_lds); aligned to 16
- * It is launched with the block's own shape as its work-group; a kernel that uses lanes has a sub-group size of 32. Addresses in
+ * Its work-groups have one dimension: all threads of a block, x first, one behind the other; the block's shape is in env.ntid. In others,
+ * drivers lay sub-groups along whichever dimension they like. A kernel that uses lanes has a sub-group size of 32. Addresses in
  * memory are used without being arguments: indirect access to device, host and shared memory must be allowed.
  */
 

@@ -47,15 +47,15 @@ static inline void run_on(const char *ptx, const struct kernel_run *r, bool as_s
 	for (size_t b = 0; b < r->size; b++)
 		cr_assert_eq(((unsigned char *)r->data)[b], cpu[b], "byte %zu is %02x, on the CPU target %02x, of\n%s", b,
 			     ((unsigned char *)r->data)[b], cpu[b], ptx);
-	for (int scheduled = 0; as_spirv && !r->cooperative && scheduled < 2; scheduled++) {
-		if (!scheduled && !spirv_may_be_direct(hg_module_ir(m), r))
+	for (int how = SPIRV_DIRECT; as_spirv && !r->cooperative && how <= SPIRV_SCHEDULED; how++) {
+		if (how == SPIRV_DIRECT && !spirv_may_be_direct(hg_module_ir(m), r))
 			continue;
 		memcpy(r->data, before, r->size);
-		st = spirv_once(hg_module_ir(m), scheduled, r, why, sizeof(why));
-		cr_assert_eq(st, HG_OK, "as SPIR-V, %d: %s: %s, of\n%s", scheduled, hg_status_text(st), why, ptx);
+		st = spirv_once(hg_module_ir(m), how, r, why, sizeof(why));
+		cr_assert_eq(st, HG_OK, "as SPIR-V, %d: %s: %s, of\n%s", how, hg_status_text(st), why, ptx);
 		for (size_t b = 0; b < r->size; b++)
 			cr_assert_eq(((unsigned char *)r->data)[b], cpu[b], "as SPIR-V, %d, byte %zu is %02x, on the CPU target %02x, of\n%s",
-				     scheduled, b, ((unsigned char *)r->data)[b], cpu[b], ptx);
+				     how, b, ((unsigned char *)r->data)[b], cpu[b], ptx);
 	}
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
