@@ -4,7 +4,7 @@ import os
 import re
 
 import harness
-from harness import Program, expect, hip, tool
+from harness import Program, expect, hip, run, tool
 from programs import bind
 
 CHIP = "gfx90a"                 # waves of 64
@@ -87,6 +87,14 @@ def a_target_that_is_not_there(scratch):
         expect("not available" in said.out and "no device" in said.err, f"{said}")
 
 
+def the_demo(scratch):
+    """What README shows."""
+    result = run([os.path.join(harness.HERE, "demo")], limit=300)
+    expect(result.status == 0 and not result.err, f"{result}")
+    rows = re.findall(r"^ +\d+((?:  +all agree)+) +_Z\S+$", result.out, re.M)
+    expect(len(rows) == 5 and all(r.count("all agree") == len(OTHERS) for r in rows), f"the table at its end: {result.out[-800:]}")
+
+
 def wrong_usage(scratch):
     for options in (("--each", "x"), ("--each",), ("--each", "-1")):
         harness.expect_refusal(tool("hgshim-replay", "--verify", "--target", "cpu,cpu", *options), f"{options}", (2,))
@@ -95,4 +103,4 @@ def wrong_usage(scratch):
 def tests():
     return [(f"{app}: one log on cpu and {' and '.join(OTHERS)}, launch by launch", bind(all_agree, app)) for app in PROGRAMS] + [
         ("sides: a wrong result is found, and blamed on its kernel", a_wrong_result_is_found),
-        ("sides: wrong usage", wrong_usage), ("sides: a target that is not there", a_target_that_is_not_there)]
+        ("sides: wrong usage", wrong_usage), ("sides: the demo", the_demo), ("sides: a target that is not there", a_target_that_is_not_there)]
