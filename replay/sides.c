@@ -85,13 +85,15 @@ static bool grow(void *array, size_t nr, size_t *capacity, size_t size)
 	return true;
 }
 
-enum hg_status hg_side_launch_add(struct hg_side *s, uint64_t seq, const char *kernel)
+enum hg_status hg_side_launch_add(struct hg_side *s, uint64_t seq, const char *kernel, uint32_t stack)
 {
 	uint32_t k = hg_sides_kernel(s->sides, kernel);
 
 	if (k == UINT32_MAX || !grow(&s->launch, s->nr_launches, &s->launch_capacity, sizeof(*s->launch)))
 		return HG_ERR_NOMEM;
-	s->launch[s->nr_launches++] = (struct hg_side_launch){ .seq = seq, .kernel = k, .first = s->nr_buffers };
+	s->launch[s->nr_launches++] = (struct hg_side_launch){
+		.seq = seq, .kernel = k, .stack = stack, .first = s->nr_buffers,
+	};
 	return HG_OK;
 }
 
@@ -257,7 +259,7 @@ enum hg_status rp_side_before(struct hg_replay *r, const struct hg_rec_view *v, 
 	state = XXH3_createState();
 	if (!s->part)
 		s->part = malloc(PART);
-	st = s->part && state ? hg_side_launch_add(s, v->rec->seq, k->name) : HG_ERR_NOMEM;
+	st = s->part && state ? hg_side_launch_add(s, v->rec->seq, k->name, v->rec->stack) : HG_ERR_NOMEM;
 	if (!st)
 		st = look(s, state, &reach, params, size);
 	free(reach.span);
@@ -400,6 +402,7 @@ static void count_launch(struct hg_agreement *out, struct hg_agreement_kernel *k
 		return;
 	out->seq = l->seq;
 	out->by = l->kernel;
+	out->stack = l->stack;
 	out->is_made = !p->other_input;
 	out->last_equal = last_equal;
 	out->addr = p->first->addr;

@@ -24,6 +24,7 @@ struct hg_side_buffer {
 struct hg_side_launch {
 	uint64_t seq;
 	uint32_t kernel;		/* index into hg_sides.kernel */
+	uint32_t stack;			/* of the call, 0: not kept */
 	bool ended;			/* it did, and was looked at; else `after` means nothing */
 	size_t first, nr;		/* of hg_side.buffer; by address */
 };
@@ -85,7 +86,7 @@ struct hg_agreement {
 	struct hg_agreement_kernel *kernel;	/* hg_sides.nr_kernels */
 	/* Where the two part: the first launch that left other bytes, or began with others. 0: they do not. */
 	uint64_t seq;
-	uint32_t by;
+	uint32_t by, stack;
 	bool is_made;			/* this launch made it: it had the same bytes to begin with */
 	uint64_t last_equal;		/* not is_made: the last launch before that left the same; 0: none */
 	uint64_t addr, size;		/* a buffer that differs there */
@@ -106,7 +107,7 @@ void hg_sides_free(struct hg_sides *s);		/* NULL is allowed */
 /* Index of a kernel's name, a new one if need be; UINT32_MAX: no memory. */
 uint32_t hg_sides_kernel(struct hg_sides *s, const char *name);
 /* What the rows begin with: `buffer` gets the first, in ascending order. */
-enum hg_status hg_side_launch_add(struct hg_side *s, uint64_t seq, const char *kernel) HG_MUST_CHECK;
+enum hg_status hg_side_launch_add(struct hg_side *s, uint64_t seq, const char *kernel, uint32_t stack) HG_MUST_CHECK;
 enum hg_status hg_side_buffer_add(struct hg_side *s, const struct hg_side_buffer *b) HG_MUST_CHECK;
 /* The replay is over, with this status, and its driver still open. report: NULL if it did not get so far. */
 enum hg_status hg_side_end(struct hg_side *s, enum hg_status st, const struct hg_replay_report *report) HG_MUST_CHECK;

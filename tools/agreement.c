@@ -220,14 +220,17 @@ static void print_column(const struct agreement *a, const struct column *c)
 	}
 }
 
-void agreement_say(const struct agreement *a)
+void agreement_say(const struct agreement *a, void (*call_site)(uint32_t stack, void *arg), void *arg)
 {
 	for (size_t i = 0; i < a->nr; i++) {
 		const struct hg_agreement *with = &a->column[i].with;
 
-		if (with->seq)
-			pr_err("%s is not like %s %s kernel '%s', record %" PRIu64, a->column[i].side->target, a->first->target,
-			       with->is_made ? "after" : "before", a->sides->kernel[with->by], with->seq);
+		if (!with->seq)
+			continue;
+		pr_err("%s is not like %s %s kernel '%s', record %" PRIu64, a->column[i].side->target, a->first->target,
+		       with->is_made ? "after" : "before", a->sides->kernel[with->by], with->seq);
+		if (with->stack)
+			call_site(with->stack, arg);
 	}
 }
 

@@ -19,7 +19,8 @@ void agreement_free(struct agreement *a);	/* NULL is allowed */
 /* Some target that was replayed left other bytes than the first, by more than `ulp` units in the last place of 32-bit floats. */
 bool agreement_differs(const struct agreement *a, uint32_t ulp);
 void agreement_print(const struct agreement *a);		/* on stdout */
-void agreement_say(const struct agreement *a);		/* as messages: where targets part from the first */
+/* As messages: where targets part from the first. call_site, where the log has it, says who made that launch. */
+void agreement_say(const struct agreement *a, void (*call_site)(uint32_t stack, void *arg), void *arg);
 json_t *agreement_json(const struct agreement *a);	/* NULL: no memory */
 
 #endif

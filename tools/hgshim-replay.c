@@ -246,10 +246,16 @@ static int print_frame(uint64_t pc, const char *text, void *arg)
 	return --*left <= 0;
 }
 
-static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report *r, enum hg_status st)
+static void say_call_site(uint32_t stack, void *log)
 {
 	int frames = 6;
 
+	if (hg_log_stack(log, stack, print_frame, &frames))
+		pr_err("    at a call site that the log does not hold");
+}
+
+static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report *r, enum hg_status st)
+{
 	if (r->nr_host_funcs)
 		pr_warn("%" PRIu64 " functions of the application were queued as work; a replay cannot call them",
 			r->nr_host_funcs);
@@ -259,8 +265,8 @@ static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report 
 		return;
 	pr_err("%s: kernel '%s', record %" PRIu64, r->suspect.exact ? "made by" :
 	       "first launch that can have made it", r->suspect.kernel ? r->suspect.kernel : "?", r->suspect.seq);
-	if (r->suspect.stack && hg_log_stack(log, r->suspect.stack, print_frame, &frames))
-		pr_err("    at a call site that the log does not hold");
+	if (r->suspect.stack)
+		say_call_site(r->suspect.stack, log);
 }
 
 static json_t *buffer_json(const struct hg_replay_buffer *b)
@@ -446,7 +452,7 @@ static enum hg_status say_agreement(struct session *s, json_t **json)
 		agreement_print(a);
 	fflush(stdout);
 	if (st)
-		agreement_say(a);
+		agreement_say(a, say_call_site, s->log);
 	agreement_free(a);
 	return st;
 }

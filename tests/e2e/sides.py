@@ -21,7 +21,7 @@ def environment(**more):
 
 def record(app, scratch):
     log = os.path.join(scratch, "log")
-    with Program(app, log, "--rounds", PROGRAMS[app], env={"HGSHIM_CALLS": "all"}) as p:
+    with Program(app, log, "--rounds", PROGRAMS[app], env={"HGSHIM_CALLS": "all", "HGSHIM_STACKS": "1"}) as p:
         p.passed()
         return log, p.buffers
 
@@ -68,6 +68,7 @@ def a_wrong_result_is_found(scratch):
     expect(sum(k["other_input"] for k in column["kernels"]) > 0, f"nothing comes after it: {column}")
     expect(re.search(rf"rocm: kernel '{UPDATE}', record {seq}, THE FIRST DIFFERENCE: .*offset 1028: word 0x", said.out), f"{said.out}")
     expect(f"rocm is not like cpu after kernel '{UPDATE}', record {seq}" in said.err, f"{said.err}")
+    expect("cudaLaunchKernel" in said.err, f"the call site: {said.err}")
     # as far as floats may be apart, it is none (but for the recorded copy at the end)
     side_by_side(log, "--ulp", "1", "--to", harness.launches(log)[-1], targets=("cpu", "rocm"), status=0, env=wrong)
     # with every 7th launch alone it lies between two of them

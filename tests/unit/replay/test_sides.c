@@ -21,7 +21,7 @@ static void two_sides(void)
 
 static void launch(int side, uint64_t seq, const char *kernel)
 {
-	cr_assert_eq(hg_side_launch_add(&sides->side[side], seq, kernel), HG_OK);
+	cr_assert_eq(hg_side_launch_add(&sides->side[side], seq, kernel, (uint32_t)seq + 100), HG_OK);
 	sides->side[side].launch[sides->side[side].nr_launches - 1].ended = true;
 }
 
@@ -80,6 +80,7 @@ Test(sides, blame_the_launch_that_began_with_the_same_and_not_those_after_it)
 	counts(&a, "bad", 2, 0, 2, 0);
 	counts(&a, "healer", 1, 1, 0, 0);
 	cr_assert_eq(a.seq, 11u);
+	cr_assert_eq(a.stack, 111u);
 	cr_assert_eq(a.by, hg_sides_kernel(sides, "bad"));
 	cr_assert(a.is_made);
 	cr_assert_eq(a.addr, 0x1000u);
