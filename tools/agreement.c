@@ -220,6 +220,14 @@ static void print_column(const struct agreement *a, const struct column *c)
 	}
 }
 
+static bool any_launch(const struct agreement *a)
+{
+	for (size_t k = 0; a->nr && k < a->sides->nr_kernels; k++)
+		if (a->column[0].with.kernel[k].launches)
+			return true;
+	return false;
+}
+
 void agreement_say(const struct agreement *a, void (*call_site)(uint32_t stack, void *arg), void *arg)
 {
 	for (size_t i = 0; i < a->nr; i++) {
@@ -255,11 +263,15 @@ void agreement_print(const struct agreement *a)
 				width[i] = (int)strlen(text);
 		}
 	}
+	if (!any_launch(a)) {
+		printf("  no launch was looked at\n");
+		goto out;
+	}
 	printf("  %8s", "launches");
 	for (size_t i = 0; i < a->nr; i++)
 		printf("  %-*s", width[i], a->column[i].side->target);
 	printf("  kernel\n");
-	for (size_t k = 0; a->nr && k < a->sides->nr_kernels; k++) {
+	for (size_t k = 0; k < a->sides->nr_kernels; k++) {
 		if (!a->column[0].with.kernel[k].launches)
 			continue;
 		printf("  %8" PRIu64, a->column[0].with.kernel[k].launches);
@@ -269,6 +281,7 @@ void agreement_print(const struct agreement *a)
 		}
 		printf("  %s\n", a->sides->kernel[k]);
 	}
+out:
 	for (size_t i = 0; i < a->nr; i++)
 		print_column(a, &a->column[i]);
 	free(width);
