@@ -166,9 +166,12 @@ static bool is_too_wide(const char *plain, size_t size, const int *star)
 /* A string in a record by its offset there, NUL-terminated; NULL when it is not. */
 static const char *record_string(const struct hg_gpu_record *r, uint64_t offset)
 {
-	const char *s = (const char *)r + offset;
+	const char *s;
 
-	return offset >= sizeof(*r) && offset < r->size && memchr(s, 0, r->size - offset) ? s : NULL;
+	if (offset < sizeof(*r) || offset >= r->size)
+		return NULL;
+	s = (const char *)r + offset;
+	return memchr(s, 0, r->size - offset) ? s : NULL;
 }
 
 /* A string of the kernel's; the first pass only measures it. */

@@ -10,7 +10,7 @@ import programs
 from harness import CUDA, LONG, Program, checkpoint, compare, compare_runs, expect, migrate, replay, tool
 from programs import bind, plain, sized, step, ticks, wait_moment
 
-LEAVES = 10                     # of each program, each in a run of its own
+LEAVES = 10 if LONG else 5      # of each program, each in a run of its own
 ARENA = 0x200000000000          # HGSHIM_ARENA=1
 IN_ARENA = ("threads", "linked_list", "ptx_driver", "saxpy_streams")
 VARIANTS = {

@@ -19,6 +19,7 @@ import bad_input
 import coverage
 import errors
 import gpu
+import gpus
 import harness
 import leaving
 import libraries
@@ -26,7 +27,7 @@ import native
 import printing
 import programs
 import python_programs
-import rocm
+import sides
 from harness import Failed, Skipped
 
 lock = threading.Lock()
@@ -68,8 +69,8 @@ def main():
     elif args.python:
         tests = python_programs.tests()
     else:
-        tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() + rocm.tests() +
-                 coverage.tests() + printing.tests() + bad_input.tests())
+        tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() + gpus.tests() +
+                 sides.tests() + coverage.tests() + printing.tests() + bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

@@ -18,12 +18,18 @@
 
 #include "common/msg.h"
 
+/* LLVM takes none down: one whose code is gone is empty, and the next unit's. */
+struct library {
+	LLVMOrcJITDylibRef dylib;
+	struct library *next;		/* of those that are empty */
+};
+
 /* What was added at once: compiled at once. */
 struct unit {
 	pthread_mutex_t lock;
 	LLVMContextRef context;		/* until it is compiled */
 	LLVMModuleRef code;
-	LLVMOrcJITDylibRef dylib;	/* since */
+	struct library *library;	/* since */
 	bool failed;
 	size_t first, nr;		/* its kernels */
 	struct unit *next;
@@ -49,8 +55,10 @@ static struct {
 	LLVMOrcLLJITRef jit;
 	LLVMTargetRef target;
 	char *triple, *cpu, *features;
-	_Atomic unsigned int serial;
-} host = { .once = PTHREAD_ONCE_INIT };
+	pthread_mutex_t lock;		/* protects what follows */
+	struct library *empty;
+	unsigned int nr_libraries;
+} host = { .once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static bool said(LLVMErrorRef err, const char *doing)
 {
@@ -148,22 +156,57 @@ static void on_found(LLVMErrorRef err, LLVMOrcCSymbolMapPairs pairs, size_t nr, 
 		*addr = pairs[0].Sym.Address;
 }
 
+/* NULL: no memory. */
+static struct library *library_get(void)
+{
+	struct library *l;
+	char name[32];
+
+	pthread_mutex_lock(&host.lock);
+	l = host.empty;
+	if (l) {
+		host.empty = l->next;
+	} else {
+		l = malloc(sizeof(*l));
+		snprintf(name, sizeof(name), "simt.%u", host.nr_libraries++);
+		if (l)
+			l->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(LLVMOrcLLJITGetExecutionSession(host.jit), name);
+	}
+	pthread_mutex_unlock(&host.lock);
+	return l;
+}
+
+/* NULL is allowed. */
+static void library_put(struct library *l)
+{
+	if (!l || said(LLVMOrcJITDylibClear(l->dylib), "unload a kernel's code"))
+		return;
+	pthread_mutex_lock(&host.lock);
+	l->next = host.empty;
+	host.empty = l;
+	pthread_mutex_unlock(&host.lock);
+}
+
 static enum hg_status link_unit(struct simt_module *m, struct unit *u, LLVMMemoryBufferRef object)
 {
 	LLVMOrcExecutionSessionRef es = LLVMOrcLLJITGetExecutionSession(host.jit);
-	char name[32];
+	LLVMOrcJITDylibRef dylib;
 
-	snprintf(name, sizeof(name), "simt.%u", atomic_fetch_add(&host.serial, 1));
-	u->dylib = LLVMOrcExecutionSessionCreateBareJITDylib(es, name);
-	if (said(define(u->dylib, builtin, sizeof(builtin) / sizeof(builtin[0])), "define the executor's functions") ||
-	    said(define(u->dylib, m->symbols, m->nr_symbols), "define a module's functions")) {
+	u->library = library_get();
+	if (!u->library) {
+		LLVMDisposeMemoryBuffer(object);
+		return HG_ERR_NOMEM;
+	}
+	dylib = u->library->dylib;
+	if (said(define(dylib, builtin, sizeof(builtin) / sizeof(builtin[0])), "define the executor's functions") ||
+	    said(define(dylib, m->symbols, m->nr_symbols), "define a module's functions")) {
 		LLVMDisposeMemoryBuffer(object);
 		return HG_ERR_UNSUPPORTED;
 	}
-	if (said(LLVMOrcLLJITAddObjectFile(host.jit, u->dylib, object), "load a kernel's code"))
+	if (said(LLVMOrcLLJITAddObjectFile(host.jit, dylib, object), "load a kernel's code"))
 		return HG_ERR_UNSUPPORTED;
 	for (size_t i = u->first; i < u->first + u->nr; i++) {
-		LLVMOrcCJITDylibSearchOrderElement order = { u->dylib, LLVMOrcJITDylibLookupFlagsMatchAllSymbols };
+		LLVMOrcCJITDylibSearchOrderElement order = { dylib, LLVMOrcJITDylibLookupFlagsMatchAllSymbols };
 		LLVMOrcCLookupSetElement symbol = { NULL, LLVMOrcSymbolLookupFlagsRequiredSymbol };
 		uint64_t addr = 0;
 		char entry[512];
@@ -340,8 +383,7 @@ static void unit_free(struct unit *u)
 		LLVMDisposeModule(u->code);
 	if (u->context)
 		LLVMContextDispose(u->context);
-	if (u->dylib)
-		said(LLVMOrcJITDylibClear(u->dylib), "unload a kernel's code");
+	library_put(u->library);
 	pthread_mutex_destroy(&u->lock);
 	free(u);
 }
@@ -409,7 +451,7 @@ enum hg_status simt_module_kernel(struct simt_module *m, size_t i, const struct 
 		return HG_ERR_UNAVAILABLE;
 	u = m->kernel[i].unit;
 	pthread_mutex_lock(&u->lock);
-	if (!u->failed && !u->dylib)
+	if (!u->failed && !u->library)
 		u->failed = compile(m, u) != HG_OK;
 	if (u->failed)
 		st = HG_ERR_UNSUPPORTED;

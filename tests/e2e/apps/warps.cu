@@ -1,9 +1,9 @@
 // warps.cu - the warp suite: what lanes, warps, blocks and grids promise each other, against plain C.
 //
-//	warps [--list] [--only TEST]
+//	warps [--list] [--only TEST] [--up-to THREADS]
 //
-// An ordinary CUDA program: it runs on any target and on a GPU. Each test runs in blocks of many shapes; "ok TEST" or
-// "not ok TEST: why" for each, and "PASS" and exit status 0 if all are.
+// An ordinary CUDA program: it runs on any target and on a GPU. Each test runs in blocks of many shapes, --up-to so many threads; "ok TEST"
+// or "not ok TEST: why" for each, and "PASS" and exit status 0 if all are.
 #include <cooperative_groups.h>
 #include <cstdarg>
 #include <cstdint>
@@ -17,6 +17,7 @@ typedef uint64_t u64;
 
 static const dim3 shapes[] = { { 1, 1, 1 }, { 31, 1, 1 }, { 32, 1, 1 }, { 33, 1, 1 }, { 64, 1, 1 }, { 96, 1, 1 }, { 1023, 1, 1 },
 			       { 1024, 1, 1 }, { 7, 9, 1 }, { 5, 3, 4 }, { 2, 33, 1 }, { 16, 8, 8 } };
+static std::vector<dim3> wanted;
 #define BLOCKS 2
 #define FULL 0xffffffffu
 
@@ -235,7 +236,7 @@ static void same(u32 got, u32 want, dim3 d, const char *what, u32 block, u32 t, 
 // Runs `check(block, t, words)` for each thread that is still there, in each shape and scene.
 template <typename K, typename C> static void in_scenes(K kernel, u32 nr, C check)
 {
-	for (dim3 d : shapes)
+	for (dim3 d : wanted)
 		for (int s = 0; s < NR_SCENES && !test_failed; s++) {
 			u32 n = size_of(d);
 			std::vector<u32> out = launch(kernel, dim3(BLOCKS), d, (size_t)BLOCKS * n * nr, s);
@@ -589,7 +590,7 @@ static void test_pairs()
 {
 	const int rounds = 3;
 
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		u32 n = size_of(d);
 		std::vector<u32> out = launch(pairs, dim3(BLOCKS), d, (size_t)BLOCKS * n * 8, rounds);
 
@@ -647,7 +648,7 @@ __global__ void __launch_bounds__(1024) loops(u32 *all, int unused)
 
 static void test_loops()
 {
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		u32 n = size_of(d);
 		std::vector<u32> out = launch(loops, dim3(BLOCKS), d, (size_t)BLOCKS * n * 3, 0);
 
@@ -709,7 +710,7 @@ __global__ void __launch_bounds__(1024) branches(u32 *all, int rounds)
 
 static void test_branches()
 {
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		const int rounds = 10;
 		u32 n = size_of(d);
 		std::vector<u32> out = launch(branches, dim3(BLOCKS), d, (size_t)BLOCKS * n, rounds);
@@ -784,7 +785,7 @@ __global__ void __launch_bounds__(1024) ring(u32 *all, int how)
 
 static void test_barriers()
 {
-	for (dim3 d : shapes)
+	for (dim3 d : wanted)
 		for (int how = 0; how < 4; how++) {
 			u32 n = size_of(d);
 			std::vector<u32> out = launch(ring, dim3(BLOCKS), d, (size_t)BLOCKS * n, how);
@@ -836,7 +837,7 @@ __global__ void __launch_bounds__(1024) counts(u32 *all, int scene)
 
 static void test_barrier_reductions()
 {
-	for (dim3 d : shapes)
+	for (dim3 d : wanted)
 		for (int s = 0; s < 4; s++) {
 			u32 n = size_of(d);
 			std::vector<u32> out = launch(counts, dim3(BLOCKS), d, (size_t)BLOCKS * n * 9, s);
@@ -901,7 +902,7 @@ __global__ void __launch_bounds__(1024) groups(u32 *all, int nr_groups)
 
 static void test_barrier_groups()
 {
-	for (dim3 d : shapes)
+	for (dim3 d : wanted)
 		for (u32 nr_groups = 1; nr_groups <= 5; nr_groups += 2) {
 			u32 n = size_of(d), nr_warps = (n + 31) / 32, total = 0;
 			std::vector<u32> out = launch(groups, dim3(BLOCKS), d, (size_t)BLOCKS * n * 2, (int)nr_groups);
@@ -965,7 +966,7 @@ __global__ void __launch_bounds__(1024) buffers(u32 *all, int rounds)
 
 static void test_producers_and_consumers()
 {
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		const int rounds = 9;
 		u32 n = size_of(d), half = n / 64 * 32;
 		std::vector<u32> out = launch(buffers, dim3(BLOCKS), d, (size_t)BLOCKS * n, rounds);
@@ -1056,7 +1057,7 @@ __global__ void __launch_bounds__(1024) leavers(u32 *all, int unused)
 
 static void test_threads_that_leave_before_a_barrier()
 {
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		u32 n = size_of(d);
 		std::vector<u32> out = launch(leavers, dim3(BLOCKS), d, (size_t)BLOCKS * n, 0);
 
@@ -1109,7 +1110,7 @@ __global__ void __launch_bounds__(1024) lock(u32 *all, int whose)
 
 static void test_spin_locks()
 {
-	for (dim3 d : shapes)
+	for (dim3 d : wanted)
 		for (int whose = 0; whose < 3; whose++) {
 			u32 zero[4] = { 0 }, n = size_of(d);
 			std::vector<u32> out, seen((size_t)BLOCKS * n);
@@ -1166,7 +1167,7 @@ __global__ void __launch_bounds__(1024) chain(u32 *all, int how)
 
 static void test_chains()
 {
-	for (dim3 d : shapes)
+	for (dim3 d : wanted)
 		for (int how = 0; how < 5; how++) {
 			u32 n = size_of(d);
 			std::vector<u32> out = launch(chain, dim3(BLOCKS), d, (size_t)BLOCKS * n, how);
@@ -1209,7 +1210,7 @@ __global__ void __launch_bounds__(1024) polling(u32 *all, int unused)
 
 static void test_polling_by_warp_operations()
 {
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		u32 n = size_of(d);
 		std::vector<u32> out = launch(polling, dim3(BLOCKS), d, (size_t)BLOCKS * n, 0);
 
@@ -1242,7 +1243,7 @@ __global__ void __launch_bounds__(1024) meetings(u32 *all, int rounds)
 
 static void test_grid_barriers()
 {
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		const u32 rounds = 5;
 		u32 n = size_of(d), grid = 7, nr;
 		int fit, sms;
@@ -1315,7 +1316,7 @@ static void test_special_registers()
 {
 	u32 ids[2] = { 0, 0 };
 
-	for (dim3 d : shapes) {
+	for (dim3 d : wanted) {
 		dim3 grid(3, 2, 2);
 		u32 n = size_of(d);
 		std::vector<u32> out = launch(sregs, grid, d, (size_t)12 * n * NR_SREGS, 0, 100);
@@ -1373,6 +1374,7 @@ static const struct {
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
+	u32 largest = 1024;
 	int nr = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -1382,12 +1384,18 @@ int main(int argc, char **argv)
 				printf("%s\n", t.name);
 			return 0;
 		}
-		if (strcmp(argv[i], "--only") || i + 1 == argc) {
-			fprintf(stderr, "usage: %s [--list] [--only TEST]\n", argv[0]);
+		if (i + 1 < argc && !strcmp(argv[i], "--only")) {
+			only = argv[++i];
+		} else if (i + 1 < argc && !strcmp(argv[i], "--up-to")) {
+			largest = atoi(argv[++i]);
+		} else {
+			fprintf(stderr, "usage: %s [--list] [--only TEST] [--up-to THREADS]\n", argv[0]);
 			return 2;
 		}
-		only = argv[++i];
 	}
+	for (dim3 d : shapes)
+		if (size_of(d) <= largest)
+			wanted.push_back(d);
 	CU(cudaMalloc(&device, device_words * 4));
 	for (auto &t : tests) {
 		if (only && strcmp(only, t.name))

@@ -1,6 +1,7 @@
 /* test_llvm.c - the lowest layer of the doubles' executor: LLVM IR of any origin, warps of 64. */
 #include <criterion/criterion.h>
 #include <llvm-c/IRReader.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,6 +92,25 @@ Test(simt_llvm, warps_may_have_64_lanes)
 	cr_assert_eq(simt_run(m, &l, why, sizeof(why)), HG_OK, "%s", why);
 	cr_assert_eq(word[31], UINT32_MAX);
 	simt_module_free(m);
+}
+
+Test(simt_llvm, modules_that_come_and_go_leave_no_memory_behind)
+{
+	static const struct simt_kernel k = { .name = "nothing" };
+	const struct simt_kernel *found;
+	size_t before = 0, after;
+	simt_entry entry;
+
+	for (int i = 0; i < 60; i++) {
+		struct simt_module *m = module_of("define void @nothing(ptr %self) {\n  ret void\n}\n", &k, 1);
+
+		cr_assert_eq(simt_module_kernel(m, 0, &found, &entry), HG_OK);
+		simt_module_free(m);
+		if (i == 9)	/* what is made once is there */
+			before = mallinfo2().uordblks;
+	}
+	after = mallinfo2().uordblks;
+	cr_assert_lt(after, before + (64 << 10), "%zu bytes more than the %zu of 50 modules before", after - before, before);
 }
 
 static void keep_quiet(enum hg_msg_level level, const char *line, void *arg)
