@@ -1,6 +1,5 @@
 /* driver_module.c - modules and libraries: loading, variables, looking kernels up. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/io.h"
 #include "common/msg.h"
 #include "replay/driver_priv.h"
 
@@ -482,7 +482,7 @@ static CUresult load(enum drv_kind kind, const void *image, size_t size, struct 
 CUresult drv_file_read(const char *path, void **out, size_t *out_size)
 {
 	unsigned char *bytes = NULL;
-	size_t size = 0, got = 0;
+	size_t size = 0;
 	struct stat stat;
 	CUresult r = CUDA_ERROR_FILE_NOT_FOUND;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -499,16 +499,7 @@ CUresult drv_file_read(const char *path, void **out, size_t *out_size)
 		r = CUDA_ERROR_OUT_OF_MEMORY;
 		goto out_close;
 	}
-	while (got < size) {
-		ssize_t n = read(fd, bytes + got, size - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		got += (size_t)n;
-	}
-	if (got < size) {
+	if (!hg_read_all(fd, bytes, size)) {
 		free(bytes);
 		goto out_close;
 	}

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "common/io.h"
 #include "common/msg.h"
 #include "replay/driver.h"
 
@@ -33,19 +34,9 @@ static enum hg_status io_error(const char *doing, const char *name)
 	return errno == ENOSPC || errno == EDQUOT ? HG_ERR_NOSPC : HG_ERR_IO;
 }
 
-static enum hg_status write_all(int fd, const unsigned char *data, size_t size, const char *name)
+static enum hg_status write_all(int fd, const void *data, size_t size, const char *name)
 {
-	while (size) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return io_error("write", name);
-		data += n;
-		size -= (size_t)n;
-	}
-	return HG_OK;
+	return hg_write_all(fd, data, size) ? HG_OK : io_error("write", name);
 }
 
 const char *hg_text_region(enum hg_region_kind kind)
@@ -133,9 +124,9 @@ static enum hg_status dump_manifest(const struct dump *d, const char *target, co
 		st = io_error("create", "manifest.json");
 		goto out_text;
 	}
-	st = write_all(fd, (const unsigned char *)text, strlen(text), "manifest.json");
+	st = write_all(fd, text, strlen(text), "manifest.json");
 	if (!st)
-		st = write_all(fd, (const unsigned char *)"\n", 1, "manifest.json");
+		st = write_all(fd, "\n", 1, "manifest.json");
 	if (close(fd) && !st)
 		st = io_error("write", "manifest.json");
 out_text:

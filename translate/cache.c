@@ -21,6 +21,7 @@
 #include <xxhash.h>
 
 #include "common/env.h"
+#include "common/io.h"
 #include "common/msg.h"
 
 /* A file: this header, then the bytes. */
@@ -111,40 +112,6 @@ static void file_name(const unsigned char key[16], char name[NAME_SIZE])
 	strcpy(name + 32, ".o");
 }
 
-static bool read_all(int fd, void *to, size_t size)
-{
-	char *p = to;
-
-	while (size) {
-		ssize_t n = read(fd, p, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		size -= (size_t)n;
-	}
-	return true;
-}
-
-static bool write_all(int fd, const void *from, size_t size)
-{
-	const char *p = from;
-
-	while (size) {
-		ssize_t n = write(fd, p, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		size -= (size_t)n;
-	}
-	return true;
-}
-
 bool hg_cache_get(const unsigned char key[16], void **data, size_t *size)
 {
 	struct stat s;
@@ -159,13 +126,13 @@ bool hg_cache_get(const unsigned char key[16], void **data, size_t *size)
 	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		goto out;
-	if (fstat(fd, &s) || !S_ISREG(s.st_mode) || s.st_uid != geteuid() || !read_all(fd, &h, sizeof(h)) || memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) ||
+	if (fstat(fd, &s) || !S_ISREG(s.st_mode) || s.st_uid != geteuid() || !hg_read_all(fd, &h, sizeof(h)) || memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) ||
 	    h.size > MAX_ENTRY || (uint64_t)s.st_size != sizeof(h) + h.size)
 		goto damaged;
 	bytes = malloc(h.size ? h.size : 1);
 	if (!bytes)
 		goto close;
-	if (!read_all(fd, bytes, h.size) || XXH3_64bits(bytes, h.size) != h.digest)
+	if (!hg_read_all(fd, bytes, h.size) || XXH3_64bits(bytes, h.size) != h.digest)
 		goto damaged;
 	*data = bytes;
 	*size = h.size;
@@ -302,7 +269,7 @@ void hg_cache_put(const unsigned char key[16], const void *data, size_t size)
 	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		goto out;
-	written = write_all(fd, &h, sizeof(h)) && write_all(fd, data, size);
+	written = hg_write_all(fd, &h, sizeof(h)) && hg_write_all(fd, data, size);
 	if (close(fd) != 0 || !written || renameat(dir, tmp, dir, name) != 0) {
 		pr_debug("cannot write the cache file '%s': %s", name, strerror(errno));
 		unlinkat(dir, tmp, 0);

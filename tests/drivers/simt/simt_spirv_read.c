@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "common/io.h"
 #include "tests/drivers/simt/simt_wave.h"
 
 #define MAGIC 0x07230203u
@@ -105,51 +106,25 @@ static enum hg_status run_reader(const char *const *argv, int log, int *status, 
 
 /* ---- files ---- */
 
-static bool write_file(int fd, const void *data, size_t size)
-{
-	const char *p = data;
-
-	while (size) {
-		ssize_t n = write(fd, p, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		size -= (size_t)n;
-	}
-	return true;
-}
-
 /* malloc'ed; NULL: it is not there, or cannot be read. */
 static void *read_file(const char *path, size_t max, size_t *size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char *data = NULL;
 	struct stat st;
-	size_t at = 0;
 
 	if (fd < 0)
 		return NULL;
 	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0 && (uint64_t)st.st_size <= max)
 		data = malloc((size_t)st.st_size + 1);
-	while (data && at < (size_t)st.st_size) {
-		ssize_t n = read(fd, data + at, (size_t)st.st_size - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			free(data);
-			data = NULL;
-			break;
-		}
-		at += (size_t)n;
+	if (data && !hg_read_all(fd, data, (size_t)st.st_size)) {
+		free(data);
+		data = NULL;
 	}
 	close(fd);
 	if (data) {
-		data[at] = 0;
-		*size = at;
+		data[st.st_size] = 0;
+		*size = (size_t)st.st_size;
 	}
 	return data;
 }
@@ -267,7 +242,7 @@ enum hg_status simt_spirv_read(const void *words, size_t size, void **bitcode, s
 		snprintf(why, why_size, "%s: %s", base, strerror(errno));
 		return HG_ERR_IO;
 	}
-	st = write_file(fd, words, size) ? HG_OK : HG_ERR_IO;
+	st = hg_write_all(fd, words, size) ? HG_OK : HG_ERR_IO;
 	if (st)
 		snprintf(why, why_size, "%s: %s", base, strerror(errno));
 	close(fd);

@@ -13,6 +13,7 @@ static const struct chip {
 	enum hg_gpu_layout layout;
 } chips[] = { { "gfx90a", HG_GPU_HALF }, { "gfx90a", HG_GPU_PAIR }, { "gfx1100", HG_GPU_WAVE32 }, { "gfx1201", HG_GPU_WAVE32 } };
 #define NR_CHIPS (sizeof(chips) / sizeof(*chips))
+enum { HALF, PAIR, WAVE32 };
 
 static LLVMTargetMachineRef machine(const char *cpu)
 {
@@ -36,10 +37,11 @@ static void on_diagnostic(LLVMDiagnosticInfoRef info, void *arg)
 	LLVMDisposeMessage(text);
 }
 
-/* The kernel's assembly, malloc'ed; NULL: refused, `why` says why. */
-static char *assembly(const struct ir_func *fn, const struct chip *chip, char *why, size_t why_size)
+/* The kernel's assembly in one of its forms, malloc'ed; NULL: refused, `why` says why. */
+static char *assembly(const struct ir_func *fn, const struct chip *chip, bool scheduled, char *why, size_t why_size)
 {
-	struct emit_gpu_options opt = { .layout = chip->layout, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	struct emit_gpu_options opt = { .layout = chip->layout, .scheduled = scheduled, .max_threads = 256,
+					.local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
 	LLVMContextRef c = LLVMContextCreate();
 	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("kernel", c);
 	LLVMTargetMachineRef tm = machine(chip->name);
@@ -122,7 +124,7 @@ static bool is_expanded(unsigned int op)
 /* Operations that the files have. */
 static bool seen[IR_OP_COUNT];
 
-static void compile_file(const char *name, const struct chip *chip)
+static void compile_file(const char *name, const struct chip *chip, bool scheduled)
 {
 	size_t size;
 	char *text = read_test_file(name, &size);
@@ -138,8 +140,8 @@ static void compile_file(const char *name, const struct chip *chip)
 		for (uint32_t b = 0; b < fn->nr_blocks; b++)
 			for (uint32_t k = 0; k < fn->block[b].nr_insns; k++)
 				seen[fn->block[b].insn[k].op] = true;
-		code = assembly(fn, chip, why, sizeof(why));
-		cr_expect(code, "%s, %s, kernel '%s': %s", chip->name, name, fn->name, why);
+		code = assembly(fn, chip, scheduled, why, sizeof(why));
+		cr_expect(code, "%s, %s, kernel '%s'%s: %s", chip->name, name, fn->name, scheduled ? ", scheduled" : "", why);
 		free(code);
 	}
 	ir_module_free(ir);
@@ -154,12 +156,25 @@ Test(emit_gpu, every_operation_becomes_code_for_every_chip, .timeout = 120)
 
 	for (size_t k = 0; k < NR_CHIPS; k++)
 		for (size_t i = 0; i < sizeof(file) / sizeof(*file); i++)
-			compile_file(file[i], &chips[k]);
+			compile_file(file[i], &chips[k], false);
 	/* long ones, and of the same operations */
-	compile_file("tests/ptx/texture.ptx", &chips[2]);
-	compile_file("tests/ptx/matrix.ptx", &chips[2]);
+	compile_file("tests/ptx/texture.ptx", &chips[2], false);
+	compile_file("tests/ptx/matrix.ptx", &chips[2], false);
 	for (unsigned int op = 0; op < IR_OP_COUNT; op++)
 		cr_expect(seen[op] || is_expanded(op), "no file has a '%s'", ir_op_desc[op].name);
+}
+
+/* Lanes with program counters of their own can do what those that go together can. */
+Test(emit_gpu, the_other_form_becomes_code_as_well, .timeout = 120)
+{
+	static const char *const file[] = { "tests/ptx/control.ptx", "tests/ptx/memory.ptx", "tests/ptx/functions.ptx",
+		"tests/ptx/nvcc13_scan.ptx", "tests/ptx/nvcc13_cg.ptx" };
+
+	for (size_t i = 0; i < sizeof(file) / sizeof(*file); i++)
+		compile_file(file[i], &chips[WAVE32], true);
+	for (size_t k = HALF; k <= PAIR; k++)
+		for (size_t i = 0; i < 2; i++)
+			compile_file(file[i], &chips[k], true);
 }
 
 /* ---- what becomes of some of them ---- */
@@ -170,13 +185,11 @@ static char *code_of(const char *body, size_t chip)
 	struct hg_module *m = load_text(kernel_around("ld.param.u64 %rd1, [p]; ld.param.u32 %r1, [n];\n", body, "", text, sizeof(text)));
 
 	cr_assert_null(hg_module_kernel(m, 0)->refused, "%s", hg_module_kernel(m, 0)->refused);
-	code = assembly(&hg_module_ir(m)->func[0], &chips[chip], why, sizeof(why));
+	code = assembly(&hg_module_ir(m)->func[0], &chips[chip], false, why, sizeof(why));
 	cr_assert(code, "%s", why);
 	hg_module_free(m);
 	return code;
 }
-
-enum { HALF, PAIR, WAVE32 };
 
 static void expect_code(const char *body, size_t chip, const char *has, const char *has_not)
 {
@@ -241,7 +254,7 @@ Test(emit_gpu, what_expansion_takes_away_is_refused_by_name)
 	struct hg_module *m = load_text(kernel_around("", "movmatrix.sync.aligned.m8n8.trans.b16 %r1, %r2; st.global.u32 [%rd1], %r1;", "",
 						      text, sizeof(text)));
 
-	code = assembly(&hg_module_ir(m)->func[0], &chips[WAVE32], why, sizeof(why));
+	code = assembly(&hg_module_ir(m)->func[0], &chips[WAVE32], false, why, sizeof(why));
 	cr_expect_null(code);
 	cr_expect(strstr(why, "line 7: 'movmatrix"), "%s", why);
 	hg_module_free(m);
