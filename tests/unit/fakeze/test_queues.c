@@ -1,8 +1,10 @@
 /* test_queues.c - order and its absence in the Level Zero driver for tests: lists, queues, barriers, events, fences. */
 #include "fake_test.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FOREVER UINT64_MAX
 
@@ -43,6 +45,24 @@ Test(queues, a_command_waits_for_its_events_and_no_longer)
 	OK(ze.zeEventHostSignal(go));
 	OK(ze.zeEventHostSynchronize(done, FOREVER));
 	cr_assert_eq(h[0], 1);
+}
+
+static void *signal_soon(void *arg)
+{
+	usleep(20000);
+	OK(ze.zeEventHostSignal(arg));
+	return NULL;
+}
+
+Test(queues, who_waits_is_woken_by_the_host_as_well)
+{
+	START("STRICT=1");
+	ze_event_handle_t e = event(pool(), 0);
+	pthread_t other;
+
+	pthread_create(&other, NULL, signal_soon, e);
+	OK(ze.zeEventHostSynchronize(e, FOREVER));
+	pthread_join(other, NULL);
 }
 
 /* Two kernels of one list: with nothing between them they run together, so the second may not see what the first wrote. */
