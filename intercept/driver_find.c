@@ -17,7 +17,7 @@
 #include "common/buf.h"
 #include "common/msg.h"
 
-static const char name[] = "libcuda.so.1";
+static const char cuda[] = "libcuda.so.1";
 
 /* A 64-bit library for this machine, and neither hgshim itself nor the toolkit's stub. */
 static bool is_candidate(const char *path, char out[PATH_MAX])
@@ -41,7 +41,7 @@ static bool is_candidate(const char *path, char out[PATH_MAX])
 	return good;
 }
 
-static bool in_folder(const char *folder, size_t len, char out[PATH_MAX])
+static bool in_folder(const char *name, const char *folder, size_t len, char out[PATH_MAX])
 {
 	char path[PATH_MAX];
 	int n = snprintf(path, sizeof(path), "%.*s/%s", (int)len, folder, name);
@@ -50,12 +50,12 @@ static bool in_folder(const char *folder, size_t len, char out[PATH_MAX])
 }
 
 /* A list as in LD_LIBRARY_PATH; relative folders are left alone. */
-static bool in_list(const char *list, char out[PATH_MAX])
+static bool in_list(const char *name, const char *list, char out[PATH_MAX])
 {
 	while (list && *list) {
 		size_t len = strcspn(list, ":;");
 
-		if (len && *list == '/' && in_folder(list, len, out))
+		if (len && *list == '/' && in_folder(name, list, len, out))
 			return true;
 		list += len;
 		list += *list != 0;
@@ -102,7 +102,7 @@ static bool take_candidate(const char *path, void *arg)
 	return is_candidate(path, arg);
 }
 
-static bool in_cache(char out[PATH_MAX])
+static bool in_cache(const char *name, char out[PATH_MAX])
 {
 	int fd = open("/etc/ld.so.cache", O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -122,7 +122,7 @@ static bool in_cache(char out[PATH_MAX])
 	return found;
 }
 
-static bool search(const char *given, char out[PATH_MAX])
+static bool search(const char *name, const char *given, char out[PATH_MAX])
 {
 	/* the distributions' folders, and where container runtimes and others put it */
 	static const char usual[] = "/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/nvidia/current:/usr/lib64:/usr/lib:"
@@ -130,22 +130,29 @@ static bool search(const char *given, char out[PATH_MAX])
 				    "/usr/lib/wsl/lib";
 
 	if (given && *given)
-		return is_candidate(given, out) || in_folder(given, strlen(given), out);
-	return in_list(getenv("LD_LIBRARY_PATH"), out) || in_cache(out) || in_list(usual, out);
+		return is_candidate(given, out) || in_folder(name, given, strlen(given), out);
+	return in_list(name, getenv("LD_LIBRARY_PATH"), out) || in_cache(name, out) || in_list(name, usual, out);
 }
 
 bool hg_driver_is_there(void)
 {
 	char path[PATH_MAX];
 
-	return search(getenv("HGSHIM_DRIVER"), path);
+	return search(cuda, getenv("HGSHIM_DRIVER"), path);
+}
+
+bool hg_driver_has_library(const char *name)
+{
+	char path[PATH_MAX];
+
+	return search(name, NULL, path);
 }
 
 enum hg_status hg_driver_find(char out[PATH_MAX])
 {
 	const char *given = getenv("HGSHIM_DRIVER");
 
-	if (search(given, out))
+	if (search(cuda, given, out))
 		return HG_OK;
 	if (given && *given) {
 		pr_err("cannot use the driver '%s' of HGSHIM_DRIVER: it is not a CUDA driver for this machine%s%s", given,
@@ -153,6 +160,6 @@ enum hg_status hg_driver_find(char out[PATH_MAX])
 		return HG_ERR_UNAVAILABLE;
 	}
 	pr_err("cannot find NVIDIA's driver: no '%s' in LD_LIBRARY_PATH, in the loader's cache, or in the usual folders; "
-	       "HGSHIM_DRIVER can name it", name);
+	       "HGSHIM_DRIVER can name it", cuda);
 	return HG_ERR_UNAVAILABLE;
 }

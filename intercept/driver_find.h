@@ -17,6 +17,8 @@ enum hg_status hg_driver_find(char out[PATH_MAX]) HG_MUST_CHECK;
 
 /* Would it find one? Says nothing. */
 bool hg_driver_is_there(void);
+/* A library of another vendor, where the same is looked for. Says nothing. */
+bool hg_driver_has_library(const char *name);
 
 /* The entries of a loader's cache with that name, in order, until `each` returns true; false: it never did. */
 bool hg_driver_in_cache(const void *data, size_t size, const char *name, bool (*each)(const char *path, void *arg), void *arg);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "intercept/executor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,11 +37,33 @@ static bool has_amd_driver(void)
 	return access("/dev/kfd", R_OK | W_OK) == 0;
 }
 
-const char hg_executor_portable_targets[] = "cpu, rocm";
+/* A GPU of Intel's that this user may use, and Level Zero's loader. */
+static bool has_intel_driver(void)
+{
+	for (int i = 128; i < 192; i++) {
+		char path[64], vendor[16] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/dev/dri/renderD%d", i);
+		if (access(path, R_OK | W_OK))
+			continue;
+		snprintf(path, sizeof(path), "/sys/class/drm/renderD%d/device/vendor", i);
+		f = fopen(path, "re");
+		if (f && fgets(vendor, sizeof(vendor), f) && !strncmp(vendor, "0x8086", 6)) {
+			fclose(f);
+			return hg_driver_has_library("libze_loader.so.1");
+		}
+		if (f)
+			fclose(f);
+	}
+	return false;
+}
+
+const char hg_executor_portable_targets[] = "cpu, rocm, level-zero";
 
 const char *hg_executor_portable_target(const char *name)
 {
-	static const char *const known[] = { "cpu", "rocm" };
+	static const char *const known[] = { "cpu", "rocm", "level-zero" };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (!strcmp(name, known[i]))
@@ -63,7 +86,7 @@ enum hg_status hg_executor_choose(const struct hg_executor **out, const char **t
 
 	is_auto = !want || !*want || !strcmp(want, "auto");
 	if (is_auto)
-		want = has_nvidia_driver() ? "cuda" : has_amd_driver() ? "rocm" : "cpu";
+		want = has_nvidia_driver() ? "cuda" : has_amd_driver() ? "rocm" : has_intel_driver() ? "level-zero" : "cpu";
 	if (!strcmp(want, "cuda")) {
 		*out = &hg_executor_native;
 		*target = "cuda";
@@ -73,10 +96,6 @@ enum hg_status hg_executor_choose(const struct hg_executor **out, const char **t
 	if (*target) {
 		*out = &hg_executor_portable;
 		return HG_OK;
-	}
-	if (!strcmp(want, "level-zero")) {
-		pr_err("cannot use target '%s': this version runs programs on 'cuda', 'rocm' and 'cpu'", want);
-		return HG_ERR_UNAVAILABLE;
 	}
 	pr_err("HGSHIM_TARGET is '%s': not one of auto, cuda, rocm, level-zero, cpu", want);
 	return HG_ERR_INVALID;

@@ -331,13 +331,24 @@ void hg_driver_hold_end(void)
 	pthread_mutex_unlock(&drv.mem_lock);
 }
 
+enum hg_status hg_driver_reserve(const struct hg_held *range, size_t nr, bool *taken)
+{
+	enum hg_status st = drv.ops->reserve(drv.target, range, nr);
+
+	*taken = !st;
+	return st == HG_ERR_UNSUPPORTED ? HG_OK : st;
+}
+
 enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr)
 {
-	enum hg_status st = HG_OK;
+	bool taken = false;
+	enum hg_status st = nr ? hg_driver_reserve(range, nr, &taken) : HG_OK;
 
+	if (st)
+		return st;
 	pthread_mutex_lock(&drv.mem_lock);
 	hg_ivmap_release(&drv.reserved);
-	for (size_t i = 0; i < nr && !st; i++)
+	for (size_t i = 0; i < nr && !taken && !st; i++)
 		st = hg_ivmap_put(&drv.reserved, range[i].start, range[i].end - range[i].start, 0);
 	pthread_mutex_unlock(&drv.mem_lock);
 	return st;

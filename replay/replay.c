@@ -12,6 +12,7 @@
 #include "common/msg.h"
 #include "logdb/ring.h"
 #include "replay/replay_priv.h"
+#include "replay/restore.h"
 
 #define PART (4u << 20)
 
@@ -68,6 +69,14 @@ enum hg_status rp_places(const struct hg_rec_view *v, struct hg_place **out, siz
 
 /* planning */
 
+static enum hg_status reserve_device(struct hg_replay *r, uint64_t addr, uint64_t size)
+{
+	uint64_t unit = hg_driver_map_unit(r->opt.target, addr);
+	enum hg_status st = hg_reserve_add(&r->reserve, addr, size, unit);
+
+	return st ? st : hg_reserve_add(&r->device, addr, size, unit);
+}
+
 static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_view *v)
 {
 	struct hg_place *place;
@@ -78,8 +87,7 @@ static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_vi
 		return HG_OK;
 	switch (v->desc->op) {
 	case HG_OP_ALLOC:
-		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v),
-				      hg_driver_map_unit(r->opt.target, rp_memory_addr(v)));
+		return reserve_device(r, rp_memory_addr(v), hg_rec_memory_size(v));
 	case HG_OP_HOST_ALLOC:
 	case HG_OP_HOST_REGISTER:
 		return hg_reserve_add(&r->reserve, rp_memory_addr(v), hg_rec_memory_size(v), r->page);
@@ -88,8 +96,7 @@ static enum hg_status reserve_record(struct hg_replay *r, const struct hg_rec_vi
 		if (st)
 			return st;
 		for (size_t i = 0; i < nr && !st; i++)
-			st = hg_reserve_add(&r->reserve, place[i].addr, place[i].size ? place[i].size : 1,
-					    hg_driver_map_unit(r->opt.target, place[i].addr));
+			st = reserve_device(r, place[i].addr, place[i].size ? place[i].size : 1);
 		free(place);
 		return st;
 	default:
@@ -110,8 +117,7 @@ static enum hg_status reserve_regions(struct hg_replay *r)
 
 	for (size_t i = 0; i < s->nr_regions && !st; i++)
 		if (s->regions[i].kind == HG_REGION_GLOBAL)
-			st = hg_reserve_add(&r->reserve, s->regions[i].addr, s->regions[i].size ? s->regions[i].size : 1,
-					    hg_driver_map_unit(r->opt.target, s->regions[i].addr));
+			st = reserve_device(r, s->regions[i].addr, s->regions[i].size ? s->regions[i].size : 1);
 	return st;
 }
 
@@ -251,6 +257,7 @@ void hg_replay_close(struct hg_replay *r)
 	hg_ivmap_each(&r->registered, unmap_registered, NULL);
 	hg_ivmap_release(&r->registered);
 	hg_reserve_fini(&r->reserve);
+	hg_reserve_fini(&r->device);
 	hg_idmap_release(&r->ids);
 	for (uint64_t i = 0; i < r->report.nr_buffers; i++)
 		free(r->report.buffer[i].name);
@@ -524,6 +531,20 @@ static void check_fault(struct hg_replay *r)
 		r->verdict = HG_ERR_FAULT;
 }
 
+/* Some targets take the addresses of device memory at once. */
+static enum hg_status reserve_on_target(struct hg_replay *r)
+{
+	bool taken = false;
+	enum hg_status st = HG_OK;
+
+	hg_reserve_merge(&r->device);
+	if (r->device.nr)
+		st = hg_driver_reserve(r->device.range, r->device.nr, &taken);
+	for (size_t i = 0; i < r->device.nr && taken && !st; i++)
+		st = hg_reserve_forget(&r->reserve, r->device.range[i].start, r->device.range[i].end - r->device.range[i].start);
+	return st;
+}
+
 enum hg_status hg_replay_run(struct hg_replay *r)
 {
 	uint64_t start = now_ns();
@@ -537,6 +558,9 @@ enum hg_status hg_replay_run(struct hg_replay *r)
 		pr_err("target '%s' has no device", r->opt.target->name);
 		return HG_ERR_UNAVAILABLE;
 	}
+	st = reserve_on_target(r);
+	if (st)
+		return st;
 	if (r->snapshot) {
 		rp_progress(r, HG_REPLAY_REBUILD, 0, 0);
 		st = rp_rebuild_objects(r);

@@ -39,6 +39,7 @@ struct hg_replay {
 	struct hg_replay_report report;
 	const struct hg_snapshot *snapshot;	/* NULL: from the start */
 	struct hg_reserve reserve;
+	struct hg_reserve device;	/* of these, where device memory lies: ranges alone, nothing is held */
 	struct hg_idmap ids;		/* object id -> handle or address */
 	bool driver_open;
 	uint64_t page;

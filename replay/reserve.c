@@ -19,25 +19,25 @@ enum hg_status hg_reserve_add(struct hg_reserve *r, uint64_t addr, uint64_t size
 	}
 	if (r->nr == r->capacity) {
 		size_t capacity = r->capacity ? 2 * r->capacity : 256;
-		struct range *grown = realloc(r->range, capacity * sizeof(*grown));
+		struct hg_held *grown = realloc(r->range, capacity * sizeof(*grown));
 
 		if (!grown)
 			return HG_ERR_NOMEM;
 		r->range = grown;
 		r->capacity = capacity;
 	}
-	r->range[r->nr++] = (struct range){ start, end };
+	r->range[r->nr++] = (struct hg_held){ start, end };
 	return HG_OK;
 }
 
 static int by_start(const void *a, const void *b)
 {
-	const struct range *x = a, *y = b;
+	const struct hg_held *x = a, *y = b;
 
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static void merge(struct hg_reserve *r)
+void hg_reserve_merge(struct hg_reserve *r)
 {
 	size_t nr = 0;
 
@@ -85,7 +85,7 @@ enum hg_status hg_reserve_hold(struct hg_reserve *r, void (*taken)(uint64_t star
 {
 	enum hg_status st = HG_OK;
 
-	merge(r);
+	hg_reserve_merge(r);
 	for (size_t i = 0; i < r->nr; i++) {
 		uint64_t start = r->range[i].start, size = r->range[i].end - start;
 
@@ -105,9 +105,8 @@ enum hg_status hg_reserve_hold(struct hg_reserve *r, void (*taken)(uint64_t star
 	return st;
 }
 
-enum hg_status hg_reserve_release(struct hg_reserve *r, uint64_t addr, uint64_t size, uint64_t unit)
+static enum hg_status take_out(struct hg_reserve *r, uint64_t start, uint64_t end, bool unmap)
 {
-	uint64_t start = addr & -unit, end = (addr + size + unit - 1) & -unit;
 	struct hg_iv iv;
 
 	while (start < end && hg_ivmap_from(&r->held, start, &iv) && iv.start < end) {
@@ -116,7 +115,8 @@ enum hg_status hg_reserve_release(struct hg_reserve *r, uint64_t addr, uint64_t 
 		enum hg_status st = HG_OK;
 
 		hg_ivmap_remove(&r->held, iv.start, NULL);
-		munmap((void *)from, to - from);
+		if (unmap)
+			munmap((void *)from, to - from);
 		if (iv.start < from)
 			st = hg_ivmap_put(&r->held, iv.start, from - iv.start, 1);
 		if (!st && to < iv_end)
@@ -126,6 +126,16 @@ enum hg_status hg_reserve_release(struct hg_reserve *r, uint64_t addr, uint64_t 
 		start = to;
 	}
 	return HG_OK;
+}
+
+enum hg_status hg_reserve_release(struct hg_reserve *r, uint64_t addr, uint64_t size, uint64_t unit)
+{
+	return take_out(r, addr & -unit, (addr + size + unit - 1) & -unit, true);
+}
+
+enum hg_status hg_reserve_forget(struct hg_reserve *r, uint64_t addr, uint64_t size)
+{
+	return take_out(r, addr, addr + size, false);
 }
 
 void hg_reserve_fini(struct hg_reserve *r)

@@ -8,6 +8,7 @@
 
 #include "common/status.h"
 #include "logdb/logdb.h"
+#include "replay/reserve.h"
 
 /*
  * All on one thread, with nobody else inside a CUDA call. Differs from a replay (replay.h) in three things: every object
@@ -47,10 +48,6 @@ void hg_restore_warm(const struct hg_restore_options *opt, bool (*step)(void *ar
  */
 enum hg_status hg_restore_open(const struct hg_restore_options *opt, struct hg_restore **out) HG_MUST_CHECK;
 void hg_restore_leave(struct hg_restore *r);
-struct hg_held {
-	uint64_t start, end;
-};
-
 /*
  * held: ranges, apart, in units of hg_driver_map_unit, that are mapped without access; all recorded device memory lies in
  * them, or its addresses are free. A target replaces them so that they are never free in between: other threads of the
@@ -59,6 +56,8 @@ struct hg_held {
 enum hg_status hg_restore_run(struct hg_restore *r, const struct hg_held *held, size_t nr_held) HG_MUST_CHECK;
 void hg_restore_close(struct hg_restore *r);	/* NULL is allowed */
 
+/* Asks the open target to take ranges as in struct hg_target_ops; *taken: it did. */
+enum hg_status hg_driver_reserve(const struct hg_held *range, size_t nr, bool *taken) HG_MUST_CHECK;
 /* What hg_restore_run does first; nr 0: no more. */
 enum hg_status hg_driver_reserved(const struct hg_held *range, size_t nr) HG_MUST_CHECK;
 

@@ -6,20 +6,18 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "common/ivmap.h"
+#include "replay/gpu_copy.h"
+#include "replay/gpu_memory.h"
+#include "replay/gpu_queue.h"
 #include "replay/rocm_api.h"
 #include "replay/target.h"
 #include "translate/amdgcn.h"
 #include "translate/gpu_abi.h"
 
-#define ROCM_CHUNK ((size_t)2 << 20)	/* of pinned memory, that pageable memory is copied through */
-#define ROCM_CHUNKS 3u			/* of a queue: so many copies are under way while the next is filled, or the last emptied */
 #define ROCM_CHUNK_FLAGS (HIP_HOST_PORTABLE | HIP_HOST_MAPPED)
 #define ROCM_BARRIER_BYTES (2 * sizeof(uint32_t))
 #define ROCM_STEP 16u			/* pieces of work between the events that throttling looks at */
 #define ROCM_STEPS 16u
-#define ROCM_NAME 120
-#define ROCM_NAMES 256u			/* launches whose kernels are remembered, to name one that failed */
 
 /* A point on HIP's clock, from which floats of milliseconds are exact enough. */
 struct rocm_base {
@@ -35,21 +33,9 @@ struct rocm_unmap {
 	void *handle;
 };
 
-/* Memory that a queue left. */
-struct rocm_spare {
-	struct rocm_spare *next;
-	void *mem;
-	size_t size;
-	unsigned int flags;
-};
-
-/* A kernel failure that the driver has not taken yet. */
-struct rocm_fault {
-	struct rocm_fault *next;
-	struct hg_fault fault;
-};
-
 struct hg_target {
+	struct gpu_target gpu;
+	struct gpu_memory memory;
 	int device;
 	uint64_t unit;			/* of mappings */
 	struct hg_amd_chip chip;
@@ -57,18 +43,8 @@ struct hg_target {
 	bool has_cooperative;
 	int priority[2];		/* least, greatest: numbers of HIP, where less is more */
 
-	pthread_mutex_t memory_lock;
-	struct hg_ivmap maps;		/* device memory: address -> handle of its allocation */
-	struct hg_ivmap pinned;		/* host memory that HIP knows */
-	struct rocm_unmap *unmap;	/* see rocm_unmap */
+	struct rocm_unmap *unmap;	/* see rocm_unmap; under memory.lock */
 	size_t nr_unmaps, unmap_room;
-	struct rocm_spare *spare;	/* see rocm_own_take */
-
-	pthread_mutex_t queues_lock;
-	struct hg_queue *queues;
-	struct rocm_fault *faults;	/* oldest first */
-	atomic_bool has_faults;
-	atomic_ullong grids;
 
 	pthread_mutex_t base_lock;
 	struct rocm_base *base;		/* the newest */
@@ -84,24 +60,16 @@ struct rocm_chunk {
 };
 
 struct hg_queue {
+	struct gpu_queue gpu;
 	struct hg_target *target;
-	struct hg_queue *next, **prev;	/* under target->queues_lock */
 	void *stream;
-	struct hg_gpu_state *state;	/* pinned: kernels write it, and behind it what they print */
-	size_t state_bytes;
-	struct rocm_fault *note;	/* NULL once its kernel failed */
-	atomic_bool failed;		/* or cancelled: later work is dropped */
 	void *barrier;			/* of cooperative grids, in device memory; NULL until used */
-	struct rocm_chunk chunk[ROCM_CHUNKS];
-
-	pthread_mutex_t launch_lock;
-	uint64_t launches;		/* counted before they are launched */
+	struct rocm_chunk chunk[GPU_CHUNKS];
 
 	pthread_mutex_t lock;
 	uint64_t issued, known;		/* pieces of work; known to be done */
 	struct { void *event; uint64_t at; } step[ROCM_STEPS];
 	unsigned int first_step, nr_steps;
-	struct { uint64_t grid_id; char kernel[ROCM_NAME]; } name[ROCM_NAMES];
 };
 
 /* Every function below makes the device the calling thread's first. */
@@ -111,6 +79,7 @@ extern __thread bool rocm_in_host_func;
 
 /* rocm_memory.c: see struct hg_target_ops */
 uint64_t rocm_map_unit(void);
+enum hg_status rocm_reserve(struct hg_target *t, const struct hg_held *range, size_t nr) HG_MUST_CHECK;
 enum hg_status rocm_unit_read(struct hg_target *t) HG_MUST_CHECK;	/* into t->unit */
 enum hg_status rocm_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out) HG_MUST_CHECK;
 void rocm_unmap(struct hg_target *t, hg_dptr ptr, size_t size);
@@ -129,14 +98,11 @@ void rocm_memory_fini(struct hg_target *t);
 enum hg_status rocm_own_take(struct hg_target *t, size_t size, unsigned int flags, void **out) HG_MUST_CHECK;
 void rocm_own_give(struct hg_target *t, void *mem, size_t size, unsigned int flags);	/* NULL is allowed */
 
-/* What lies at an address. HIP refuses a copy that goes beyond one of its allocations, so copies are cut there. */
-enum rocm_place { ROCM_DEVICE, ROCM_PINNED, ROCM_PAGEABLE };
-enum rocm_place rocm_look(struct hg_target *t, uint64_t addr, uint64_t size, uint64_t *len);	/* *len: so far, at most size */
-
 /* rocm_queue.c */
 enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_queue **out) HG_MUST_CHECK;
 void rocm_queue_destroy(struct hg_queue *q);
 bool rocm_queue_is_idle(struct hg_queue *q);
+bool rocm_stream_is_idle(struct hg_queue *q);	/* nothing is under way, be it for an error */
 enum hg_status rocm_queue_sync(struct hg_queue *q) HG_MUST_CHECK;
 void rocm_queue_cancel(struct hg_queue *q);
 void rocm_queue_throttle(struct hg_queue *q, uint32_t max);

@@ -113,38 +113,6 @@ enum hg_status hg_hip_load(const char **why)
 	return load_status;
 }
 
-struct far_call {
-	void *fn;
-	uint64_t word[11];
-	int error;
-};
-
-/* Functions that take fewer words find theirs in the same places. */
-static void make_far_call(void *arg)
-{
-	struct far_call *c = arg;
-	const uint64_t *w = c->word;
-	int (*fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
-
-	memcpy(&fn, &c->fn, sizeof(fn));
-	c->error = fn(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]);
-}
-
-bool hg_hip_elsewhere(enum hg_hip_call which, const uint64_t *word, size_t nr, int *error)
-{
-	struct far_call c;
-
-	if (!hg_target_elsewhere)
-		return false;
-	memset(&c, 0, sizeof(c));
-	memcpy(&c.fn, (const char *)&hg_hip + call[which].at, sizeof(c.fn));
-	memcpy(c.word, word, nr * sizeof(*word));
-	if (!hg_target_elsewhere(make_far_call, &c))
-		return false;
-	*error = c.error;
-	return true;
-}
-
 enum hg_status hg_hip_status(int error)
 {
 	switch (error) {
@@ -172,14 +140,11 @@ enum hg_status hg_hip_status(int error)
 
 enum hg_status hg_hip_check(enum hg_hip_call which, int error, const uint64_t *word, size_t nr)
 {
-	char args[256] = "";
-	size_t used = 0;
+	char args[256];
 
 	if (!error)
 		return HG_OK;
-	for (size_t i = 0; i < nr && used < sizeof(args); i++)
-		used += (size_t)snprintf(args + used, sizeof(args) - used, word[i] < 0x10000000 ? "%s%" PRIu64 : "%s0x%" PRIx64,
-					 i ? ", " : "", word[i]);
+	vendor_args_text(args, sizeof(args), word, nr);
 	pr_err("%s(%s), for %s: %s (%s)", call[which].symbol, args, call[which].cuda, hg_hip.hipGetErrorName(error),
 	       hg_hip.hipGetErrorString(error));
 	return hg_hip_status(error);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/status.h"
+#include "replay/vendor_call.h"
 
 /*
  * Declared here and not taken from hip_runtime_api.h: the structures of virtual memory changed between the versions, and nobody needs
@@ -87,36 +88,13 @@ enum hg_status hg_hip_status(int error);
  */
 enum hg_status hg_hip_check(enum hg_hip_call call, int error, const uint64_t *word, size_t nr) HG_MUST_CHECK;
 
-/*
- * True: the call was made, by a thread that shares the program's descriptors, as HIP keeps its own among them. Arguments are words as they are
- * passed: every function of the table takes integers and pointers alone.
- */
-bool hg_hip_elsewhere(enum hg_hip_call call, const uint64_t *word, size_t nr, int *error);
-
-#define HIP_W1(a) (uint64_t)(a)
-#define HIP_W2(a, ...) (uint64_t)(a), HIP_W1(__VA_ARGS__)
-#define HIP_W3(a, ...) (uint64_t)(a), HIP_W2(__VA_ARGS__)
-#define HIP_W4(a, ...) (uint64_t)(a), HIP_W3(__VA_ARGS__)
-#define HIP_W5(a, ...) (uint64_t)(a), HIP_W4(__VA_ARGS__)
-#define HIP_W6(a, ...) (uint64_t)(a), HIP_W5(__VA_ARGS__)
-#define HIP_W7(a, ...) (uint64_t)(a), HIP_W6(__VA_ARGS__)
-#define HIP_W8(a, ...) (uint64_t)(a), HIP_W7(__VA_ARGS__)
-#define HIP_W9(a, ...) (uint64_t)(a), HIP_W8(__VA_ARGS__)
-#define HIP_W10(a, ...) (uint64_t)(a), HIP_W9(__VA_ARGS__)
-#define HIP_W11(a, ...) (uint64_t)(a), HIP_W10(__VA_ARGS__)
-#define HIP_NTH(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, n, ...) n
-#define HIP_WORDS(...)                                                                                             \
-	HIP_NTH(__VA_ARGS__, HIP_W11, HIP_W10, HIP_W9, HIP_W8, HIP_W7, HIP_W6, HIP_W5, HIP_W4, HIP_W3, HIP_W2, HIP_W1, ) \
-	(__VA_ARGS__)
-#define HIP_ARGS(...)                                                                                              \
-	(const uint64_t[]){ HIP_WORDS(__VA_ARGS__) }, sizeof((const uint64_t[]){ HIP_WORDS(__VA_ARGS__) }) / sizeof(uint64_t)
-#define HIP(symbol, ...) hg_hip_check(HG_HIP_##symbol, HIP_CALL(symbol, __VA_ARGS__), HIP_ARGS(__VA_ARGS__))
+#define HIP(symbol, ...) hg_hip_check(HG_HIP_##symbol, HIP_CALL(symbol, __VA_ARGS__), VENDOR_ARGS(__VA_ARGS__))
 /* The call alone: its error, of which nothing is said. */
 #define HIP_CALL(symbol, ...)                                                                                      \
 	__extension__({                                                                                            \
 		int error_;                                                                                        \
                                                                                                                    \
-		if (!hg_hip_elsewhere(HG_HIP_##symbol, HIP_ARGS(__VA_ARGS__), &error_))                            \
+		if (!vendor_elsewhere((void (*)(void))hg_hip.symbol, VENDOR_ARGS(__VA_ARGS__), &error_))   \
 			error_ = hg_hip.symbol(__VA_ARGS__);                                                       \
 		error_;                                                                                            \
 	})

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/msg.h"
+#include "replay/gpu_code.h"
 #include "replay/rocm.h"
 #include "translate/module.h"
 
@@ -139,7 +140,7 @@ err_free:
 	return st;
 }
 
-static enum hg_status code_get(struct hg_target_kernel *k, const struct hg_amd_need *need, const struct hg_amd_code **code, void **function)
+static enum hg_status code_get(struct hg_target_kernel *k, const struct hg_gpu_need *need, const struct hg_amd_code **code, void **function)
 {
 	enum hg_status st = hg_amd_code_get(k->module->code, k->index, need, code);
 
@@ -159,7 +160,7 @@ enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct 
 	if (st)
 		return st;
 	k = &m->kernel[index];
-	st = code_get(k, &(struct hg_amd_need){ 0 }, &code, &function);
+	st = code_get(k, &(struct hg_gpu_need){ 0 }, &code, &function);
 	if (!st)
 		*out = k;
 	return st;
@@ -167,31 +168,16 @@ enum hg_status rocm_kernel_get(struct hg_target_module *m, size_t index, struct 
 
 /* ---- launches ---- */
 
-/* What HIP is to be asked for; each product and sum is what the hardware's fields hold. */
-static enum hg_status shape(const struct hg_queue *q, const struct hg_launch *l, const struct hg_amd_code *code, uint32_t block[3],
-			    uint32_t *shared, uint32_t *lds)
+/* What HIP is to be asked for; each product is what the hardware's fields hold. */
+static enum hg_status shape(const struct hg_queue *q, const struct hg_launch *l, const struct hg_amd_code *code, uint32_t block[3])
 {
-	const char *name = l->kernel->info->name;
-	const struct hg_amd_chip *chip = &q->target->chip;
-	uint64_t used = (uint64_t)l->kernel->info->shared_bytes + l->shared_bytes, all = ((used + 15) & ~UINT64_C(15)) + code->extra_lds;
-
-	if (!code->extra_lds)
-		all = used;
-	if (all > chip->lds_bytes) {
-		pr_err("kernel '%s' needs %" PRIu64 " bytes of shared memory (%" PRIu32 " of its own, %" PRIu32 " of the launch, %" PRIu32
-		       " for its code), and %s has %" PRIu32 " for a block", name, all, l->kernel->info->shared_bytes, l->shared_bytes,
-		       code->extra_lds, chip->name, chip->lds_bytes);
-		return HG_ERR_UNSUPPORTED;
-	}
 	hg_amd_block(code, l->block, block);
 	for (int i = 0; i < 3; i++)
 		if ((uint64_t)l->grid[i] * block[i] > UINT32_MAX) {
 			pr_err("kernel '%s' is launched with %" PRIu32 " blocks of %" PRIu32 " work-items in dimension %d: %s counts at most "
-			       "%" PRIu32, name, l->grid[i], block[i], i, chip->name, UINT32_MAX);
+			       "%" PRIu32, l->kernel->info->name, l->grid[i], block[i], i, q->target->chip.name, UINT32_MAX);
 			return HG_ERR_UNSUPPORTED;
 		}
-	*shared = (uint32_t)used;
-	*lds = (uint32_t)all;
 	return HG_OK;
 }
 
@@ -212,16 +198,6 @@ static enum hg_status clear_barrier(struct hg_queue *q)
 	return st;
 }
 
-static void remember(struct hg_queue *q, uint64_t grid_id, const char *kernel)
-{
-	unsigned int i = grid_id % ROCM_NAMES;
-
-	pthread_mutex_lock(&q->lock);
-	q->name[i].grid_id = grid_id;
-	strncpy(q->name[i].kernel, kernel, ROCM_NAME - 1);
-	pthread_mutex_unlock(&q->lock);
-}
-
 static enum hg_status run(struct hg_queue *q, const struct hg_launch *l, void *function, const uint32_t block[3], uint32_t lds,
 			  void *args, size_t size)
 {
@@ -240,30 +216,29 @@ static enum hg_status launch_with(struct hg_queue *q, const struct hg_launch *l,
 {
 	struct hg_gpu_env env = {
 		.vars = (uintptr_t)l->kernel->module->vars,
-		.state = (uintptr_t)q->state,
-		.grid_id = atomic_fetch_add(&q->target->grids, 1) + 1,
-		.ntid = { l->block[0], l->block[1], l->block[2] },
-		.nctaid = { l->grid[0], l->grid[1], l->grid[2] },
-		.dynamic_shared_bytes = l->shared_bytes,
+		.state = (uintptr_t)q->gpu.state,
+		.grid_id = atomic_fetch_add(&q->target->gpu.grids, 1) + 1,
 		.nsmid = q->target->info.nr_multiprocessors,
 	};
-	uint32_t block[3], lds;
-	enum hg_status st = shape(q, l, code, block, &env.shared_bytes, &lds);
+	const struct hg_amd_chip *chip = &q->target->chip;
+	struct gpu_shared shared;
+	uint32_t block[3];
+	enum hg_status st = gpu_launch_shared(l, l->kernel->info, code->extra_lds, chip->lds_bytes, chip->name, &shared);
 
+	if (!st)
+		st = shape(q, l, code, block);
 	if (!st && l->cooperative)
 		st = clear_barrier(q);
 	if (st)
 		return st;
 	env.grid_barrier = l->cooperative ? (uintptr_t)q->barrier : 0;
-	memset(args, 0, size);
-	if (code->param_bytes)
-		memcpy(args, l->params, code->param_bytes);
-	memcpy(args + HG_GPU_ENV_OFFSET(code->param_bytes), &env, sizeof(env));
-	remember(q, env.grid_id, l->kernel->info->name);
-	pthread_mutex_lock(&q->launch_lock);
-	q->launches++;
-	st = run(q, l, function, block, lds, args, size);
-	pthread_mutex_unlock(&q->launch_lock);
+	env.shared_bytes = shared.used;
+	gpu_args_write(args, code->param_bytes, l, &env);
+	gpu_queue_remember(&q->gpu, env.grid_id, l->kernel->info->name);
+	pthread_mutex_lock(&q->gpu.launch_lock);
+	q->gpu.launches++;
+	st = run(q, l, function, block, shared.all, args, size);
+	pthread_mutex_unlock(&q->gpu.launch_lock);
 	return st;
 }
 
@@ -271,13 +246,13 @@ enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
 {
 	struct hg_target_kernel *k = (struct hg_target_kernel *)l->kernel;	/* what is loaded for it grows */
 	unsigned char small[SMALL_ARGS] __attribute__((aligned(16))), *args = small;
-	struct hg_amd_need need = { .stack_bytes = l->stack_bytes };
+	struct hg_gpu_need need = { .stack_bytes = l->stack_bytes };
 	const struct hg_amd_code *code;
 	void *function;
 	enum hg_status st;
 	size_t size;
 
-	if (atomic_load_explicit(&q->failed, memory_order_relaxed))
+	if (gpu_queue_drops(&q->gpu))
 		return HG_OK;
 	memcpy(need.block, l->block, sizeof(need.block));
 	st = rocm_enter(q->target);
@@ -285,7 +260,7 @@ enum hg_status rocm_launch(struct hg_queue *q, const struct hg_launch *l)
 		st = code_get(k, &need, &code, &function);
 	if (st)
 		return st;
-	size = HG_GPU_ENV_OFFSET(code->param_bytes) + sizeof(struct hg_gpu_env);
+	size = gpu_args_bytes(code->param_bytes);
 	if (size > sizeof(small)) {
 		args = aligned_alloc(16, (size + 15) & ~(size_t)15);
 		if (!args)

@@ -38,6 +38,15 @@ enum hg_status rocm_unit_read(struct hg_target *t)
 	return HG_OK;
 }
 
+/* HIP's reservations lie side by side. */
+enum hg_status rocm_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
+{
+	(void)t;
+	(void)range;
+	(void)nr;
+	return HG_ERR_UNSUPPORTED;
+}
+
 /* Asked before the target is opened as well: what HIP says, else the largest there may be. */
 uint64_t rocm_map_unit(void)
 {
@@ -53,26 +62,6 @@ uint64_t rocm_map_unit(void)
 	    granularity & (granularity - 1) || granularity > HG_ARENA_GRANULE)
 		return HG_ARENA_GRANULE;
 	return granularity;
-}
-
-/* What the process has mapped there; "" when nothing is found. */
-static void find_in_the_way(uint64_t addr, uint64_t size, char *out, size_t out_size)
-{
-	FILE *f = fopen("/proc/self/maps", "re");
-	char line[512];
-
-	out[0] = '\0';
-	while (f && fgets(line, sizeof(line), f)) {
-		uint64_t start, end;
-
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) != 2 || start >= addr + size || addr >= end)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(out, out_size, "%s", line);
-		break;
-	}
-	if (f)
-		fclose(f);
 }
 
 /* What cannot be unmapped stays as it is, addresses and all. */
@@ -91,14 +80,14 @@ void rocm_unmap_late(struct hg_target *t)
 
 	if (rocm_in_host_func)
 		return;
-	pthread_mutex_lock(&t->memory_lock);
+	pthread_mutex_lock(&t->memory.lock);
 	if (t->nr_unmaps) {
 		list = t->unmap;
 		nr = t->nr_unmaps;
 		t->unmap = NULL;
 		t->nr_unmaps = t->unmap_room = 0;
 	}
-	pthread_mutex_unlock(&t->memory_lock);
+	pthread_mutex_unlock(&t->memory.lock);
 	for (size_t i = 0; i < nr; i++)
 		give_back(&list[i]);
 	free(list);
@@ -116,7 +105,7 @@ static enum hg_status reserve(struct hg_target *t, uint64_t wanted, uint64_t siz
 	if (st || at == (void *)wanted)
 		return st;
 	HIP_TRY(hipMemAddressFree, at, size);
-	find_in_the_way(wanted, size, in_the_way, sizeof(in_the_way));
+	gpu_in_the_way(wanted, size, in_the_way, sizeof(in_the_way));
 	pr_err("ROCm gives the addresses 0x%" PRIx64 "-0x%" PRIx64 " instead of 0x%" PRIx64 "-0x%" PRIx64 "%s%s", (uint64_t)at,
 	       (uint64_t)at + size, wanted, wanted + size, in_the_way[0] ? ", where the process has: " : "", in_the_way);
 	return HG_ERR_NOSPC;
@@ -161,15 +150,6 @@ err_release:
 	return st;
 }
 
-/* As it was found: kept free by a mapping without access. */
-static void hold_again(uint64_t addr, uint64_t size)
-{
-	void *p = mmap((void *)addr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-
-	if (p != MAP_FAILED && p != (void *)addr)
-		munmap(p, size);
-}
-
 enum hg_status rocm_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out)
 {
 	void *handle = NULL;
@@ -190,9 +170,9 @@ enum hg_status rocm_map(struct hg_target *t, hg_dptr wanted, size_t size, bool h
 	st = fill_in(t, wanted, size, &handle);
 	if (st)
 		goto err_free;
-	pthread_mutex_lock(&t->memory_lock);
-	st = hg_ivmap_put(&t->maps, wanted, size, (uintptr_t)handle);
-	pthread_mutex_unlock(&t->memory_lock);
+	pthread_mutex_lock(&t->memory.lock);
+	st = hg_ivmap_put(&t->memory.maps, wanted, size, (uintptr_t)handle);
+	pthread_mutex_unlock(&t->memory.lock);
 	if (st)
 		goto err_unmap;
 	*out = wanted;
@@ -205,7 +185,7 @@ err_free:
 	HIP_TRY(hipMemAddressFree, (void *)wanted, size);
 err_hold:
 	if (held)
-		hold_again(wanted, size);
+		gpu_hold_again(wanted, size);
 	return st;
 }
 
@@ -214,7 +194,7 @@ static bool put_off(struct hg_target *t, const struct rocm_unmap *u)
 {
 	bool done = false;
 
-	pthread_mutex_lock(&t->memory_lock);
+	pthread_mutex_lock(&t->memory.lock);
 	if (t->nr_unmaps == t->unmap_room) {
 		size_t room = t->unmap_room ? 2 * t->unmap_room : 16;
 		struct rocm_unmap *grown = realloc(t->unmap, room * sizeof(*grown));
@@ -227,7 +207,7 @@ static bool put_off(struct hg_target *t, const struct rocm_unmap *u)
 	t->unmap[t->nr_unmaps++] = *u;
 	done = true;
 out:
-	pthread_mutex_unlock(&t->memory_lock);
+	pthread_mutex_unlock(&t->memory.lock);
 	return done;
 }
 
@@ -237,9 +217,9 @@ void rocm_unmap(struct hg_target *t, hg_dptr ptr, size_t size)
 	struct hg_iv iv;
 	bool found;
 
-	pthread_mutex_lock(&t->memory_lock);
-	found = hg_ivmap_remove(&t->maps, ptr, &iv);
-	pthread_mutex_unlock(&t->memory_lock);
+	pthread_mutex_lock(&t->memory.lock);
+	found = hg_ivmap_remove(&t->memory.maps, ptr, &iv);
+	pthread_mutex_unlock(&t->memory.lock);
 	if (!found || iv.size != size) {
 		pr_err("0x%" PRIx64 "-0x%" PRIx64 " is no mapping of device memory", ptr, ptr + size);
 		return;
@@ -276,9 +256,9 @@ enum hg_status rocm_host_register(struct hg_target *t, void *ptr, size_t size)
 		st = HG_ERR_UNSUPPORTED;
 	}
 	if (!st) {
-		pthread_mutex_lock(&t->memory_lock);
-		st = hg_ivmap_put(&t->pinned, (uintptr_t)ptr, size, 1);
-		pthread_mutex_unlock(&t->memory_lock);
+		pthread_mutex_lock(&t->memory.lock);
+		st = hg_ivmap_put(&t->memory.pinned, (uintptr_t)ptr, size, 1);
+		pthread_mutex_unlock(&t->memory.lock);
 	}
 	if (st)
 		HIP_TRY(hipHostUnregister, ptr);
@@ -290,9 +270,9 @@ void rocm_host_unregister(struct hg_target *t, void *ptr, size_t size)
 	bool found;
 
 	(void)size;
-	pthread_mutex_lock(&t->memory_lock);
-	found = hg_ivmap_remove(&t->pinned, (uintptr_t)ptr, NULL);
-	pthread_mutex_unlock(&t->memory_lock);
+	pthread_mutex_lock(&t->memory.lock);
+	found = hg_ivmap_remove(&t->memory.pinned, (uintptr_t)ptr, NULL);
+	pthread_mutex_unlock(&t->memory.lock);
 	if (found && !rocm_enter(t))
 		HIP_TRY(hipHostUnregister, ptr);
 }
@@ -301,21 +281,12 @@ void rocm_host_unregister(struct hg_target *t, void *ptr, size_t size)
 
 enum hg_status rocm_own_take(struct hg_target *t, size_t size, unsigned int flags, void **out)
 {
-	struct rocm_spare **link, *found;
+	void *mem = gpu_spare_take(&t->memory, size, flags);
 
-	pthread_mutex_lock(&t->memory_lock);
-	for (link = &t->spare; *link && ((*link)->size != size || (*link)->flags != flags); link = &(*link)->next)
-		;
-	found = *link;
-	if (found)
-		*link = found->next;
-	pthread_mutex_unlock(&t->memory_lock);
-	if (found) {
-		*out = found->mem;
-		free(found);
-		return HG_OK;
-	}
-	return flags ? HIP(hipHostMalloc, out, size, flags) : HIP(hipMalloc, out, size);
+	if (!mem)
+		return flags ? HIP(hipHostMalloc, out, size, flags) : HIP(hipMalloc, out, size);
+	*out = mem;
+	return HG_OK;
 }
 
 static void own_free(void *mem, unsigned int flags)
@@ -328,46 +299,8 @@ static void own_free(void *mem, unsigned int flags)
 
 void rocm_own_give(struct hg_target *t, void *mem, size_t size, unsigned int flags)
 {
-	struct rocm_spare *spare = mem ? malloc(sizeof(*spare)) : NULL;
-
-	if (!mem)
-		return;
-	if (!spare) {
+	if (mem && !gpu_spare_give(&t->memory, mem, size, flags))
 		own_free(mem, flags);
-		return;
-	}
-	pthread_mutex_lock(&t->memory_lock);
-	*spare = (struct rocm_spare){ t->spare, mem, size, flags };
-	t->spare = spare;
-	pthread_mutex_unlock(&t->memory_lock);
-}
-
-/* Up to its end when the address is in it, else up to its beginning. */
-static bool look_in(const struct hg_ivmap *m, uint64_t addr, uint64_t *len)
-{
-	struct hg_iv iv;
-	uint64_t to;
-
-	if (!hg_ivmap_from(m, addr, &iv))
-		return false;
-	to = iv.start <= addr ? iv.start + iv.size : iv.start;
-	if (to - addr < *len)
-		*len = to - addr;
-	return iv.start <= addr;
-}
-
-enum rocm_place rocm_look(struct hg_target *t, uint64_t addr, uint64_t size, uint64_t *len)
-{
-	enum rocm_place place = ROCM_PAGEABLE;
-
-	*len = size;
-	pthread_mutex_lock(&t->memory_lock);
-	if (look_in(&t->maps, addr, len))
-		place = ROCM_DEVICE;
-	else if (look_in(&t->pinned, addr, len))
-		place = ROCM_PINNED;
-	pthread_mutex_unlock(&t->memory_lock);
-	return place;
 }
 
 /* transfers */
@@ -416,16 +349,14 @@ static int unregister_left(const struct hg_iv *iv, void *arg)
 
 void rocm_memory_fini(struct hg_target *t)
 {
-	struct rocm_spare *spare;
+	struct gpu_spare *spare;
 
 	rocm_unmap_late(t);
-	for (spare = t->spare; spare; spare = t->spare) {
-		t->spare = spare->next;
-		own_free(spare->mem, spare->flags);
+	for (spare = t->memory.spare; spare; spare = t->memory.spare) {
+		t->memory.spare = spare->next;
+		own_free(spare->mem, spare->kind);
 		free(spare);
 	}
-	hg_ivmap_each(&t->maps, unmap_left, NULL);
-	hg_ivmap_release(&t->maps);
-	hg_ivmap_each(&t->pinned, unregister_left, NULL);
-	hg_ivmap_release(&t->pinned);
+	hg_ivmap_each(&t->memory.maps, unmap_left, NULL);
+	hg_ivmap_each(&t->memory.pinned, unregister_left, NULL);
 }

@@ -27,136 +27,20 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* ---- failures ---- */
-
-/* With target->queues_lock. */
-static void add_fault(struct hg_queue *q, const struct hg_fault *fault)
-{
-	struct hg_target *t = q->target;
-	struct rocm_fault *note = q->note, **end;
-
-	q->note = NULL;
-	if (note) {
-		note->next = NULL;
-		note->fault = *fault;
-		note->fault.queue = q;
-		for (end = &t->faults; *end; end = &(*end)->next)
-			;
-		*end = note;
-		atomic_store(&t->has_faults, true);
-	}
-	atomic_store(&q->failed, true);
-}
-
-static void name_of(struct hg_queue *q, uint64_t grid_id, char out[ROCM_NAME])
-{
-	pthread_mutex_lock(&q->lock);
-	strcpy(out, q->name[grid_id % ROCM_NAMES].grid_id == grid_id ? q->name[grid_id % ROCM_NAMES].kernel : "?");
-	pthread_mutex_unlock(&q->lock);
-}
-
-static bool may_have_failed(const struct hg_queue *q)
-{
-	return !atomic_load_explicit(&q->failed, memory_order_relaxed) && __atomic_load_n(&q->state->fault, __ATOMIC_RELAXED);
-}
-
-/* With target->queues_lock. */
-static void look_for_fault_locked(struct hg_queue *q)
-{
-	struct hg_gpu_launch l = { 0 };
-	struct hg_fault fault = { 0 };
-	char kernel[ROCM_NAME];
-
-	if (!may_have_failed(q))
-		return;
-	/* the lane that fails says what first, and then where: while its kernel runs there may be more to come */
-	if (!__atomic_load_n(&q->state->is_told, __ATOMIC_ACQUIRE) && HIP_CALL(hipStreamQuery, q->stream) == HIP_NOT_READY)
-		return;
-	name_of(q, q->state->grid_id, kernel);
-	l.kernel = kernel;
-	if (hg_gpu_state_fault(q->state, &l, &fault))
-		add_fault(q, &fault);
-}
-
-static void look_for_fault(struct hg_queue *q)
-{
-	if (!may_have_failed(q))
-		return;
-	pthread_mutex_lock(&q->target->queues_lock);
-	look_for_fault_locked(q);
-	pthread_mutex_unlock(&q->target->queues_lock);
-}
-
 /* HIP itself says that a kernel has failed: which one, it does not say. */
 static enum hg_status hip_fault(struct hg_queue *q, enum hg_status st)
 {
-	const struct hg_fault fault = { .what = "ROCm says that a kernel failed", .cuda_error = 719 /* CUDA_ERROR_LAUNCH_FAILED */ };
+	return gpu_queue_said(&q->gpu, st, "ROCm says that a kernel failed");
+}
 
-	if (st != HG_ERR_FAULT)
-		return st;
-	pthread_mutex_lock(&q->target->queues_lock);
-	look_for_fault_locked(q);
-	if (!atomic_load(&q->failed))
-		add_fault(q, &fault);
-	pthread_mutex_unlock(&q->target->queues_lock);
-	return st;
+bool rocm_stream_is_idle(struct hg_queue *q)
+{
+	return HIP_CALL(hipStreamQuery, q->stream) != HIP_NOT_READY;
 }
 
 bool rocm_fault(struct hg_target *t, struct hg_fault *out)
 {
-	struct rocm_fault *note;
-
-	if (!atomic_load_explicit(&t->has_faults, memory_order_relaxed))
-		return false;
-	pthread_mutex_lock(&t->queues_lock);
-	note = t->faults;
-	if (note) {
-		t->faults = note->next;
-		*out = note->fault;
-	}
-	atomic_store(&t->has_faults, t->faults != NULL);
-	pthread_mutex_unlock(&t->queues_lock);
-	free(note);
-	return note != NULL;
-}
-
-/*
- * What kernels printed up to a moment where nothing was running: `launches` as it was before that. If the queue was fed meanwhile,
- * the next one to wait prints.
- */
-static void take_prints(struct hg_queue *q, uint64_t launches)
-{
-	size_t bytes;
-
-	pthread_mutex_lock(&q->launch_lock);
-	bytes = q->launches == launches ? hg_gpu_state_printed(q->state, q->state_bytes) : 0;
-	if (bytes)
-		hg_gpu_state_print(q->state, q->state + 1, bytes);
-	pthread_mutex_unlock(&q->launch_lock);
-}
-
-static uint64_t launches_of(struct hg_queue *q)
-{
-	uint64_t launches;
-
-	pthread_mutex_lock(&q->launch_lock);
-	launches = q->launches;
-	pthread_mutex_unlock(&q->launch_lock);
-	return launches;
-}
-
-/* All queues: what a mark stood for may be of any. */
-static void look_at_queues(struct hg_target *t)
-{
-	pthread_mutex_lock(&t->queues_lock);
-	for (struct hg_queue *q = t->queues; q; q = q->next) {
-		uint64_t launches = launches_of(q);
-
-		look_for_fault_locked(q);
-		if (!hg_gpu_state_is_quiet(q->state) && !HIP_CALL(hipStreamQuery, q->stream))
-			take_prints(q, launches);
-	}
-	pthread_mutex_unlock(&t->queues_lock);
+	return gpu_target_fault(&t->gpu, out);
 }
 
 /* ---- queues ---- */
@@ -169,17 +53,17 @@ static void leave_all(struct hg_queue *q)
 	for (unsigned int i = 0; i < ROCM_STEPS; i++)
 		if (q->step[i].event)
 			HIP_TRY(hipEventDestroy, q->step[i].event);
-	for (unsigned int i = 0; i < ROCM_CHUNKS; i++) {
+	for (unsigned int i = 0; i < GPU_CHUNKS; i++) {
 		if (q->chunk[i].done)
 			HIP_TRY(hipEventDestroy, q->chunk[i].done);
-		rocm_own_give(q->target, q->chunk[i].mem, ROCM_CHUNK, ROCM_CHUNK_FLAGS);
+		rocm_own_give(q->target, q->chunk[i].mem, GPU_CHUNK, ROCM_CHUNK_FLAGS);
 	}
 	rocm_own_give(q->target, q->barrier, ROCM_BARRIER_BYTES, 0);
-	rocm_own_give(q->target, q->state, q->state_bytes, STATE_FLAGS);
+	rocm_own_give(q->target, q->gpu.state, q->gpu.state_bytes, STATE_FLAGS);
 }
 
 /* Memory that kernels and the host see at one address. */
-static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
+static enum hg_status state_new(struct hg_target *t, struct hg_gpu_state **out, size_t *out_bytes)
 {
 	size_t bytes = hg_gpu_state_bytes();
 	void *mem = NULL, *device = NULL;
@@ -196,9 +80,8 @@ static enum hg_status state_new(struct hg_target *t, struct hg_queue *q)
 		rocm_own_give(t, mem, bytes, STATE_FLAGS);
 		return st;
 	}
-	q->state = mem;
-	q->state_bytes = bytes;
-	hg_gpu_state_init(q->state, (uintptr_t)mem, bytes);
+	*out = mem;
+	*out_bytes = bytes;
 	return HG_OK;
 }
 
@@ -212,7 +95,9 @@ static int priority_of(const struct hg_target *t, int priority)
 
 enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_queue **out)
 {
+	struct hg_gpu_state *state;
 	struct hg_queue *q;
+	size_t state_bytes;
 	enum hg_status st = rocm_enter(t);
 
 	if (st)
@@ -221,31 +106,25 @@ enum hg_status rocm_queue_create(struct hg_target *t, int priority, struct hg_qu
 	if (!q)
 		return HG_ERR_NOMEM;
 	q->target = t;
-	q->note = calloc(1, sizeof(*q->note));
-	st = q->note ? HG_OK : HG_ERR_NOMEM;
-	if (!st)
-		st = state_new(t, q);
+	st = state_new(t, &state, &state_bytes);
 	if (st)
 		goto err_free;
-	st = HIP(hipStreamCreateWithPriority, &q->stream, HIP_STREAM_NON_BLOCKING, priority_of(t, priority));
+	st = gpu_queue_init(&q->gpu, &t->gpu, q, state, state_bytes);
 	if (st)
 		goto err_state;
+	st = HIP(hipStreamCreateWithPriority, &q->stream, HIP_STREAM_NON_BLOCKING, priority_of(t, priority));
+	if (st)
+		goto err_gpu;
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_mutex_init(&q->launch_lock, NULL);
-	pthread_mutex_lock(&t->queues_lock);
-	q->next = t->queues;
-	q->prev = &t->queues;
-	if (q->next)
-		q->next->prev = &q->next;
-	t->queues = q;
-	pthread_mutex_unlock(&t->queues_lock);
+	gpu_queue_list(&q->gpu);
 	*out = q;
 	return HG_OK;
 
+err_gpu:
+	gpu_queue_fini(&q->gpu);
 err_state:
-	rocm_own_give(t, q->state, q->state_bytes, STATE_FLAGS);
+	rocm_own_give(t, state, state_bytes, STATE_FLAGS);
 err_free:
-	free(q->note);
 	free(q);
 	return st;
 }
@@ -270,22 +149,17 @@ void rocm_queue_destroy(struct hg_queue *q)
 	can_call = !rocm_enter(t);
 	if (can_call) {
 		(void)hip_fault(q, rocm_wait(q->stream));
-		look_for_fault(q);
-		take_prints(q, q->launches);
+		gpu_queue_look(&q->gpu);
+		gpu_queue_print(&q->gpu, q->gpu.launches);
 	}
 	/* threads that wait for marks look at all queues there are */
-	pthread_mutex_lock(&t->queues_lock);
-	*q->prev = q->next;
-	if (q->next)
-		q->next->prev = q->prev;
-	pthread_mutex_unlock(&t->queues_lock);
+	gpu_queue_unlist(&q->gpu);
 	if (can_call) {
 		HIP_TRY(hipStreamDestroy, q->stream);
 		leave_all(q);
 	}
-	pthread_mutex_destroy(&q->launch_lock);
+	gpu_queue_fini(&q->gpu);
 	pthread_mutex_destroy(&q->lock);
-	free(q->note);
 	free(q);
 	rocm_unmap_late(t);
 }
@@ -300,33 +174,29 @@ bool rocm_queue_is_idle(struct hg_queue *q)
 	if (error == HIP_NOT_READY)
 		return false;
 	(void)hip_fault(q, hg_hip_check(HG_HIP_hipStreamQuery, error, (const uint64_t[]){ (uintptr_t)q->stream }, 1));
-	look_for_fault(q);
+	gpu_queue_look(&q->gpu);
 	return true;
 }
 
 enum hg_status rocm_queue_sync(struct hg_queue *q)
 {
 	enum hg_status st = rocm_enter(q->target);
-	uint64_t launches = launches_of(q);
+	uint64_t launches = gpu_queue_launches(&q->gpu);
 
 	if (st)
 		return st;
 	st = hip_fault(q, rocm_wait(q->stream));
 	if (!st) {
-		look_for_fault(q);
-		take_prints(q, launches);
+		gpu_queue_look(&q->gpu);
+		gpu_queue_print(&q->gpu, launches);
 		rocm_unmap_late(q->target);
 	}
-	return st ? st : atomic_load(&q->failed) ? HG_ERR_FAULT : HG_OK;
+	return st ? st : atomic_load(&q->gpu.failed) ? HG_ERR_FAULT : HG_OK;
 }
 
 void rocm_queue_cancel(struct hg_queue *q)
 {
-	/* a kernel that failed before is still to be told of */
-	if (hg_gpu_state_cancel(q->state))
-		atomic_store(&q->failed, true);
-	else
-		look_for_fault(q);
+	gpu_queue_cancel(&q->gpu);
 }
 
 void rocm_issued(struct hg_queue *q)
@@ -590,7 +460,7 @@ bool rocm_mark_is_done(struct hg_mark *m)
 		return false;
 	if (hg_hip_check(HG_HIP_hipEventQuery, error, (const uint64_t[]){ (uintptr_t)m->event }, 1))
 		pr_debug("an event counts as done");
-	look_at_queues(m->target);
+	gpu_target_look(&m->target->gpu);
 	return true;
 }
 
@@ -603,7 +473,7 @@ enum hg_status rocm_mark_sync(struct hg_mark *m)
 	st = rocm_enter(m->target);
 	if (!st)
 		st = HIP(hipEventSynchronize, m->event);
-	look_at_queues(m->target);
+	gpu_target_look(&m->target->gpu);
 	return st;
 }
 

@@ -6,6 +6,7 @@
 const struct hg_target_ops *const hg_targets[] = {
 	&hg_target_cpu,
 	&hg_target_rocm,
+	&hg_target_ze,
 	NULL,
 };
 

@@ -20,6 +20,7 @@ struct hg_mark;			/* a point in a queue, for events */
 
 struct hg_copy;
 struct hg_fill;
+struct hg_held;			/* reserve.h: a range of addresses */
 
 struct hg_target_info {
 	char name[128];			/* as cuDeviceGetName gives it */
@@ -62,6 +63,12 @@ struct hg_target_ops {
 
 	/* What sizes and addresses of mappings must be multiples of: a power of two, at most HG_ARENA_GRANULE. */
 	uint64_t (*map_unit)(void);
+	/*
+	 * Device memory is going to be mapped in these ranges: ascending, apart, in units of map_unit, each mapped in the process without access. A
+	 * target that cannot put mappings side by side one by one takes the addresses now, in place of what is mapped there, until it is closed.
+	 * HG_ERR_UNSUPPORTED, without a message: it needs none of that, and all is as it was.
+	 */
+	enum hg_status (*reserve)(struct hg_target *t, const struct hg_held *range, size_t nr);
 	/*
 	 * Exactly at `wanted`, zeroed, or HG_ERR_NOSPC when not all of it is free. The portable driver sub-allocates,
 	 * and it unmaps whole what it mapped. held: the range is mapped in the process, without access, to keep it; the
@@ -142,6 +149,7 @@ extern bool (*hg_target_elsewhere)(void (*fn)(void *arg), void *arg);
 
 extern const struct hg_target_ops hg_target_cpu;
 extern const struct hg_target_ops hg_target_rocm;
+extern const struct hg_target_ops hg_target_ze;
 
 /* Every target built in; ends with NULL. */
 extern const struct hg_target_ops *const hg_targets[];
@@ -149,7 +157,7 @@ const struct hg_target_ops *hg_target_by_name(const char *name);	/* NULL: none *
 
 /* The names of hg_targets, in that order; ends with NULL. In a file of its own (target_names.c) that needs no target. */
 extern const char *const hg_target_names[];
-extern const char hg_target_list[];	/* the same for people: "cpu, rocm" */
+extern const char hg_target_list[];	/* the same for people: "cpu, rocm, level-zero" */
 bool hg_target_is_named(const char *name);
 bool hg_target_is_planned(const char *name);	/* a name that users may know and this version does not have */
 

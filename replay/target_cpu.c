@@ -111,6 +111,15 @@ static uint64_t cpu_map_unit(void)
 	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* Mappings lie side by side. */
+static enum hg_status cpu_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
+{
+	(void)t;
+	(void)range;
+	(void)nr;
+	return HG_ERR_UNSUPPORTED;
+}
+
 static enum hg_status cpu_map(struct hg_target *t, hg_dptr wanted, size_t size, bool held, hg_dptr *out)
 {
 	void *p;
@@ -856,6 +865,7 @@ const struct hg_target_ops hg_target_cpu = {
 	.close = cpu_close,
 	.info = cpu_info,
 	.map_unit = cpu_map_unit,
+	.reserve = cpu_reserve,
 	.map = cpu_map,
 	.unmap = cpu_unmap,
 	.host_register = cpu_host_register,

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-const char *const hg_target_names[] = { "cpu", "rocm", NULL };
-const char hg_target_list[] = "cpu, rocm";
+const char *const hg_target_names[] = { "cpu", "rocm", "level-zero", NULL };
+const char hg_target_list[] = "cpu, rocm, level-zero";
 
 static bool is_among(const char *const *names, const char *name)
 {
@@ -21,7 +21,7 @@ bool hg_target_is_named(const char *name)
 
 bool hg_target_is_planned(const char *name)
 {
-	static const char *const planned[] = { "cuda", "level-zero", NULL };
+	static const char *const planned[] = { "cuda", NULL };
 
 	return is_among(planned, name);
 }

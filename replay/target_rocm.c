@@ -138,23 +138,17 @@ static enum hg_status read_info(struct hg_target *t)
 
 static void rocm_close(struct hg_target *t)
 {
-	struct rocm_fault *note;
-
 	if (!t)
 		return;
 	if (t->service)
 		rocm_clock_fini(t);
-	while (t->queues)
-		rocm_queue_destroy(t->queues);
+	while (t->gpu.queues)
+		rocm_queue_destroy(t->gpu.queues->queue);
 	rocm_memory_fini(t);
-	for (note = t->faults; note; note = t->faults) {
-		t->faults = note->next;
-		free(note);
-	}
 	pthread_mutex_destroy(&t->service_lock);
 	pthread_mutex_destroy(&t->base_lock);
-	pthread_mutex_destroy(&t->queues_lock);
-	pthread_mutex_destroy(&t->memory_lock);
+	gpu_target_fini(&t->gpu);
+	gpu_memory_fini(&t->memory);
 	free(t);
 }
 
@@ -168,8 +162,8 @@ static enum hg_status rocm_open(struct hg_target **out)
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return HG_ERR_NOMEM;
-	pthread_mutex_init(&t->memory_lock, NULL);
-	pthread_mutex_init(&t->queues_lock, NULL);
+	gpu_memory_init(&t->memory);
+	gpu_target_init(&t->gpu, rocm_stream_is_idle);
 	pthread_mutex_init(&t->base_lock, NULL);
 	pthread_mutex_init(&t->service_lock, NULL);
 	/* the first that HIP_VISIBLE_DEVICES leaves; a program's devices are all this one */
@@ -205,6 +199,7 @@ const struct hg_target_ops hg_target_rocm = {
 	.close = rocm_close,
 	.info = rocm_info,
 	.map_unit = rocm_map_unit,
+	.reserve = rocm_reserve,
 	.map = rocm_map,
 	.unmap = rocm_unmap,
 	.host_register = rocm_host_register,

@@ -115,7 +115,7 @@ static void validate(const struct hg_spirv_code *code, char *said, size_t room)
 
 static json_t *compile_spirv(struct ptx_gpu *a, const struct ir_module *ir, size_t index)
 {
-	const struct hg_spirv_need need = { 0 };
+	const struct hg_gpu_need need = { 0 };
 	struct hg_spirv_code none = { 0 };
 	const struct hg_spirv_code *code = &none;
 	char message[600] = "", said[500] = "";
@@ -139,7 +139,7 @@ static json_t *compile_spirv(struct ptx_gpu *a, const struct ir_module *ir, size
 json_t *ptx_gpu_compile(struct ptx_gpu *a, const struct ir_module *ir, size_t index)
 {
 	const struct ir_func *fn = &ir->func[index];
-	const struct hg_amd_need need = { 0 };
+	const struct hg_gpu_need need = { 0 };
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < a->nr; i++) {

@@ -34,7 +34,7 @@ struct cpu_args {
 	bool for_chip;		/* not for the CPU, */
 	bool for_spirv;		/* nor for a chip of AMD's */
 	struct hg_amd_chip chip;
-	struct hg_amd_need need;
+	struct hg_gpu_need need;
 	const char *object;	/* where the code object goes */
 	size_t found;
 	/* run */
@@ -53,21 +53,11 @@ static bool parse_dim(const char *s, uint32_t dim[3])
 	return nr >= 1 && !s[used];
 }
 
-static struct hg_spirv_need spirv_need(const struct cpu_args *a)
-{
-	struct hg_spirv_need need = { .stack_bytes = a->need.stack_bytes };
-
-	memcpy(need.block, a->need.block, sizeof(need.block));
-	return need;
-}
-
 /* The LLVM IR or assembly of a kernel, malloc'ed. */
 static enum hg_status text_of(const struct hg_module *m, size_t i, const struct cpu_args *a, char **text)
 {
-	const struct hg_spirv_need need = spirv_need(a);
-
 	if (a->for_spirv)
-		return hg_spirv_text(hg_module_ir(m), i, &hg_spirv_any_device, &need, text);
+		return hg_spirv_text(hg_module_ir(m), i, &hg_spirv_any_device, &a->need, text);
 	if (a->for_chip)
 		return hg_amd_text(hg_module_ir(m), i, &a->chip, &a->need, a->kind == HG_CPU_ASM ? HG_AMD_ASM : HG_AMD_LLVM, text);
 	return hg_cpu_kernel_text(hg_module_ir(m), i, a->kind, a->tier, text);
@@ -118,7 +108,6 @@ out:
 static enum hg_status text_image(const void *image, size_t size, void *arg)
 {
 	struct cpu_args *a = arg;
-	const struct hg_spirv_need need = spirv_need(a);
 	struct hg_module *m;
 	enum hg_status st = hg_module_load(image, size, ptx_tool_sm, NULL, 0, &m);
 
@@ -133,7 +122,7 @@ static enum hg_status text_image(const void *image, size_t size, void *arg)
 			continue;
 		a->found++;
 		if (a->for_spirv && (a->object || a->kind == HG_CPU_ASM))
-			st = ptx_spirv_asm(hg_module_ir(m), i, &need, a->object);
+			st = ptx_spirv_asm(hg_module_ir(m), i, &a->need, a->object);
 		else
 			st = a->object ? write_object(m, i, a) : print_text(m, i, a);
 	}

@@ -46,7 +46,7 @@ static enum hg_status disassemble(const struct hg_spirv_code *code)
 	return HG_ERR_UNAVAILABLE;
 }
 
-enum hg_status ptx_spirv_asm(const struct ir_module *ir, size_t kernel, const struct hg_spirv_need *need, const char *object)
+enum hg_status ptx_spirv_asm(const struct ir_module *ir, size_t kernel, const struct hg_gpu_need *need, const char *object)
 {
 	const struct hg_spirv_code *code;
 	struct hg_spirv_module *m;

@@ -6,6 +6,6 @@
 #include "translate/spirv.h"
 
 /* Prints a kernel's module through spirv-dis, or writes it to `object`. A message has been logged where it fails. */
-enum hg_status ptx_spirv_asm(const struct ir_module *ir, size_t kernel, const struct hg_spirv_need *need, const char *object) HG_MUST_CHECK;
+enum hg_status ptx_spirv_asm(const struct ir_module *ir, size_t kernel, const struct hg_gpu_need *need, const char *object) HG_MUST_CHECK;
 
 #endif

@@ -2,110 +2,59 @@
 #define _GNU_SOURCE
 #include "translate/amdgcn.h"
 
-#include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <llvm/Config/llvm-config.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "common/msg.h"
 #include "translate/amd_compile.h"
 #include "translate/amd_note.h"
-#include "translate/cache.h"
 #include "translate/gpu_module.h"
 
 #define HALF_THREADS 512		/* as many as a row of 1024 work-items holds */
 #define SMALL_BLOCK 256
 #define LARGE_BLOCK 1024
 
-/* What code is made for. */
-struct variant {
-	enum hg_gpu_layout layout;
-	bool is_scheduled;
-	uint32_t max_threads, stack_bytes;
-};
-
 struct made {
-	struct variant variant;
+	struct gpu_made made;
 	struct hg_amd_code code;
-	void *elf;			/* NULL: it failed, */
-	char *why;			/* with this message, */
-	enum hg_status st;		/* and so */
-	struct made *next;
 };
 
 struct hg_amd_module {
 	struct gpu_module *gpu;
+	struct gpu_device device;
 	struct hg_amd_chip chip;
 	bool embed;
+	char id[320];			/* see struct gpu_device */
 };
 
 /* ---- which variant ---- */
 
-static uint32_t most_threads(const struct hg_amd_chip *chip, const struct ir_func *fn)
+static void choose(const void *target, const struct gpu_plan *plan, const uint32_t block[3], struct gpu_variant *v)
 {
-	return fn->max_threads && fn->max_threads < chip->max_work_items ? fn->max_threads : chip->max_work_items;
-}
+	const struct hg_amd_module *m = target;
+	bool pair = plan->direct_pair || (plan->rows_pair && gpu_is_in_rows(block, 64));
+	uint32_t most = v->max_threads, threads = block[0] * block[1] * block[2];
 
-static uint64_t threads_of(const uint32_t block[3])
-{
-	return (uint64_t)block[0] * block[1] * block[2];
-}
-
-/* Where that many threads lie side by side in x (gpu_plan.h). */
-static bool is_in_rows(const uint32_t block[3], uint32_t threads)
-{
-	return block[0] % threads == 0 || (block[1] == 1 && block[2] == 1);
-}
-
-/* The block that the code is for, when a launch did not say. */
-static void take_block(const struct ir_func *fn, const struct hg_amd_need *need, uint32_t block[3])
-{
-	if (need->block[0])
-		memcpy(block, need->block, sizeof(need->block));
-	else if (fn->req_threads[0])
-		memcpy(block, fn->req_threads, sizeof(fn->req_threads));
-	else
-		memcpy(block, (const uint32_t[3]){ fn->max_threads && fn->max_threads < SMALL_BLOCK ? fn->max_threads : SMALL_BLOCK, 1, 1 },
-		       sizeof(need->block));
-}
-
-/* For a block of at most so many threads as the kernel and the chip allow. */
-static struct variant choose(const struct hg_amd_chip *chip, const struct ir_func *fn, const struct gpu_plan *plan, const uint32_t block[3],
-			     uint32_t stack_bytes)
-{
-	bool direct = plan->direct || (plan->rows && is_in_rows(block, 32));
-	bool pair = plan->direct_pair || (plan->rows_pair && is_in_rows(block, 64));
-	struct variant v = { .layout = HG_GPU_WAVE32, .is_scheduled = gpu_wants_scheduled() };
-	uint32_t most = most_threads(chip, fn), threads = (uint32_t)threads_of(block);
-
-	if (chip->has_wave32) {
-		v.is_scheduled |= !direct;
-	} else if (pair && !v.is_scheduled) {
-		v.layout = HG_GPU_PAIR;
+	if (m->chip.has_wave32) {
+		/* as it is */
+	} else if (pair && !gpu_wants_scheduled()) {
+		v->layout = HG_GPU_PAIR;
+		v->is_scheduled = false;
 	} else if (threads <= HALF_THREADS) {
-		v.layout = HG_GPU_HALF;
-		v.is_scheduled |= !direct;
+		v->layout = HG_GPU_HALF;
 		most = most < HALF_THREADS ? most : HALF_THREADS;
 	} else {
-		v.layout = HG_GPU_PAIR;
-		v.is_scheduled = true;
+		v->layout = HG_GPU_PAIR;
+		v->is_scheduled = true;
 	}
 	/* fewer threads leave each of them more registers: what a kernel says of its blocks, or one of two classes */
-	v.max_threads = threads <= SMALL_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
-	if (v.max_threads > most)
-		v.max_threads = (most + 31) / 32 * 32;
-	if (fn->uses_stack)
-		v.stack_bytes = gpu_stack_class(stack_bytes);
-	return v;
+	v->max_threads = threads <= SMALL_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
+	if (v->max_threads > most)
+		v->max_threads = (most + 31) / 32 * 32;
 }
 
-static uint32_t work_items(const struct variant *v)
+static uint32_t work_items(const struct gpu_variant *v)
 {
 	return v->layout == HG_GPU_HALF ? v->max_threads * 2 : v->max_threads;
 }
@@ -126,7 +75,7 @@ static enum hg_status fill(void *arg, LLVMContextRef c, LLVMModuleRef m, char *w
 }
 
 /* Code of the kernel, or its text; *extra_lds is written as well. */
-static enum hg_status compile(const struct ir_func *fn, const struct hg_amd_chip *chip, const struct variant *v, bool embed,
+static enum hg_status compile(const struct ir_func *fn, const struct hg_amd_chip *chip, const struct gpu_variant *v, bool embed,
 			      enum amd_result result, void **out, size_t *size, uint32_t *extra_lds, char *why, size_t why_size)
 {
 	struct emit e = { .fn = fn, .opt = { .layout = v->layout, .scheduled = v->is_scheduled, .max_threads = v->max_threads,
@@ -148,7 +97,7 @@ static enum hg_status compile(const struct ir_func *fn, const struct hg_amd_chip
 }
 
 /* What the code object says of itself goes into `code`. False: it is not what it should be, or asks too much of the chip. */
-static bool take_note(const struct ir_func *fn, const struct hg_amd_chip *chip, const struct variant *v, struct hg_amd_code *code,
+static bool take_note(const struct ir_func *fn, const struct hg_amd_chip *chip, const struct gpu_variant *v, struct hg_amd_code *code,
 		      char *why, size_t why_size)
 {
 	struct amd_note n;
@@ -184,166 +133,65 @@ static bool take_note(const struct ir_func *fn, const struct hg_amd_chip *chip, 
 	return false;
 }
 
-/* What the cache keeps. */
-struct cached {
-	uint32_t extra_lds, reserved;
+/* What was made, and the cache keeps. */
+struct object {
+	uint32_t extra_lds, reserved[3];
 	unsigned char elf[];
 };
 
-static void cache_key(const struct hg_amd_module *m, const struct ir_func *fn, const struct variant *v, unsigned char key[16])
+static enum hg_status make(const void *target, const struct ir_func *fn, const struct gpu_variant *v, void **data, size_t *size, char *why,
+			   size_t why_size)
 {
-	const uint32_t what[] = { HG_GPU_ABI, LLVM_VERSION_MAJOR, LLVM_VERSION_MINOR, LLVM_VERSION_PATCH, (uint32_t)v->layout,
-				  v->is_scheduled, v->max_threads, v->stack_bytes, m->embed };
-	XXH3_state_t *s = XXH3_createState();
-	XXH128_canonical_t c;
+	const struct hg_amd_module *m = target;
+	struct object *o;
+	uint32_t extra_lds;
+	size_t elf_size;
+	void *elf;
+	enum hg_status st = compile(fn, &m->chip, v, m->embed, AMD_CODE_OBJECT, &elf, &elf_size, &extra_lds, why, why_size);
 
-	XXH3_128bits_reset(s);
-	XXH3_128bits_update(s, "amdgcn", sizeof("amdgcn"));
-	XXH3_128bits_update(s, gpu_module_key(m->gpu), GPU_KEY);
-	XXH3_128bits_update(s, fn->name, strlen(fn->name) + 1);
-	XXH3_128bits_update(s, what, sizeof(what));
-	XXH3_128bits_update(s, m->chip.name, strlen(m->chip.name) + 1);
-	XXH3_128bits_update(s, m->chip.features, strlen(m->chip.features) + 1);
-	XXH3_128bits_update(s, m->chip.like, strlen(m->chip.like) + 1);
-	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s));
-	memcpy(key, c.digest, 16);
-	XXH3_freeState(s);
-}
-
-static bool load_cached(const struct hg_amd_module *m, const struct ir_func *fn, struct made *out)
-{
-	struct cached *data;
-	unsigned char key[16];
-	char why[300];
-	void *bytes;
-	size_t size;
-
-	if (!gpu_module_key(m->gpu))
-		return false;
-	cache_key(m, fn, &out->variant, key);
-	if (!hg_cache_get(key, &bytes, &size))
-		return false;
-	data = bytes;
-	if (size <= sizeof(*data))
-		goto bad;
-	out->code.extra_lds = data->extra_lds;
-	out->code.size = size - sizeof(*data);
-	out->elf = malloc(out->code.size);
-	if (!out->elf)
-		goto bad;
-	memcpy(out->elf, data->elf, out->code.size);
-	out->code.elf = out->elf;
-	if (!take_note(fn, &m->chip, &out->variant, &out->code, why, sizeof(why)))
-		goto bad_elf;
-	free(data);
-	return true;
-
-bad_elf:
-	free(out->elf);
-	out->elf = NULL;
-bad:
-	free(data);
-	return false;
-}
-
-static void keep_cached(const struct hg_amd_module *m, const struct ir_func *fn, const struct made *made)
-{
-	struct cached *data = gpu_module_key(m->gpu) ? malloc(sizeof(*data) + made->code.size) : NULL;
-	unsigned char key[16];
-
-	if (!data)
-		return;
-	*data = (struct cached){ .extra_lds = made->code.extra_lds };
-	memcpy(data->elf, made->elf, made->code.size);
-	cache_key(m, fn, &made->variant, key);
-	hg_cache_put(key, data, sizeof(*data) + made->code.size);
-	free(data);
-}
-
-/* Makes what out->variant says. What went wrong is in the result as well. */
-static void make(const struct hg_amd_module *m, const struct ir_func *fn, struct made *out)
-{
-	char why[600];
-
-	out->code = (struct hg_amd_code){ .symbol = fn->name, .layout = out->variant.layout, .is_scheduled = out->variant.is_scheduled,
-					  .param_bytes = fn->param_bytes, .max_threads = out->variant.max_threads };
-	if (load_cached(m, fn, out))
-		return;
-	out->st = compile(fn, &m->chip, &out->variant, m->embed, AMD_CODE_OBJECT, &out->elf, &out->code.size, &out->code.extra_lds, why,
-			  sizeof(why));
-	if (!out->st) {
-		out->code.elf = out->elf;
-		if (take_note(fn, &m->chip, &out->variant, &out->code, why, sizeof(why))) {
-			keep_cached(m, fn, out);
-			return;
-		}
-		free(out->elf);
-		out->elf = NULL;
-		out->st = HG_ERR_UNSUPPORTED;
+	if (st)
+		return st;
+	o = malloc(sizeof(*o) + elf_size);
+	if (o) {
+		*o = (struct object){ .extra_lds = extra_lds };
+		memcpy(o->elf, elf, elf_size);
+		*data = o;
+		*size = sizeof(*o) + elf_size;
+	} else {
+		snprintf(why, why_size, "kernel '%s': %s", fn->name, hg_status_text(HG_ERR_NOMEM));
+		st = HG_ERR_NOMEM;
 	}
-	out->why = strdup(why);
+	free(elf);
+	return st;
 }
+
+static bool take(const void *target, const struct ir_func *fn, struct gpu_made *made, char *why, size_t why_size)
+{
+	const struct hg_amd_module *m = target;
+	const struct object *o = made->data;
+	struct hg_amd_code *code = &((struct made *)made)->code;
+
+	if (made->size <= sizeof(*o)) {
+		snprintf(why, why_size, "kernel '%s' has no code object for %s", fn->name, m->chip.name);
+		return false;
+	}
+	*code = (struct hg_amd_code){ .elf = o->elf, .size = made->size - sizeof(*o), .symbol = fn->name, .layout = made->variant.layout,
+				      .is_scheduled = made->variant.is_scheduled, .param_bytes = fn->param_bytes, .extra_lds = o->extra_lds,
+				      .max_threads = made->variant.max_threads };
+	return take_note(fn, &m->chip, &made->variant, code, why, why_size);
+}
+
+static const struct gpu_maker maker = { .kind = "amdgcn", .made_size = sizeof(struct made), .choose = choose, .make = make, .take = take };
 
 /* ---- modules ---- */
 
-static enum hg_status check_block(const struct hg_amd_chip *chip, const struct ir_func *fn, const uint32_t block[3])
+enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const struct hg_gpu_need *need, const struct hg_amd_code **out)
 {
-	uint64_t threads = threads_of(block);
+	const struct gpu_made *made;
+	enum hg_status st = gpu_code_get(m->gpu, kernel, need, &made);
 
-	if (threads && threads <= most_threads(chip, fn))
-		return HG_OK;
-	pr_err("kernel '%s' is wanted for blocks of %" PRIu64 " threads, and takes %u at most on %s", fn->name, threads,
-	       most_threads(chip, fn), chip->name);
-	return HG_ERR_UNSUPPORTED;
-}
-
-static bool is_same(const struct variant *a, const struct variant *b)
-{
-	return a->layout == b->layout && a->is_scheduled == b->is_scheduled && a->max_threads == b->max_threads &&
-	       a->stack_bytes == b->stack_bytes;
-}
-
-enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const struct hg_amd_need *need, const struct hg_amd_code **out)
-{
-	const struct ir_func *fn;
-	uint32_t block[3];
-	struct variant v;
-	struct made *made;
-	struct gpu_kernel *k;
-	enum hg_status st = gpu_module_kernel(m->gpu, kernel, &fn, &k);
-
-	if (st)
-		return st;
-	take_block(fn, need, block);
-	st = check_block(&m->chip, fn, block);
-	if (st)
-		return st;
-	pthread_mutex_lock(&k->lock);
-	st = gpu_kernel_plan(k, fn);
-	if (st)
-		goto out;
-	v = choose(&m->chip, fn, &k->plan, block, need->stack_bytes);
-	made = k->made;
-	while (made && !is_same(&made->variant, &v))
-		made = made->next;
-	if (!made) {
-		made = calloc(1, sizeof(*made));
-		if (!made) {
-			st = HG_ERR_NOMEM;
-			goto out;
-		}
-		made->variant = v;
-		make(m, fn, made);
-		made->next = k->made;
-		k->made = made;
-	}
-	st = made->st;
-	if (st)
-		pr_err("%s", made->why ? made->why : hg_status_text(st));
-	else
-		*out = &made->code;
-out:
-	pthread_mutex_unlock(&k->lock);
+	if (!st)
+		*out = &((const struct made *)made)->code;
 	return st;
 }
 
@@ -359,48 +207,37 @@ enum hg_status hg_amd_module_create(const struct ir_module *ir, const unsigned c
 				    struct hg_amd_module **out)
 {
 	struct hg_amd_module *m = calloc(1, sizeof(*m));
-	enum hg_status st = m ? gpu_module_open(ir, key, &m->gpu) : HG_ERR_NOMEM;
+	enum hg_status st;
 
-	if (st) {
-		free(m);
-		return st;
-	}
+	if (!m)
+		return HG_ERR_NOMEM;
 	m->chip = *chip;
 	m->embed = wants_ir();
-	*out = m;
-	return HG_OK;
-}
-
-static void free_made(void *list)
-{
-	struct made *made = list;
-
-	while (made) {
-		struct made *next = made->next;
-
-		free(made->elf);
-		free(made->why);
-		free(made);
-		made = next;
-	}
+	snprintf(m->id, sizeof(m->id), "%s %s %s %d", chip->name, chip->features, chip->like, m->embed);
+	m->device = (struct gpu_device){ .name = m->chip.name, .id = m->id, .max_work_items = chip->max_work_items };
+	st = gpu_module_open(ir, key, &maker, &m->device, m, &m->gpu);
+	if (st)
+		free(m);
+	else
+		*out = m;
+	return st;
 }
 
 void hg_amd_module_destroy(struct hg_amd_module *m)
 {
 	if (!m)
 		return;
-	gpu_module_close(m->gpu, free_made);
+	gpu_module_close(m->gpu);
 	free(m);
 }
 
-enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const struct hg_amd_chip *chip, const struct hg_amd_need *need,
+enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const struct hg_amd_chip *chip, const struct hg_gpu_need *need,
 			   enum hg_amd_text kind, char **out)
 {
 	struct hg_amd_module *m;
 	const struct ir_func *fn;
-	struct gpu_kernel *k;
-	uint32_t block[3], extra_lds;
-	struct variant v;
+	struct gpu_variant v;
+	uint32_t extra_lds;
 	char why[600];
 	size_t size;
 	void *text;
@@ -408,16 +245,9 @@ enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const stru
 
 	if (st)
 		return st;
-	st = gpu_module_kernel(m->gpu, kernel, &fn, &k);
+	st = gpu_variant_get(m->gpu, kernel, need, &fn, &v);
 	if (st)
 		goto out;
-	take_block(fn, need, block);
-	st = check_block(chip, fn, block);
-	if (!st)
-		st = gpu_kernel_plan(k, fn);
-	if (st)
-		goto out;
-	v = choose(chip, fn, &k->plan, block, need->stack_bytes);
 	st = compile(fn, chip, &v, false, kind == HG_AMD_LLVM ? AMD_LLVM_TEXT : AMD_ASSEMBLY, &text, &size, &extra_lds, why, sizeof(why));
 	if (st)
 		pr_err("%s", why);

@@ -33,12 +33,6 @@ enum hg_status hg_amd_module_create(const struct ir_module *ir, const unsigned c
 				    struct hg_amd_module **out) HG_MUST_CHECK;
 void hg_amd_module_destroy(struct hg_amd_module *m);	/* NULL is allowed */
 
-/* What a launch needs of the code: part of what selects a variant. */
-struct hg_amd_need {
-	uint32_t block[3];		/* PTX threads; zeros: what the kernel says of its blocks, or a usual one */
-	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: a usual one */
-};
-
 struct hg_amd_code {
 	const void *elf;		/* a code object (ELF, version 5); lives as long as the module, as all here */
 	size_t size;
@@ -54,7 +48,7 @@ struct hg_amd_code {
  * HG_ERR_UNSUPPORTED, with a message that names kernel, need and limit, when the chip cannot run it; the kernel's own refusal likewise. HG_ERR_NOTFOUND: no
  * such index. Blocks while compiling; a second call with the same needs only looks up.
  */
-enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const struct hg_amd_need *need,
+enum hg_status hg_amd_code_get(struct hg_amd_module *m, size_t kernel, const struct hg_gpu_need *need,
 			       const struct hg_amd_code **out) HG_MUST_CHECK;
 
 /* How a launch of the code looks to the hardware: work-items of a block, in three dimensions (emit_gpu.h). */
@@ -65,7 +59,7 @@ bool hg_amd_fits(const struct hg_amd_chip *chip, const struct hg_kernel_info *k,
 
 /* A kernel's LLVM IR, assembly, for people and tests; *out is malloc'ed. */
 enum hg_amd_text { HG_AMD_LLVM, HG_AMD_ASM };
-enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const struct hg_amd_chip *chip, const struct hg_amd_need *need,
+enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const struct hg_amd_chip *chip, const struct hg_gpu_need *need,
 			   enum hg_amd_text kind, char **out) HG_MUST_CHECK;
 
 #endif

@@ -396,10 +396,15 @@ static void find_thread(struct emit *e)
 		find_index(e, ntid);
 		return;
 	}
-	for (unsigned int axis = 0; axis < 3; axis++)
-		g->tid[axis] = g->isa->item(e, axis);
-	g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->tid[2], ntid[1], ""), g->tid[1], "");
-	g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->thread, ntid[0], ""), g->tid[0], "");
+	if (g->isa->flat_groups) {
+		g->thread = g->isa->item(e, 0);
+		find_index(e, ntid);
+	} else {
+		for (unsigned int axis = 0; axis < 3; axis++)
+			g->tid[axis] = g->isa->item(e, axis);
+		g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->tid[2], ntid[1], ""), g->tid[1], "");
+		g->thread = LLVMBuildAdd(e->b, LLVMBuildMul(e->b, g->thread, ntid[0], ""), g->tid[0], "");
+	}
 	g->wave_lane = g->isa->wave_lane(e);
 	g->lane = LLVMBuildAnd(e->b, g->wave_lane, emit_i32(e, 31), "");
 }
@@ -424,13 +429,17 @@ static void zero_shared(struct emit *e)
 	LLVMPositionBuilderAtEnd(e->b, on);
 }
 
-/* A queue that has failed runs no kernel any more: the lanes of a wave see that together. */
+/* A queue that has failed runs no kernel any more: the lanes of a wave see that together, or all of the block. */
 static void end_if_failed(struct emit *e)
 {
 	LLVMBasicBlockRef run = emit_bb(e, "run");
-	LLVMValueRef fault = emit_resize(e, emit_gpu_has_fault(e), 32, false);
+	LLVMValueRef fault;
 
-	LLVMBuildCondBr(e->b, is_zero(e, e->gpu->isa->first(e, fault)), run, e->gpu->leave);
+	if (e->gpu->ends_together)
+		fault = emit_gpu_barrier_seen(e);
+	else
+		fault = e->gpu->isa->first(e, emit_resize(e, emit_gpu_has_fault(e), 32, false));
+	LLVMBuildCondBr(e->b, is_zero(e, fault), run, e->gpu->leave);
 	LLVMPositionBuilderAtEnd(e->b, run);
 }
 
@@ -468,9 +477,11 @@ static void emit_begin(struct emit *e)
 		zero_shared(e);
 	if (g->soft_barriers)
 		emit_gpu_barrier_init(e);
-	if (g->soft_barriers || (e->fn->needs_zeroed_shared && e->fn->shared_bytes))
+	if (g->ends_together)
+		emit_gpu_barrier_look(e);
+	if (g->soft_barriers || g->ends_together || (e->fn->needs_zeroed_shared && e->fn->shared_bytes))
 		emit_gpu_hard_barrier(e);
-	/* behind what all must take part in; who waits for those that end here sees the failure as well */
+	/* behind what all must take part in; who waits for those that end here sees the failure as well, or ends with them */
 	if (g->isa->strict_barriers)
 		end_if_failed(e);
 	g->end = emit_bb(e, "end");
@@ -517,7 +528,8 @@ enum hg_status emit_gpu_kernel(const struct ir_func *fn, const struct emit_gpu_o
 		return st;
 	/* a lane's code: every register is one number */
 	memset(info.is_vector, 0, info.nr_regs);
-	gpu.soft_barriers = opt->scheduled ? emit_gpu_has_barriers(fn) : emit_gpu_needs_soft_barriers(isa, fn);
+	gpu.soft_barriers = opt->scheduled ? emit_gpu_has_barriers(fn) : emit_gpu_needs_soft_barriers(isa, opt, fn);
+	gpu.ends_together = isa->strict_barriers && !gpu.soft_barriers && emit_gpu_has_barriers(fn);
 	st = alloc_tables(&e);
 	if (st)
 		goto out;
@@ -538,7 +550,7 @@ enum hg_status emit_gpu_kernel(const struct ir_func *fn, const struct emit_gpu_o
 	if (st == HG_ERR_UNSUPPORTED)
 		snprintf(why, why_size, "%s", e.why);
 	else if (!st)
-		*extra_lds = gpu.soft_barriers ? emit_gpu_barrier_bytes() : 0;
+		*extra_lds = emit_gpu_barrier_bytes(&gpu);
 	emit_gpu_memory_end(&e);
 	LLVMDisposeBuilder(e.b);
 out:

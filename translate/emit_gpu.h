@@ -19,6 +19,12 @@
  */
 enum hg_gpu_layout { HG_GPU_WAVE32, HG_GPU_HALF, HG_GPU_PAIR };
 
+/* What a launch needs of the code: it selects a variant. The block's shape tells whether the lanes of a warp lie side by side (gpu_plan.h). */
+struct hg_gpu_need {
+	uint32_t block[3];		/* PTX threads; zeros: what the kernel says of its blocks, or a usual one */
+	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: a usual one */
+};
+
 struct emit_gpu_options {
 	enum hg_gpu_layout layout;
 	/*
@@ -26,6 +32,8 @@ struct emit_gpu_options {
 	 * the hardware lets them meet, or wait for each other. Otherwise branches are branches, and lanes meet where these join.
 	 */
 	bool scheduled;
+	bool whole;			/* the plan's; of the direct form alone */
+	bool no_f64;			/* SPIR-V: what can do without f64 does */
 	uint32_t max_threads;		/* of a block: PTX threads */
 	uint32_t local_bytes;		/* of a lane: fn->local_bytes, and the stack where the kernel uses one */
 };

@@ -19,9 +19,9 @@ struct counted {
 	} barrier[NR_BARRIERS];
 };
 
-uint32_t emit_gpu_barrier_bytes(void)
+uint32_t emit_gpu_barrier_bytes(const struct emit_gpu *g)
 {
-	return sizeof(struct counted);
+	return g->soft_barriers ? sizeof(struct counted) : g->ends_together ? 16 : 0;
 }
 
 static LLVMValueRef is_zero(struct emit *e, LLVMValueRef v)
@@ -46,9 +46,9 @@ static bool is_plain(const struct ir_insn *in)
 	return in->op == IR_bar_sync && is_imm(&in->src[0], 0) && is_imm(&in->src[1], 0);
 }
 
-bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct ir_func *fn)
+bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct emit_gpu_options *opt, const struct ir_func *fn)
 {
-	if (isa->strict_barriers)
+	if (isa->strict_barriers && !opt->whole)
 		return emit_gpu_has_barriers(fn);
 	for (uint32_t b = 0; b < fn->nr_blocks; b++)
 		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++)
@@ -62,8 +62,10 @@ bool emit_gpu_barrier_is_hard(const struct emit *e)
 {
 	const struct ir_func *fn = e->fn;
 
-	if (!is_plain(e->insn) || e->gpu->isa->strict_barriers)
+	if (!is_plain(e->insn))
 		return false;
+	if (e->gpu->isa->strict_barriers)
+		return !e->gpu->soft_barriers;
 	for (uint32_t b = 0; b < fn->nr_blocks; b++)
 		for (uint32_t i = 0; i < fn->block[b].nr_insns; i++) {
 			const struct ir_insn *in = &fn->block[b].insn[i];
@@ -94,6 +96,22 @@ static LLVMValueRef table_offset(struct emit *e)
 	LLVMValueRef n = emit_env(e, emit_scalar_int(e, 32), offsetof(struct hg_gpu_env, shared_bytes));
 
 	return LLVMBuildAnd(e->b, LLVMBuildAdd(e->b, n, emit_i32(e, 15), ""), emit_i32(e, ~UINT32_C(15)), "");
+}
+
+void emit_gpu_barrier_look(struct emit *e)
+{
+	LLVMBasicBlockRef one = emit_bb(e, "one"), on = emit_bb(e, "looked");
+
+	LLVMBuildCondBr(e->b, is_zero(e, e->gpu->thread), one, on);
+	LLVMPositionBuilderAtEnd(e->b, one);
+	emit_store(e, emit_resize(e, emit_gpu_has_fault(e), 32, false), shared_at(e, table_offset(e)), 4);
+	LLVMBuildBr(e->b, on);
+	LLVMPositionBuilderAtEnd(e->b, on);
+}
+
+LLVMValueRef emit_gpu_barrier_seen(struct emit *e)
+{
+	return emit_load(e, emit_scalar_int(e, 32), shared_at(e, table_offset(e)), 4);
 }
 
 static LLVMValueRef alive_at(struct emit *e)

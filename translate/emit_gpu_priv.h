@@ -30,7 +30,7 @@ enum emit_gpu_space { EMIT_AS_FLAT, EMIT_AS_GLOBAL, EMIT_AS_LDS = 3, EMIT_AS_CON
 /* Where the kinds of GPU differ. Values are i32 unless said; code of lanes is convergent. */
 struct emit_gpu_isa {
 	void (*add_function)(struct emit *e, const char *name);		/* e->f with its attributes, kernarg, shared */
-	LLVMValueRef (*item)(struct emit *e, unsigned int axis);	/* the work-item's index in its work-group */
+	LLVMValueRef (*item)(struct emit *e, unsigned int axis);	/* the work-item's index in its work-group; flat_groups: axis 0 alone */
 	LLVMValueRef (*group)(struct emit *e, unsigned int axis);
 	LLVMValueRef (*wave_lane)(struct emit *e);			/* `thread` is known */
 	LLVMValueRef (*ballot)(struct emit *e, LLVMValueRef bit);	/* as wide as the wave */
@@ -49,8 +49,9 @@ struct emit_gpu_isa {
 	bool has_const_space;		/* else what does not change is in global memory like all else */
 	bool has_wide;			/* several parts are loaded and stored at once, and there are integers of 128 bits */
 	bool has_small_atomics;		/* accesses of 8 and 16 bits, and inc and dec */
-	/* No work-item may miss a barrier, nor one by having ended: barriers that can be missed are counted by code. */
+	/* No work-item may miss a barrier, nor one by having ended: barriers are counted by code unless it is shown that none is missed. */
 	bool strict_barriers;
+	bool flat_groups;		/* work-groups have one dimension, whatever blocks have */
 	bool hides_slots;		/* LLVM's passes would make values of places in memory again */
 };
 
@@ -65,6 +66,7 @@ struct emit_gpu {
 	LLVMValueRef wave_lane;		/* of the wave: 0 to 63 with HG_GPU_PAIR, else the same */
 	LLVMValueRef local;		/* the lane's local window: [local_bytes x i8] in addrspace(5); NULL: it has none */
 	bool soft_barriers;		/* barriers are counted by code, in local data share: emit_gpu_barrier_* */
+	bool ends_together;		/* nobody may miss the hardware's: a block whose queue has failed ends as a whole */
 
 	LLVMBasicBlockRef end, leave;
 	LLVMBasicBlockRef fault;	/* NULL: nothing has failed yet */
@@ -114,6 +116,11 @@ LLVMValueRef emit_gpu_cas(struct emit *e, LLVMValueRef p, LLVMValueRef expected,
 bool emit_gpu_memory(struct emit *e);		/* false: the current instruction is none of memory's */
 void emit_gpu_memory_end(struct emit *e);	/* frees `kinds` */
 
+/* ---- emit_gpu_f32.c: of f32, correctly rounded, by integers; a NaN is 0x7fc00000 ---- */
+
+LLVMValueRef emit_gpu_f32_div(struct emit *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef emit_gpu_f32_sqrt(struct emit *e, LLVMValueRef a);
+
 /* ---- emit_gpu_warp.c ---- */
 
 /* i32: lanes of the warp that are here and where the bit holds. */
@@ -139,11 +146,14 @@ void emit_gpu_scheduled(struct emit *e);
 /* Of the hardware: barrier 0 of all threads, with the fences. */
 void emit_gpu_hard_barrier(struct emit *e);
 /* Whether the kernel's barriers must be counted by code: some are for other threads than all, or of another number, or give a result. */
-bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct ir_func *fn);
+bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct emit_gpu_options *opt, const struct ir_func *fn);
 /* The current instruction's barrier is the hardware's. */
 bool emit_gpu_barrier_is_hard(const struct emit *e);
 /* How much local data share they take behind env.shared_bytes. */
-uint32_t emit_gpu_barrier_bytes(void);
+uint32_t emit_gpu_barrier_bytes(const struct emit_gpu *g);
+/* ends_together: before a barrier, one thread looks for all whether the queue has failed; behind it, what it saw (i32, 0: no). */
+void emit_gpu_barrier_look(struct emit *e);
+LLVMValueRef emit_gpu_barrier_seen(struct emit *e);
 /* By all work-items of a block together, in the prologue. */
 void emit_gpu_barrier_init(struct emit *e);
 /* A lane that ends. */

@@ -43,9 +43,8 @@ static LLVMTypeRef i32_type(struct emit *e)
 
 static LLVMValueRef item(struct emit *e, unsigned int axis)
 {
-	static const char *const name[] = { "hg.local.id.0", "hg.local.id.1", "hg.local.id.2" };
-
-	return call(e, name[axis], i32_type(e), NULL, 0, true);
+	(void)axis;
+	return call(e, "hg.local.id.0", i32_type(e), NULL, 0, true);
 }
 
 static LLVMValueRef group(struct emit *e, unsigned int axis)
@@ -170,7 +169,7 @@ static const struct emit_gpu_isa spirv = {
 	.add_function = add_function, .item = item, .group = group, .wave_lane = wave_lane, .ballot = ballot, .from_lane = from_lane,
 	.read_lane = from_lane, .first = first, .barrier = barrier, .wave_barrier = wave_barrier, .sleep = sleep_units, .clock = clock_of,
 	.timer = timer, .is_shared = is_shared, .is_private = is_private, .shared = shared, .shared_offset = shared_offset,
-	.strict_barriers = true,
+	.strict_barriers = true, .flat_groups = true,
 };
 
 /* ---- arithmetic ---- */
@@ -180,16 +179,25 @@ static const struct emit_gpu_isa spirv = {
  * two numbers of 24 bits, or a root of one, is never so near the middle between two neighbours of at most 24 bits that 53 bits do not tell
  * on which side it is, so rounding twice gives what rounding once does; subnormal results too, as they have fewer bits.
  */
-static void through_f64(struct emit *e, LLVMValueRef insn)
+static LLVMValueRef through_f64(struct emit *e, LLVMValueRef a, LLVMValueRef b)
 {
 	LLVMTypeRef f64 = emit_float(e, 64);
-	LLVMValueRef v;
+	LLVMValueRef v = LLVMBuildFPExt(e->b, a, f64, "");
+
+	v = b ? LLVMBuildFDiv(e->b, v, LLVMBuildFPExt(e->b, b, f64, ""), "") : emit_call1(e, "llvm.sqrt", v);
+	return LLVMBuildFPTrunc(e->b, v, LLVMTypeOf(a), "");
+}
+
+static void replace(struct emit *e, LLVMValueRef insn)
+{
+	LLVMValueRef a = LLVMGetOperand(insn, 0), b = LLVMGetInstructionOpcode(insn) == LLVMFDiv ? LLVMGetOperand(insn, 1) : NULL, v;
 
 	LLVMPositionBuilderBefore(e->b, insn);
-	v = LLVMBuildFPExt(e->b, LLVMGetOperand(insn, 0), f64, "");
-	v = LLVMGetInstructionOpcode(insn) == LLVMFDiv ? LLVMBuildFDiv(e->b, v, LLVMBuildFPExt(e->b, LLVMGetOperand(insn, 1), f64, ""), "") :
-							 emit_call1(e, "llvm.sqrt", v);
-	LLVMReplaceAllUsesWith(insn, LLVMBuildFPTrunc(e->b, v, LLVMTypeOf(insn), ""));
+	if (e->gpu->opt.no_f64)
+		v = b ? emit_gpu_f32_div(e, a, b) : emit_gpu_f32_sqrt(e, a);
+	else
+		v = through_f64(e, a, b);
+	LLVMReplaceAllUsesWith(insn, v);
 	LLVMInstructionEraseFromParent(insn);
 }
 
@@ -207,15 +215,16 @@ static bool is_loose(LLVMValueRef insn)
 	return size == sizeof(root) - 1 && !memcmp(name, root, size);
 }
 
-static void round_correctly(LLVMContextRef c, LLVMModuleRef m, const char *name)
+static void round_correctly(LLVMContextRef c, LLVMModuleRef m, const char *name, const struct emit_gpu_options *opt)
 {
-	struct emit e = { .c = c, .m = m, .b = LLVMCreateBuilderInContext(c), .lanes = 1 };
+	struct emit_gpu gpu = { .opt = *opt };
+	struct emit e = { .c = c, .m = m, .b = LLVMCreateBuilderInContext(c), .gpu = &gpu, .lanes = 1 };
 
 	for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(LLVMGetNamedFunction(m, name)); b; b = LLVMGetNextBasicBlock(b))
 		for (LLVMValueRef next, insn = LLVMGetFirstInstruction(b); insn; insn = next) {
 			next = LLVMGetNextInstruction(insn);
 			if (is_loose(insn))
-				through_f64(&e, insn);
+				replace(&e, insn);
 		}
 	LLVMDisposeBuilder(e.b);
 }
@@ -254,6 +263,6 @@ enum hg_status emit_spirv(const struct ir_func *fn, const struct emit_gpu_option
 	st = emit_gpu_kernel(fn, opt, &spirv, c, m, name, extra_lds, why, why_size);
 	if (st)
 		return st;
-	round_correctly(c, m, name);
+	round_correctly(c, m, name, opt);
 	return tidy(m, why, why_size) ? HG_OK : HG_ERR_UNSUPPORTED;
 }

@@ -12,9 +12,10 @@
  * exited at once ("gone"): the paths to such blocks are left out of the graph in which lanes meet.
  *
  * What is enough to be gone depends on what is to be proven. Operations of lanes: that no such operation and no barrier is ahead.
- * Barriers and loops that wait: also that nothing is written and no loop waits; the others may rely on it.
+ * Barriers and loops that wait: also that nothing is written and no loop waits; the others may rely on it. Barriers that no thread of the block may
+ * miss: nobody is ever gone.
  */
-enum question { FOR_LANES, FOR_WAVES };
+enum question { FOR_LANES, FOR_WAVES, FOR_BLOCKS };
 
 /* What may differ among the lanes that run together: nothing; the low bits (a lane's number in its wave) alone; anything. */
 enum spread { SAME, LOW_BITS, MIXED };
@@ -23,8 +24,8 @@ struct plan {
 	const struct ir_func *fn;
 	const struct emit_info *flow;
 	uint32_t nr;			/* blocks; the end of the kernel is node nr, those behind it stand for the headers of endless loops */
-	unsigned int low_bits;		/* log2 of the lanes that are to be together: 5, or 6 for a pair */
-	bool pair, rows;
+	unsigned int low_bits;		/* log2 of the lanes that are to be together: 5, 6 for a pair, 10 for a block */
+	bool pair, rows, whole;		/* whole: a block, which is more than a pair as well */
 
 	bool *gone, *ends;		/* of a block: left out; its lanes trap before its terminator */
 	uint32_t nr_nodes;
@@ -83,6 +84,8 @@ static bool may_be_gone(const struct plan *p, uint32_t b, enum question q)
 {
 	const struct ir_block *blk = &p->fn->block[b];
 
+	if (q == FOR_BLOCKS)
+		return false;
 	for (uint32_t i = 0; i < blk->nr_insns; i++)
 		if (is_lane_op(&blk->insn[i]) || is_barrier(&blk->insn[i]) || (q == FOR_WAVES && is_seen(&blk->insn[i])))
 			return false;
@@ -333,9 +336,9 @@ static enum spread spread_of_sreg(const struct plan *p, uint32_t s)
 {
 	switch (s) {
 	case IR_SREG_TID_X:
-		return p->rows ? LOW_BITS : MIXED;
+		return p->rows || p->whole ? LOW_BITS : MIXED;
 	case IR_SREG_TID_Y: case IR_SREG_TID_Z:
-		return p->rows ? SAME : MIXED;
+		return p->whole ? LOW_BITS : p->rows ? SAME : MIXED;
 	case IR_SREG_LANEID:
 		return LOW_BITS;
 	case IR_SREG_WARPID:
@@ -514,8 +517,8 @@ static enum spread spread_of_result(const struct plan *p, uint32_t b, const stru
 	case IR_mma: case IR_ldmatrix: case IR_stmatrix: case IR_movmatrix:
 		return MIXED;
 	case IR_ld:
-		/* one access by all lanes finds the same there */
-		return in->space == IR_LOCAL ? MIXED : spread_of(p, &in->src[0]) == SAME ? SAME : MIXED;
+		/* one access by all lanes finds the same there; those of several warps, what nobody changes meanwhile */
+		return in->space == IR_LOCAL || (p->whole && in->sem != IR_WEAK) ? MIXED : spread_of(p, &in->src[0]) == SAME ? SAME : MIXED;
 	case IR_cvta: case IR_cvta_to:
 		if (in->space == IR_LOCAL)
 			return MIXED;
@@ -949,6 +952,67 @@ out:
 	return st;
 }
 
+/* Threads may end in the block, before its end: those that fail, or find while they wait that others have. */
+static bool may_end(const struct plan *p, uint32_t b, const struct ir_insn *in)
+{
+	switch (in->op) {
+	case IR_trap: case IR_assertfail:
+		return in->guard != IR_NO_REG;	/* else the block ends here, for all that come */
+	case IR_brx:
+		return spread_of(p, &in->src[0]) != SAME;
+	default:
+		for (unsigned int i = 0; p->flow->spin[b] && i < ir_nr_targets(in); i++)
+			if (ir_target(in, i) <= b)
+				return true;
+		return false;
+	}
+}
+
+/* The blocks from where a barrier is still ahead, or in them: in p->reached. */
+static void find_before_barriers(struct plan *p)
+{
+	bool again = true;
+
+	memset(p->reached.word, 0, p->flow->block_words * sizeof(uint64_t));
+	for (uint32_t b = 0; b < p->nr; b++)
+		for (uint32_t i = 0; i < p->fn->block[b].nr_insns; i++)
+			if (is_barrier(&p->fn->block[b].insn[i]))
+				emit_set_add(p->reached, b);
+	while (again) {
+		again = false;
+		for (uint32_t b = p->nr; b-- > 0;)
+			for (unsigned int i = 0; !emit_has(p->reached, b) && i < nr_targets(p, b); i++)
+				if (emit_has(p->reached, ir_target(last_insn(p, b), i))) {
+					emit_set_add(p->reached, b);
+					again = true;
+				}
+	}
+}
+
+static bool no_thread_misses_a_barrier(struct plan *p)
+{
+	find_before_barriers(p);
+	for (uint32_t b = 0; b < p->nr; b++)
+		for (uint32_t i = 0; emit_has(p->reached, b) && i < p->fn->block[b].nr_insns; i++) {
+			const struct ir_insn *in = &p->fn->block[b].insn[i];
+
+			if (may_end(p, b, in) || (is_barrier(in) && (p->apart[b] || !is_for_all_threads(in))))
+				return false;
+		}
+	return true;
+}
+
+static enum hg_status prove_whole(const struct ir_func *fn, const struct emit_info *flow, const struct ir_insn **only_def, bool *holds)
+{
+	struct plan p = { .fn = fn, .flow = flow, .nr = fn->nr_blocks, .only_def = only_def, .pair = true, .whole = true, .low_bits = 10 };
+	enum hg_status st = plan_begin(&p, FOR_BLOCKS);
+
+	if (!st)
+		*holds = no_thread_misses_a_barrier(&p);
+	plan_release(&p);
+	return st;
+}
+
 static enum hg_status prove(const struct ir_func *fn, const struct emit_info *flow, const struct ir_insn **only_def, bool pair,
 			    bool rows, struct doubt *out)
 {
@@ -1034,7 +1098,10 @@ enum hg_status gpu_plan_make(const struct ir_func *fn, struct gpu_plan *out)
 			plan.line = d.line;
 		}
 	}
-	*out = plan;
+	if (plan.uses_barriers)
+		st = prove_whole(fn, &flow, only_def, &plan.whole);
+	if (!st)
+		*out = plan;
 out:
 	emit_info_release(&flow);
 	free(only_def);

@@ -19,6 +19,10 @@
  *                the same in launches whose ntid.x is a multiple of 32 (pair: of 64), or whose ntid.y and ntid.z are 1: the lanes of a
  *                warp lie side by side in x. They hold wherever those above do.
  *
+ *  whole         every barrier is reached by all threads of the block together, by as many of them as it began with: none has ended, and none ends before the
+ *                last barrier. What a block's threads load from one address, weakly, between two barriers is one value, or they race.
+ *                Only said of kernels that have barriers.
+ *
  * activemask, which waits for nobody, may stand anywhere: whatever lanes run together are a right answer. Lanes that have nothing to do
  * any more but exit (for a barrier: nor anything to write) count as exited. One access of lanes together to one address finds
  * one value. The operations that expand.h takes away may occur.
@@ -29,6 +33,7 @@
 struct gpu_plan {
 	bool direct, direct_pair;
 	bool rows, rows_pair;
+	bool whole;
 	bool uses_lanes;		/* has operations that read or wait for other lanes */
 	bool uses_barriers;		/* of a block */
 	bool uses_named_barriers;	/* …other than barrier 0 of all threads */

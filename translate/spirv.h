@@ -15,7 +15,8 @@
  * A kernel has two arguments (OpenCL environment, Physical64):
  *   0  pointer in CrossWorkgroup to its PTX parameters and, at HG_GPU_ENV_OFFSET(param_bytes), struct hg_gpu_env (gpu_abi.h); aligned to 16
  *   1  pointer in Workgroup to its shared memory: static, dynamic, and what code itself needs (extra_lds); aligned to 16
- * It is launched with the block's own shape as its work-group; a kernel that uses lanes has a sub-group size of 32. Addresses in
+ * Its work-groups have one dimension: all threads of a block, x first, one behind the other; the block's shape is in env.ntid. In others,
+ * drivers lay sub-groups along whichever dimension they like. A kernel that uses lanes has a sub-group size of 32. Addresses in
  * memory are used without being arguments: indirect access to device, host and shared memory must be allowed.
  */
 
@@ -33,12 +34,6 @@ enum hg_status hg_spirv_module_create(const struct ir_module *ir, const unsigned
 				      struct hg_spirv_module **out) HG_MUST_CHECK;
 void hg_spirv_module_destroy(struct hg_spirv_module *m);	/* NULL is allowed */
 
-/* What a launch needs of the code. Its shape tells whether the lanes of a warp lie side by side (gpu_plan.h). */
-struct hg_spirv_need {
-	uint32_t block[3];		/* PTX threads; zeros: what the kernel says of its blocks, or a usual one */
-	uint32_t stack_bytes;		/* of a thread, for kernels that use one; 0: a usual one */
-};
-
 struct hg_spirv_code {
 	const uint32_t *words;		/* a SPIR-V module with this kernel alone; lives as long as the module, as all here */
 	size_t size;			/* in bytes */
@@ -50,7 +45,7 @@ struct hg_spirv_code {
 	uint32_t max_threads;
 };
 /* As hg_amd_code_get. */
-enum hg_status hg_spirv_code_get(struct hg_spirv_module *m, size_t kernel, const struct hg_spirv_need *need,
+enum hg_status hg_spirv_code_get(struct hg_spirv_module *m, size_t kernel, const struct hg_gpu_need *need,
 				 const struct hg_spirv_code **out) HG_MUST_CHECK;
 
 /* Whether a device can run a kernel at all (its static limits); `why` is NUL-terminated, cut to fit. Compiles nothing. */
@@ -58,7 +53,7 @@ bool hg_spirv_fits(const struct hg_spirv_device *d, const struct hg_kernel_info 
 
 /* A kernel as LLVM IR of the dialect that modules are written from, for people and tests; *out is malloc'ed. */
 enum hg_status hg_spirv_text(const struct ir_module *ir, size_t kernel, const struct hg_spirv_device *device,
-			     const struct hg_spirv_need *need, char **out) HG_MUST_CHECK;
+			     const struct hg_gpu_need *need, char **out) HG_MUST_CHECK;
 
 /* A device that can do everything, for those that have none to ask: sub-groups of 32, 64 KiB of local memory, 1024 work-items. */
 extern const struct hg_spirv_device hg_spirv_any_device;

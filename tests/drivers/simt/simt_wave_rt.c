@@ -20,12 +20,25 @@ static uint64_t bit(uint32_t lane)
 	return UINT64_C(1) << lane;
 }
 
+/* How many of the wave's lanes are work-items. */
+static uint32_t nr_items(const struct simt_wave *w)
+{
+	uint32_t first = w->number * w->lanes, left = grid_of(w->self)->items - first;
+
+	return left < w->lanes ? left : w->lanes;
+}
+
+static uint64_t lanes_at_first(const struct simt_wave *w)
+{
+	return nr_items(w) == 64 ? UINT64_MAX : bit(nr_items(w)) - 1;
+}
+
 /* ---- which lanes go on ---- */
 
 void simt_wave_begin(struct simt_item *self, struct simt_wave *w, unsigned char *frames, uint32_t stride, uint32_t lanes)
 {
 	const struct simt_wave_grid *g = grid_of(self);
-	uint32_t first = self->tid[0] * lanes, nr = g->items - first < lanes ? g->items - first : lanes;
+	uint32_t first = self->tid[0] * lanes;
 	uint32_t x = first % g->block[0], y = first / g->block[0] % g->block[1], z = first / g->block[0] / g->block[1];
 
 	/* the first wave of a block runs before the others do */
@@ -36,13 +49,13 @@ void simt_wave_begin(struct simt_item *self, struct simt_wave *w, unsigned char 
 	w->frames = frames;
 	w->stride = stride;
 	w->lanes = lanes;
-	w->alive = nr == 64 ? UINT64_MAX : bit(nr) - 1;
+	w->alive = lanes_at_first(w);
 	w->mask = w->alive;
 	w->place = w->low = w->high = 0;
 	w->patience = PATIENCE;
 	w->steps = 0;
 	w->held = w->held_since = 0;
-	for (uint32_t i = 0; i < nr; i++) {
+	for (uint32_t i = 0; i < nr_items(w); i++) {
 		w->at[i] = 0;
 		w->tid[i][0] = x;
 		w->tid[i][1] = y;
@@ -301,12 +314,17 @@ static void shuffle(struct simt_wave *w, uint32_t size, uint32_t out, uint32_t i
 	}
 }
 
-/* Of the whole work-group: a wave comes to it as one. */
+/* Of the whole work-group: a wave comes to it as one, and nobody has ended. */
 static void group_barrier(struct simt_wave *w)
 {
+	const struct simt_wave_grid *g = grid_of(w->self);
+
 	if (w->mask != w->alive)
 		simt_trap(w->self, "a barrier that lanes of one sub-group do not reach together");
-	simt_barrier(w->self, 0, 0);
+	if (w->mask != lanes_at_first(w))
+		simt_trap(w->self, "a barrier that lanes miss which have ended");
+	if (simt_barrier_count(w->self, 0, 0, true) >> 32 != (g->items + w->lanes - 1) / w->lanes)
+		simt_trap(w->self, "a barrier that a sub-group misses which has ended");
 }
 
 static void permute(struct simt_wave *w, uint32_t out, uint32_t addr, uint32_t in)

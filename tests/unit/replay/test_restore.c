@@ -788,7 +788,7 @@ Test(restore, portable_driver_goes_on_on_another_target)
 	MUST(CU(cuMemcpyDtoH_v2)(device.data + 0x200, addr, 1000));
 
 	/* it cannot go there: it stays where it is */
-	options.target = "level-zero";
+	options.target = "cuda";
 	snapshot();
 	cr_assert_eq(test_on_checkpoint(recorder, make_move, &m), HG_OK);
 	cr_assert_eq(m.open, HG_ERR_UNAVAILABLE, "%s", said);
@@ -823,8 +823,8 @@ Test(restore, portable_driver_goes_on_on_another_target)
 Test(restore, says_that_a_target_is_not_there)
 {
 	begin();
-	options.target = "level-zero";
-	refused(HG_ERR_UNAVAILABLE, "'level-zero' not available");
+	options.target = "cuda";
+	refused(HG_ERR_UNAVAILABLE, "'cuda' not available");
 	options.target = "cpu";
 	end();
 }

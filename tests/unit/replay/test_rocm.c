@@ -154,7 +154,7 @@ static int host_free(void *ptr)
 static int stream_destroy(void *stream)
 {
 	(void)stream;
-	cr_expect_null(target.queues, "what a queue is made of goes while others can still look at it");
+	cr_expect_null(target.gpu.queues, "what a queue is made of goes while others can still look at it");
 	return 0;
 }
 
@@ -195,10 +195,13 @@ static void begin(void)
 	hg_hip.hipEventDestroy = event_any;
 	hg_hip.hipHostGetDevicePointer = device_pointer;
 	hg_hip.hipHostFree = host_free;
-	pthread_mutex_init(&target.memory_lock, NULL);
+	gpu_memory_init(&target.memory);
+	gpu_target_init(&target.gpu, rocm_stream_is_idle);
 	pthread_mutex_init(&queue.lock, NULL);
 	queue.target = &target;
-	queue.state = &state;
+	queue.gpu.target = &target.gpu;
+	queue.gpu.queue = &queue;
+	queue.gpu.state = &state;
 	hg_msg_sink_set(keep_line, NULL);
 }
 
@@ -214,7 +217,7 @@ static unsigned char *device(const size_t *size, unsigned int nr)
 	cr_assert_neq(mem, MAP_FAILED);
 	all = 0;
 	for (unsigned int i = 0; i < nr; i++) {
-		cr_assert_eq(hg_ivmap_put(&target.maps, (uintptr_t)mem + all, size[i], 1), HG_OK);
+		cr_assert_eq(hg_ivmap_put(&target.memory.maps, (uintptr_t)mem + all, size[i], 1), HG_OK);
 		all += size[i];
 	}
 	return mem;
@@ -263,20 +266,20 @@ Test(rocm, look_ends_where_the_allocation_does)
 	uint64_t len;
 
 	begin();
-	cr_assert_eq(hg_ivmap_put(&target.maps, 0x10000, 0x1000, 1), HG_OK);
-	cr_assert_eq(hg_ivmap_put(&target.maps, 0x11000, 0x1000, 1), HG_OK);
-	cr_assert_eq(hg_ivmap_put(&target.pinned, 0x12800, 0x100, 1), HG_OK);
-	cr_expect_eq(rocm_look(&target, 0x10800, 0x400, &len), ROCM_DEVICE);
+	cr_assert_eq(hg_ivmap_put(&target.memory.maps, 0x10000, 0x1000, 1), HG_OK);
+	cr_assert_eq(hg_ivmap_put(&target.memory.maps, 0x11000, 0x1000, 1), HG_OK);
+	cr_assert_eq(hg_ivmap_put(&target.memory.pinned, 0x12800, 0x100, 1), HG_OK);
+	cr_expect_eq(gpu_memory_look(&target.memory, 0x10800, 0x400, &len), GPU_DEVICE);
 	cr_expect_eq(len, 0x400);
-	cr_expect_eq(rocm_look(&target, 0x10800, 0x1000, &len), ROCM_DEVICE);
+	cr_expect_eq(gpu_memory_look(&target.memory, 0x10800, 0x1000, &len), GPU_DEVICE);
 	cr_expect_eq(len, 0x800);
-	cr_expect_eq(rocm_look(&target, 0x12000, 0x1000, &len), ROCM_PAGEABLE);
+	cr_expect_eq(gpu_memory_look(&target.memory, 0x12000, 0x1000, &len), GPU_PAGEABLE);
 	cr_expect_eq(len, 0x800);
-	cr_expect_eq(rocm_look(&target, 0x12800, 0x1000, &len), ROCM_PINNED);
+	cr_expect_eq(gpu_memory_look(&target.memory, 0x12800, 0x1000, &len), GPU_PINNED);
 	cr_expect_eq(len, 0x100);
-	cr_expect_eq(rocm_look(&target, 0x12900, 0x1000, &len), ROCM_PAGEABLE);
+	cr_expect_eq(gpu_memory_look(&target.memory, 0x12900, 0x1000, &len), GPU_PAGEABLE);
 	cr_expect_eq(len, 0x1000);
-	cr_expect_eq(rocm_look(&target, 0x8000, 0x1000, &len), ROCM_PAGEABLE);
+	cr_expect_eq(gpu_memory_look(&target.memory, 0x8000, 0x1000, &len), GPU_PAGEABLE);
 	cr_expect_eq(len, 0x1000);
 }
 
@@ -326,7 +329,7 @@ Test(rocm, rows_go_as_one_copy_unless_a_mapping_ends_in_them)
 
 Test(rocm, pageable_memory_goes_through_pinned_memory_in_parts)
 {
-	size_t size = 5 * ROCM_CHUNK + 12345;
+	size_t size = 5 * GPU_CHUNK + 12345;
 	struct hg_copy c;
 	unsigned char *mem, *host, *back;
 
@@ -337,13 +340,13 @@ Test(rocm, pageable_memory_goes_through_pinned_memory_in_parts)
 	c = linear(mem, host, size);
 	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
 	cr_expect_eq(nr_copies, 6);
-	cr_expect_eq(biggest, ROCM_CHUNK);
+	cr_expect_eq(biggest, GPU_CHUNK);
 	cr_assert_arr_eq(mem, host, size);
 	c = linear(back, mem, size);
 	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
 	cr_expect_eq(nr_copies, 12);
 	cr_assert_arr_eq(back, host, size);
-	for (unsigned int i = 0; i < ROCM_CHUNKS; i++)
+	for (unsigned int i = 0; i < GPU_CHUNKS; i++)
 		cr_expect_neq(queue.chunk[i].mem, NULL);
 }
 
@@ -366,9 +369,9 @@ Test(rocm, rows_of_pageable_memory_are_packed)
 
 Test(rocm, row_that_is_longer_than_a_part_comes_in_several)
 {
-	size_t size = 8 * ROCM_CHUNK;
+	size_t size = 8 * GPU_CHUNK;
 	unsigned char *mem, *back;
-	struct hg_copy c = { .width = 2 * ROCM_CHUNK + 100, .height = 2, .depth = 1, .dst_pitch = 3 * ROCM_CHUNK, .src_pitch = 3 * ROCM_CHUNK };
+	struct hg_copy c = { .width = 2 * GPU_CHUNK + 100, .height = 2, .depth = 1, .dst_pitch = 3 * GPU_CHUNK, .src_pitch = 3 * GPU_CHUNK };
 
 	begin();
 	mem = device(&size, 1);
@@ -385,7 +388,7 @@ Test(rocm, row_that_is_longer_than_a_part_comes_in_several)
 
 Test(rocm, pageable_memory_is_read_when_it_is_its_turn)
 {
-	size_t size = 2 * ROCM_CHUNK + 5;
+	size_t size = 2 * GPU_CHUNK + 5;
 	unsigned char *mem, *host, *back;
 	struct hg_copy c;
 
@@ -413,8 +416,8 @@ Test(rocm, hosts_memory_is_copied_by_the_host)
 	struct hg_copy c;
 
 	begin();
-	cr_assert_eq(hg_ivmap_put(&target.pinned, (uintptr_t)from, 4096, 1), HG_OK);
-	cr_assert_eq(hg_ivmap_put(&target.pinned, (uintptr_t)to, 4096, 1), HG_OK);
+	cr_assert_eq(hg_ivmap_put(&target.memory.pinned, (uintptr_t)from, 4096, 1), HG_OK);
+	cr_assert_eq(hg_ivmap_put(&target.memory.pinned, (uintptr_t)to, 4096, 1), HG_OK);
 	is_busy = true;
 	c = linear(to, from, 4096);
 	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
@@ -444,7 +447,7 @@ Test(rocm, what_a_failed_kernel_left_is_not_given_to_the_program)
 	run_later();
 	cr_expect_eq(back[0], 0);
 	is_busy = false;
-	atomic_store(&queue.failed, true);
+	atomic_store(&queue.gpu.failed, true);
 	cr_assert_eq(rocm_copy(&queue, &c), HG_OK);
 	cr_expect_eq(back[0], 0);
 }
@@ -455,8 +458,9 @@ Test(rocm, failure_is_told_when_the_lane_has_said_where)
 	struct hg_mark *mark;
 
 	begin();
-	target.service = target.queues = &queue;
-	queue.note = calloc(1, sizeof(*queue.note));
+	target.service = &queue;
+	target.gpu.queues = &queue.gpu;
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
 	cr_assert_eq(rocm_clock_init(&target), HG_OK);
 	cr_assert_eq(rocm_mark_create(&target, &mark), HG_OK);
 	cr_assert_eq(rocm_mark_record(&queue, mark), HG_OK);
@@ -477,7 +481,7 @@ Test(rocm, failure_of_a_kernel_that_has_ended_is_told_in_any_case)
 	struct hg_fault fault;
 
 	begin();
-	queue.note = calloc(1, sizeof(*queue.note));
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
 	state.fault = HG_GPU_TRAP;
 	cr_expect(rocm_queue_is_idle(&queue));
 	cr_assert(rocm_fault(&target, &fault));
@@ -490,9 +494,9 @@ Test(rocm, queue_is_out_of_others_reach_before_it_goes)
 
 	begin();
 	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
-	cr_expect_eq(target.queues, q);
+	cr_expect_eq(target.gpu.queues, &q->gpu);
 	rocm_queue_destroy(q);
-	cr_expect_null(target.queues);
+	cr_expect_null(target.gpu.queues);
 }
 
 Test(rocm, memory_of_a_queue_is_kept_for_the_next)
@@ -509,20 +513,20 @@ Test(rocm, memory_of_a_queue_is_kept_for_the_next)
 	c = linear(mem, host, 4096);
 	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
 	cr_assert_eq(rocm_copy(q, &c), HG_OK);
-	first = q->state;
+	first = q->gpu.state;
 	chunk = q->chunk[0].mem;
 	first->fault = HG_GPU_CANCELLED;
 	rocm_queue_destroy(q);
 	cr_expect_eq(nr_frees, 0, "HIP waits for all of the device when it takes memory back");
 	cr_assert_eq(rocm_queue_create(&target, 0, &q), HG_OK);
 	cr_assert_eq(rocm_copy(q, &c), HG_OK);
-	cr_expect_eq(q->state, first);
-	cr_expect_eq(q->state->fault, HG_GPU_NO_FAULT);
+	cr_expect_eq(q->gpu.state, first);
+	cr_expect_eq(q->gpu.state->fault, HG_GPU_NO_FAULT);
 	cr_expect(q->chunk[0].mem == chunk || q->chunk[1].mem == chunk || q->chunk[2].mem == chunk);
 	rocm_queue_destroy(q);
-	hg_ivmap_release(&target.maps);
+	hg_ivmap_release(&target.memory.maps);
 	rocm_memory_fini(&target);
-	cr_expect_eq(nr_frees, 1 + ROCM_CHUNKS, "%u given back", nr_frees);
+	cr_expect_eq(nr_frees, 2, "%u given back: what kernels write, and the one chunk that a small copy takes", nr_frees);
 }
 
 Test(rocm, work_that_came_during_a_wait_is_not_taken_for_done)

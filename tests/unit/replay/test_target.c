@@ -47,7 +47,8 @@ Test(target, names_are_those_of_the_targets)
 		cr_expect_not(hg_target_is_planned(hg_targets[n]->name));
 	}
 	cr_expect_null(hg_target_names[n]);
-	cr_expect_not(hg_target_is_named("level-zero"));
+	cr_expect_not(hg_target_is_named("cuda"));
+	cr_expect(hg_target_is_planned("cuda"));
 	cr_expect_not(hg_target_is_named(""));
 }
 
@@ -55,6 +56,7 @@ Test(target, is_found_by_its_name_and_by_no_other)
 {
 	cr_assert_eq(hg_target_by_name("cpu"), &hg_target_cpu);
 	cr_assert_eq(hg_target_by_name("rocm"), &hg_target_rocm);
+	cr_assert_eq(hg_target_by_name("level-zero"), &hg_target_ze);
 	cr_assert_null(hg_target_by_name("cp"));
 	cr_assert_null(hg_target_by_name(""));
 }

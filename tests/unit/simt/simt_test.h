@@ -1,9 +1,10 @@
-/* simt_test.h - runs PTX kernels by the doubles' executor and by the CPU target, and compares. */
+/* simt_test.h - runs PTX kernels by the doubles' executors and by the CPU target, and compares. */
 #ifndef HG_TESTS_SIMT_TEST_H
 #define HG_TESTS_SIMT_TEST_H
 
 #include "tests/drivers/simt/simt.h"
 #include "tests/unit/replay/kernel_test.h"
+#include "tests/unit/simt/spirv_once.h"
 
 /* One launch of kernel `index` of a module by the executor. */
 static inline enum hg_status simt_once(const struct ir_module *ir, size_t index, const struct kernel_run *r,
@@ -24,7 +25,7 @@ static inline enum hg_status simt_once(const struct ir_module *ir, size_t index,
 }
 
 /* Leaves in r->data what the executor made of it; the CPU target must have made the same. */
-static inline void run_both(const char *ptx, const struct kernel_run *r)
+static inline void run_on(const char *ptx, const struct kernel_run *r, bool as_spirv)
 {
 	unsigned char *before = malloc(r->size + 1), *cpu = malloc(r->size + 1);
 	struct hg_fault fault = { .what = "" };
@@ -46,10 +47,25 @@ static inline void run_both(const char *ptx, const struct kernel_run *r)
 	for (size_t b = 0; b < r->size; b++)
 		cr_assert_eq(((unsigned char *)r->data)[b], cpu[b], "byte %zu is %02x, on the CPU target %02x, of\n%s", b,
 			     ((unsigned char *)r->data)[b], cpu[b], ptx);
+	for (int how = SPIRV_DIRECT; as_spirv && !r->cooperative && how <= SPIRV_SCHEDULED; how++) {
+		if (how == SPIRV_DIRECT && !spirv_may_be_direct(hg_module_ir(m), r))
+			continue;
+		memcpy(r->data, before, r->size);
+		st = spirv_once(hg_module_ir(m), how, r, why, sizeof(why));
+		cr_assert_eq(st, HG_OK, "as SPIR-V, %d: %s: %s, of\n%s", how, hg_status_text(st), why, ptx);
+		for (size_t b = 0; b < r->size; b++)
+			cr_assert_eq(((unsigned char *)r->data)[b], cpu[b], "as SPIR-V, %d, byte %zu is %02x, on the CPU target %02x, of\n%s",
+				     how, b, ((unsigned char *)r->data)[b], cpu[b], ptx);
+	}
 	hg_cpu_module_destroy(cm);
 	hg_module_free(m);
 	free(before);
 	free(cpu);
+}
+
+static inline void run_both(const char *ptx, const struct kernel_run *r)
+{
+	run_on(ptx, r, true);
 }
 
 /* Puts the module's variables at `at`, as a driver does; returns their size. */

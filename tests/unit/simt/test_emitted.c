@@ -61,7 +61,7 @@ static void run_spirv(const struct ir_func *fn, bool scheduled, const uint32_t b
 	struct emit_gpu_options opt = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .max_threads = 256 };
 	const struct spirv_write_options write = { .kernel = "k", .uses_lanes = true };
 	struct simt_spirv_arg arg[2] = { { .value = &args } };
-	struct simt_spirv_launch l = { .grid = { 1, 1, 1 }, .block = { block[0], block[1], block[2] }, .arg = arg, .nr_args = 2 };
+	struct simt_spirv_launch l = { .grid = { 1, 1, 1 }, .block = { block[0] * block[1] * block[2], 1, 1 }, .arg = arg, .nr_args = 2 };
 	LLVMContextRef c = LLVMContextCreate();
 	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("k", c);
 	uint32_t *words, version;

@@ -165,6 +165,14 @@ Test(spirv, a_barrier_that_lanes_reach_apart_is_found)
 	must_fault("parted", 1, 32, 0, "a barrier that lanes of one sub-group do not reach together");
 }
 
+Test(spirv, a_barrier_that_some_miss_by_ending_is_found)
+{
+	must_run("missed", 1, 7, 0);
+	must_fault("missed", 1, 8, 0, "a barrier that lanes miss which have ended");
+	must_run("skipped", 1, 32, 0);
+	must_fault("skipped", 1, 64, 0, "a barrier that a sub-group misses which has ended");
+}
+
 Test(spirv, code_that_cannot_be_reached_is_found_when_it_is)
 {
 	must_run("trip", 1, 3, 0);

@@ -441,7 +441,7 @@ Test(amd_note, a_cut_or_changed_object_is_read_without_harm)
 static char *ptx_assembly(const char *chip_name, const char *ptx, uint32_t threads)
 {
 	struct hg_amd_chip chip = chip_named(chip_name);
-	const struct hg_amd_need need = { .block = { threads, 1, 1 } };
+	const struct hg_gpu_need need = { .block = { threads, 1, 1 } };
 	struct hg_module *m = load_text(ptx);
 	char *text, *end;
 
@@ -549,7 +549,7 @@ static struct hg_amd_module *amd_module_of(const struct hg_module *m, const char
 
 static const struct hg_amd_code *code_for(struct hg_amd_module *am, uint32_t threads)
 {
-	const struct hg_amd_need need = { .block = { threads, 1, 1 } };
+	const struct hg_gpu_need need = { .block = { threads, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	cr_assert_eq(hg_amd_code_get(am, 0, &need, &code), HG_OK, "%u threads", threads);
@@ -631,7 +631,7 @@ Test(amd_module, the_shape_of_the_block_counts)
 	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
 
 	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
-		struct hg_amd_need need = { 0 };
+		struct hg_gpu_need need = { 0 };
 		const struct hg_amd_code *code;
 
 		memcpy(need.block, want[i].block, sizeof(need.block));
@@ -663,7 +663,7 @@ Test(amd_module, what_a_kernel_says_of_its_blocks_bounds_its_code)
 {
 	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() .maxntid 100 { ret; }\n");
 	struct hg_amd_module *am = amd_module_of(m, "gfx1100", NULL);
-	const struct hg_amd_need need = { .block = { 101, 1, 1 } };
+	const struct hg_gpu_need need = { .block = { 101, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	cr_assert_eq(code_for(am, 64)->max_threads, 128);
@@ -679,7 +679,7 @@ Test(amd_module, a_kernel_with_too_much_shared_memory_is_refused_by_name)
 {
 	struct hg_module *m = load_text(PTX_HEAD ".visible .entry k() { .shared .align 4 .b8 s[70000]; .reg .b32 %r<3>; mov.u32 %r1, s; st.shared.u32 [%r1], %r1; ret; }\n");
 	struct hg_amd_module *am = amd_module_of(m, "gfx90a", NULL);
-	const struct hg_amd_need need = { .block = { 64, 1, 1 } };
+	const struct hg_gpu_need need = { .block = { 64, 1, 1 } };
 	const struct hg_amd_code *code;
 
 	catch_messages();

@@ -208,3 +208,48 @@ Test(plan, what_a_kernel_has_is_told_with_the_first_doubt)
 	cr_expect_str_eq(p.why, "an operation of a warp's lanes where they may be apart");
 	cr_expect_gt(p.line, 0);
 }
+
+static void expect_whole(bool what, const char *body)
+{
+	struct gpu_plan p = plan_of(body);
+
+	cr_expect_eq(p.whole, what, "%d instead of %d: %s", p.whole, what, body);
+}
+
+#define BAR "bar.sync 0; "
+
+Test(plan, a_barrier_that_no_thread_of_the_block_misses)
+{
+	expect_whole(true, TID BAR OUT);
+	/* behind what all decide together, or have left again */
+	expect_whole(true, TID "setp.ge.u32 %p1, %r8, 5; @%p1 bra END; " BAR OUT "END: ret;");
+	expect_whole(true, TID "setp.ge.u32 %p1, %r1, %r2; @%p1 bra ON; st.shared.u32 [%r4], %r1; ON: " BAR OUT);
+	expect_whole(true, TID "LOOP: " BAR "shr.u32 %r2, %r2, 1; setp.gt.u32 %p1, %r1, %r2; @%p1 bra ON; " OUT "ON: " BAR
+		     "add.u32 %r3, %r3, 1; setp.lt.u32 %p2, %r3, 10; @%p2 bra LOOP; ret;");
+	/* what all load from one place */
+	expect_whole(true, BAR "ld.shared.u32 %r0, [%r4]; setp.eq.u32 %p1, %r0, 0; @%p1 bra END; " BAR OUT "END: ret;");
+	/* threads that end when there is none ahead */
+	expect_whole(true, TID BAR "setp.ge.u32 %p1, %r1, %r2; @%p1 bra END; " OUT "END: ret;");
+	expect_whole(true, TID BAR "setp.ge.u32 %p1, %r1, %r2; @%p1 trap; " OUT);
+	/* no barrier can be asked about */
+	expect_whole(false, TID OUT);
+}
+
+Test(plan, a_barrier_that_a_thread_of_the_block_may_miss)
+{
+	expect_whole(false, TID "setp.ge.u32 %p1, %r1, %r2; @%p1 bra END; " BAR OUT "END: ret;");
+	/* whole warps */
+	expect_whole(false, "mov.u32 %r1, %warpid; setp.ge.u32 %p1, %r1, 3; @%p1 bra END; " BAR OUT "END: ret;");
+	expect_whole(false, TID "shr.u32 %r1, %r1, 5; setp.ge.u32 %p1, %r1, 3; @%p1 bra END; " BAR OUT "END: ret;");
+	expect_whole(false, TID "vote.sync.any.pred %p1, %p2, 0xffffffff; @%p1 bra END; " BAR OUT "END: ret;");
+	expect_whole(false, TID "LOOP: " BAR "add.u32 %r1, %r1, 1; setp.lt.u32 %p1, %r1, 100; @%p1 bra LOOP; ret;");
+	/* what is changed meanwhile may be seen by some alone */
+	expect_whole(false, BAR "ld.volatile.shared.u32 %r0, [%r4]; setp.eq.u32 %p1, %r0, 0; @%p1 bra END; " BAR OUT "END: ret;");
+	expect_whole(false, BAR "atom.shared.add.u32 %r0, [%r4], 1; setp.eq.u32 %p1, %r0, 0; @%p1 bra END; " BAR OUT "END: ret;");
+	/* threads that fail end */
+	expect_whole(false, TID "setp.ge.u32 %p1, %r1, %r2; @%p1 trap; " BAR OUT);
+	/* and those that wait for others, when these have failed */
+	expect_whole(false, "WAIT: ld.volatile.global.u32 %r0, [%rd1]; setp.eq.u32 %p1, %r0, 0; @%p1 bra WAIT; " BAR OUT);
+	/* other barriers */
+	expect_whole(false, TID BAR "bar.sync 1, 64; " OUT);
+}
