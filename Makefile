@@ -145,6 +145,13 @@ $(O)/drivers/hip/libamdhip64.so.6: $(fake_hip_obj) $(simt_obj) $(front_obj) $(co
 	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-soname,libamdhip64.so.6 -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
 		$(engine_libs)
 test_drivers += $(O)/drivers/hip/libamdhip64.so.6
+# A driver for Level Zero's loader: ZE_ENABLE_ALT_DRIVERS. It stays loaded, as its threads do.
+fake_ze_obj := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/drivers/common/*.c tests/drivers/ze/*.c)))
+$(O)/drivers/ze/libze_hgshim_test.so: $(fake_ze_obj) $(simt_obj) $(front_obj) $(common_obj)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -o $@ $^ $(ldflags) $(so_ldflags) -Wl,-z,nodelete -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -lSPIRV-Tools $(engine_libs)
+test_drivers += $(O)/drivers/ze/libze_hgshim_test.so
 .PHONY: test-drivers
 test-drivers: $(test_drivers)
 
@@ -197,6 +204,11 @@ $(O)/unit-fakehip: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakehip/*.c) te
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakehip
+# With the real loader and its validation layer, opened as a program does.
+$(O)/unit-fakeze: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakeze/*.c)) | $(O)/drivers/ze/libze_hgshim_test.so
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
+unit_rooms += fakeze
 units := $(addprefix $(O)/unit-,$(unit_rooms))
 
 # Acceptance programs: built as anyone builds them, with nvcc's defaults (static runtime, default architecture).

@@ -11,6 +11,7 @@
 #include "intercept/symbols.h"
 #include "tests/drivers/common/control.h"
 #include "tests/drivers/common/handles.h"
+#include "tests/drivers/common/thread.h"
 
 /*
  * README.md says what this driver is. An exported cuX (entry.c) counts the call, fails it if it was asked to, and
@@ -237,7 +238,6 @@ struct fake_event {
 	uint64_t time_ns;
 };
 void fake_event_reached(struct fake_event *e, uint64_t generation);	/* puts the reference */
-uint64_t fake_now_ns(void);
 
 /* ---- memory (memory.c, host.c, vmm.c, pool.c, copy.c) ---- */
 

@@ -89,22 +89,6 @@ CUresult fake_cuGetExportTable(const void **table, const CUuuid *id)
 
 /* ---- knobs, start and end ---- */
 
-static uint64_t knob(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-	char *end;
-	uint64_t v;
-
-	if (!text || !*text)
-		return otherwise;
-	v = strtoull(text, &end, 0);
-	if (*end) {
-		pr_err("'%s=%s' is not a number: taken as %llu", name, text, (unsigned long long)otherwise);
-		return otherwise;
-	}
-	return v;
-}
-
 static void in_child(void)
 {
 	atomic_store(&fake_state, CUDA_ERROR_NOT_INITIALIZED);
@@ -130,25 +114,25 @@ __attribute__((constructor)) static void load(void)
 
 	hg_msg_prefix("fake CUDA driver");
 	fake_control_name(own_control, names, HG_SYM_COUNT);
-	fake_config.version = (int)knob("HG_FAKE_CUDA_VERSION", 13000);
-	fake_config.nr_devices = (int)knob("HG_FAKE_CUDA_DEVICES", 1);
+	fake_config.version = (int)fake_knob("HG_FAKE_CUDA_VERSION", 13000);
+	fake_config.nr_devices = (int)fake_knob("HG_FAKE_CUDA_DEVICES", 1);
 	if (fake_config.nr_devices < 0 || fake_config.nr_devices > FAKE_MAX_DEVICES)
 		fake_config.nr_devices = FAKE_MAX_DEVICES;
-	cc = knob("HG_FAKE_CUDA_COMPUTE_CAPABILITY", 90);
+	cc = fake_knob("HG_FAKE_CUDA_COMPUTE_CAPABILITY", 90);
 	fake_config.cc_major = (int)(cc / 10);
 	fake_config.cc_minor = (int)(cc % 10);
-	fake_config.nr_sms = (int)knob("HG_FAKE_CUDA_SMS", 8);
-	fake_config.memory = knob("HG_FAKE_CUDA_MEMORY", (uint64_t)16 << 30) & -FAKE_GRANULE;
-	fake_config.range = knob("HG_FAKE_CUDA_RANGE", (uint64_t)64 << 30) & -FAKE_GRANULE;
-	fake_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)knob("HG_FAKE_CUDA_PATTERN", 0xcd) & 0xff;
-	fake_config.keep_range = knob("HG_FAKE_CUDA_KEEP_RESERVATION", 0);
-	fake_config.null_launch = knob("HG_FAKE_CUDA_NULL", 0);
-	fake_config.host_pointer = knob("HG_FAKE_CUDA_HOST_POINTER", 1);
-	fake_config.skip_sass = knob("HG_FAKE_CUDA_SKIP_SASS", 0);
-	fake_config.no_param_info = knob("HG_FAKE_CUDA_NO_PARAM_INFO", 0);
-	fake_config.kernel_us = (unsigned int)knob("HG_FAKE_CUDA_KERNEL_US", 0);
+	fake_config.nr_sms = (int)fake_knob("HG_FAKE_CUDA_SMS", 8);
+	fake_config.memory = fake_knob("HG_FAKE_CUDA_MEMORY", (uint64_t)16 << 30) & -FAKE_GRANULE;
+	fake_config.range = fake_knob("HG_FAKE_CUDA_RANGE", (uint64_t)64 << 30) & -FAKE_GRANULE;
+	fake_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)fake_knob("HG_FAKE_CUDA_PATTERN", 0xcd) & 0xff;
+	fake_config.keep_range = fake_knob("HG_FAKE_CUDA_KEEP_RESERVATION", 0);
+	fake_config.null_launch = fake_knob("HG_FAKE_CUDA_NULL", 0);
+	fake_config.host_pointer = fake_knob("HG_FAKE_CUDA_HOST_POINTER", 1);
+	fake_config.skip_sass = fake_knob("HG_FAKE_CUDA_SKIP_SASS", 0);
+	fake_config.no_param_info = fake_knob("HG_FAKE_CUDA_NO_PARAM_INFO", 0);
+	fake_config.kernel_us = (unsigned int)fake_knob("HG_FAKE_CUDA_KERNEL_US", 0);
 	fake_config.queue_depth = 1;
-	while (fake_config.queue_depth < knob("HG_FAKE_CUDA_QUEUE_DEPTH", 1024) && fake_config.queue_depth < 65536)
+	while (fake_config.queue_depth < fake_knob("HG_FAKE_CUDA_QUEUE_DEPTH", 1024) && fake_config.queue_depth < 65536)
 		fake_config.queue_depth *= 2;
 	if (path && *path)
 		fake_control = fake_control_open(path, names, HG_SYM_COUNT, own_control);

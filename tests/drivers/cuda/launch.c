@@ -225,18 +225,6 @@ static enum hg_status executor(struct fake_image *image, struct simt_module **ou
 	return st;
 }
 
-static void rest_until(uint64_t ns)
-{
-	uint64_t now = fake_now_ns();
-	struct timespec t;
-
-	if (now >= ns)
-		return;
-	t = (struct timespec){ (time_t)((ns - now) / 1000000000), (long)((ns - now) % 1000000000) };
-	while (nanosleep(&t, &t))
-		;
-}
-
 /* A fault sticks to the context, and is found by whoever calls next. */
 void fake_launch_run(struct fake_stream *s, struct fake_work *w)
 {
@@ -260,7 +248,7 @@ void fake_launch_run(struct fake_stream *s, struct fake_work *w)
 	st = executor(f->module->image, &m);
 	if (!st)
 		st = simt_run(m, &l, why, sizeof(why));
-	rest_until(end);
+	fake_rest_until(end);
 	if (!st)
 		return;
 	pr_err("kernel '%s' failed: %s", f->info->name, why[0] ? why : hg_status_text(st));

@@ -20,14 +20,6 @@
 static atomic_bool shutdown;
 static atomic_int busy;
 
-uint64_t fake_now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* A kernel may run for ever: then the process ends without it. */
 void fake_streams_shutdown(void)
 {
@@ -269,27 +261,6 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-/* The application's signals are not for these threads; a fault in a kernel is. */
-static int start_worker(struct fake_stream *s)
-{
-	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
-	sigset_t block, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int err;
-
-	sigfillset(&block);
-	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		sigdelset(&block, own[i]);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_sigmask(SIG_SETMASK, &block, &before);
-	err = pthread_create(&thread, &attr, worker, s);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return err;
-}
-
 /* ---- streams ---- */
 
 static void stream_release(struct fake_obj *obj)
@@ -346,7 +317,7 @@ static CUresult stream_new(struct fake_ctx *ctx, unsigned int flags, int priorit
 	if (!list_add(ctx, s))
 		goto err_handle;
 	fake_ref(&s->obj);	/* the worker's */
-	if (start_worker(s))
+	if (!fake_thread_start(worker, s))
 		goto err_list;
 	*out = s;
 	return CUDA_SUCCESS;

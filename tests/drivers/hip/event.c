@@ -49,7 +49,7 @@ static struct hd_stream *recorded_in(struct hd_event *e, uint64_t *pos)
 void hd_event_reached(struct hd_event *e, uint64_t generation)
 {
 	if (e->generation == generation)
-		e->time_ns = hd_now_ns();
+		e->time_ns = fake_now_ns();
 }
 
 hipError_t hd_hipEventCreateWithFlags(hipEvent_t *out, unsigned int flags)

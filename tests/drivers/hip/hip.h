@@ -10,6 +10,8 @@
 
 #include "tests/drivers/common/control.h"
 #include "tests/drivers/common/handles.h"
+#include "tests/drivers/common/spans.h"
+#include "tests/drivers/common/thread.h"
 #include "tests/drivers/hip/code_object.h"
 #include "tests/drivers/hip/hip6.h"
 
@@ -84,8 +86,6 @@ static inline bool hd_is_device(int device)
 	return device >= 0 && device < hd_config.nr_devices;
 }
 void hd_at_exit(void);			/* lists what is left, if that is wanted */
-void hd_reservations_tell(void);
-uint64_t hd_now_ns(void);
 
 enum hd_kind { HD_STREAM = 1, HD_EVENT, HD_MODULE, HD_FUNCTION, HD_PHYSICAL };
 
@@ -177,40 +177,12 @@ void hd_event_reached(struct hd_event *e, uint64_t generation);	/* under the que
 /* ---- memory (memory.c, host.c, vmm.c, copy.c) ---- */
 
 enum hd_mem { HD_MEM_DEVICE, HD_MEM_MAPPED, HD_MEM_HOST, HD_MEM_REGISTERED };
-struct hd_range {
-	uint64_t start, size;
-	enum hd_mem mem;
-	int device;
-	unsigned int flags;		/* as given to the call that made it */
-	/* HD_MEM_MAPPED */
-	struct hd_physical *physical;
-	uint64_t reservation;		/* its start */
-	int prot;			/* PROT_… of its device */
-};
-extern pthread_mutex_t hd_mem_lock;
-/* The following under the lock. A range found is good as long as it is held. */
-struct hd_range *hd_range_find(uint64_t addr);
-struct hd_range *hd_range_from(uint64_t addr);	/* the first that ends behind the address */
-bool hd_range_add(const struct hd_range *r);	/* false: no memory, or it overlaps one that is there */
-void hd_range_remove(uint64_t start);
-void hd_ranges_each(void (*each)(const struct hd_range *r, void *arg), void *arg);
-bool hd_account(int64_t bytes);			/* of device memory; false: more than there is */
-/* Makes a range that is device memory as accessible as it is now to be. */
-void hd_range_protect(const struct hd_range *r);
-
-bool hd_is_reserved(uint64_t addr, uint64_t size);	/* by hipMemAddressReserve; under the lock */
 /* What the device calls host memory. */
-const void *hd_device_pointer(const struct hd_range *r, const void *ptr);
+const void *hd_device_pointer(const struct fake_span *r, const void *ptr);
 
 /* What an address is to a copy or a fill of `size` bytes; an error is said. */
 enum hd_place { HD_PAGEABLE, HD_PINNED, HD_ON_DEVICE };
 hipError_t hd_place(uint64_t addr, uint64_t size, bool writes, enum hd_place *out);
-
-/*
- * Between the two a thread works as the device: its memory may be touched. Else it is without access for everyone in the process.
- */
-void hd_device_begin(void);
-void hd_device_end(void);
 
 void hd_copy_run(const struct hd_copy *c);
 void hd_fill_run(const struct hd_fill *f);

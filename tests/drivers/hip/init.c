@@ -18,22 +18,6 @@ const char *const hd_call_name[HD_CALL_COUNT] = {
 static struct fake_counter own_control[HD_CALL_COUNT];
 struct fake_counter *hd_control = own_control;
 
-static uint64_t knob(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-	char *end;
-	uint64_t v;
-
-	if (!text || !*text)
-		return otherwise;
-	v = strtoull(text, &end, 0);
-	if (*end) {
-		pr_err("'%s=%s' is not a number: taken as %llu", name, text, (unsigned long long)otherwise);
-		return otherwise;
-	}
-	return v;
-}
-
 static const struct hd_chip *find_chip(const char *name)
 {
 	for (const struct hd_chip *c = hd_chips; c->arch; c++)
@@ -70,25 +54,26 @@ __attribute__((constructor)) static void load(void)
 	hg_msg_prefix("hip double");
 	fake_control_name(own_control, hd_call_name, HD_CALL_COUNT);
 	hd_config.chip = find_chip(chip && *chip ? chip : "gfx1100");
-	hd_config.nr_devices = hd_config.chip ? (int)knob("HG_FAKE_HIP_DEVICES", 1) : 0;
+	hd_config.nr_devices = hd_config.chip ? (int)fake_knob("HG_FAKE_HIP_DEVICES", 1) : 0;
 	if (hd_config.nr_devices < 0 || hd_config.nr_devices > HD_MAX_DEVICES)
 		hd_config.nr_devices = HD_MAX_DEVICES;
-	hd_config.nr_cus = (int)knob("HG_FAKE_HIP_CUS", hd_config.chip ? (uint64_t)hd_config.chip->nr_cus : 1);
-	hd_config.granule = knob("HG_FAKE_HIP_GRANULE", HD_PAGE);
+	hd_config.nr_cus = (int)fake_knob("HG_FAKE_HIP_CUS", hd_config.chip ? (uint64_t)hd_config.chip->nr_cus : 1);
+	hd_config.granule = fake_knob("HG_FAKE_HIP_GRANULE", HD_PAGE);
 	if (hd_config.granule < HD_PAGE || hd_config.granule & (hd_config.granule - 1))
 		hd_config.granule = HD_PAGE;
-	hd_config.memory = knob("HG_FAKE_HIP_MEMORY", (uint64_t)16 << 30) & -hd_config.granule;
-	hd_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)knob("HG_FAKE_HIP_PATTERN", 0xcd) & 0xff;
-	hd_config.strict = knob("HG_FAKE_HIP_STRICT", 0);
-	hd_config.leaks = knob("HG_FAKE_HIP_LEAKS", 0);
-	hd_config.protect = knob("HG_FAKE_HIP_PROTECT", 1);
-	hd_config.has_vmm = knob("HG_FAKE_HIP_VMM", 1);
-	hd_config.takes_hint = knob("HG_FAKE_HIP_HINT", 1);
-	hd_config.host_pointer = knob("HG_FAKE_HIP_HOST_POINTER", 1);
-	hd_config.seed = knob("HG_FAKE_HIP_SEED", 1);
-	hd_config.delay_us = (unsigned int)knob("HG_FAKE_HIP_DELAY_US", 100);
-	hd_config.kernel_us = (unsigned int)knob("HG_FAKE_HIP_KERNEL_US", 0);
-	hd_config.queue_depth = (unsigned int)knob("HG_FAKE_HIP_QUEUE_DEPTH", 1024);
+	hd_config.memory = fake_knob("HG_FAKE_HIP_MEMORY", (uint64_t)16 << 30) & -hd_config.granule;
+	hd_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)fake_knob("HG_FAKE_HIP_PATTERN", 0xcd) & 0xff;
+	hd_config.strict = fake_knob("HG_FAKE_HIP_STRICT", 0);
+	hd_config.leaks = fake_knob("HG_FAKE_HIP_LEAKS", 0);
+	hd_config.protect = fake_knob("HG_FAKE_HIP_PROTECT", 1);
+	fake_spans_set_up(hd_config.memory, hd_config.protect);
+	hd_config.has_vmm = fake_knob("HG_FAKE_HIP_VMM", 1);
+	hd_config.takes_hint = fake_knob("HG_FAKE_HIP_HINT", 1);
+	hd_config.host_pointer = fake_knob("HG_FAKE_HIP_HOST_POINTER", 1);
+	hd_config.seed = fake_knob("HG_FAKE_HIP_SEED", 1);
+	hd_config.delay_us = (unsigned int)fake_knob("HG_FAKE_HIP_DELAY_US", 100);
+	hd_config.kernel_us = (unsigned int)fake_knob("HG_FAKE_HIP_KERNEL_US", 0);
+	hd_config.queue_depth = (unsigned int)fake_knob("HG_FAKE_HIP_QUEUE_DEPTH", 1024);
 	if (!hd_config.queue_depth)
 		hd_config.queue_depth = 1;
 	if (path && *path)
@@ -109,7 +94,7 @@ static void tell(struct fake_obj *obj)
 		fprintf(stderr, "hip double: leak: %s %p\n", what[obj->kind], (void *)obj);
 }
 
-static void tell_range(const struct hd_range *r, void *arg)
+static void tell_range(const struct fake_span *r, void *arg)
 {
 	static const char *const what[] = { "device memory", "mapping", "host memory", "registered memory" };
 
@@ -118,13 +103,18 @@ static void tell_range(const struct hd_range *r, void *arg)
 		(unsigned long long)r->size);
 }
 
+static void tell_reservation(uint64_t start, uint64_t size)
+{
+	fprintf(stderr, "hip double: leak: reserved addresses 0x%llx, %llu bytes\n", (unsigned long long)start, (unsigned long long)size);
+}
+
 void hd_at_exit(void)
 {
 	if (!hd_config.leaks)
 		return;
 	fake_handles_of(NULL, tell);
-	pthread_mutex_lock(&hd_mem_lock);
-	hd_ranges_each(tell_range, NULL);
-	pthread_mutex_unlock(&hd_mem_lock);
-	hd_reservations_tell();
+	pthread_mutex_lock(&fake_span_lock);
+	fake_spans_each(tell_range, NULL);
+	fake_reservations_each(tell_reservation);
+	pthread_mutex_unlock(&fake_span_lock);
 }

@@ -190,22 +190,10 @@ hipError_t hd_hipModuleLaunchCooperativeKernel(hipFunction_t f, unsigned int gx,
 
 /* ---- the stream's thread ---- */
 
-static void rest_until(uint64_t ns)
-{
-	uint64_t now = hd_now_ns();
-	struct timespec t;
-
-	if (now >= ns)
-		return;
-	t = (struct timespec){ (time_t)((ns - now) / 1000000000), (long)((ns - now) % 1000000000) };
-	while (nanosleep(&t, &t))
-		;
-}
-
 /* A fault sticks to the device. (The real runtime ends the process at most of them.) */
 void hd_launch_run(struct hd_stream *s, const struct hd_launch *l)
 {
-	uint64_t end = hd_now_ns() + hd_config.kernel_us * (uint64_t)1000;
+	uint64_t end = fake_now_ns() + hd_config.kernel_us * (uint64_t)1000;
 	struct simt_amdgcn_launch sl = {
 		.lds_dynamic = l->dynamic, .kernarg = l->kernarg, .kernarg_bytes = l->f->kernel->kernarg_bytes,
 		.cooperative = l->cooperative,
@@ -216,7 +204,7 @@ void hd_launch_run(struct hd_stream *s, const struct hd_launch *l)
 	memcpy(sl.grid, l->grid, sizeof(sl.grid));
 	memcpy(sl.block, l->block, sizeof(sl.block));
 	st = simt_amdgcn_run(l->f->executor, &sl, why, sizeof(why));
-	rest_until(end);
+	fake_rest_until(end);
 	if (!st)
 		return;
 	pr_err("kernel '%s' failed: %s", l->f->kernel->name, why[0] ? why : hg_status_text(st));

@@ -24,14 +24,6 @@ static _Atomic(hipError_t) device_error[HD_MAX_DEVICES];
 static bool shutdown;						/* at exit: nothing is begun any more */
 static unsigned int busy;
 
-uint64_t hd_now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 hipError_t hd_device_error(int device)
 {
 	return atomic_load(&device_error[device]);
@@ -62,21 +54,6 @@ static bool is_ready(const struct hd_stream *s, const struct hd_work *w)
 		if (o != s && o->device == s->device && o->blocking && (s->is_null || o->is_null) && oldest(o) < w->seq)
 			return false;
 	return true;
-}
-
-static void rest(struct hd_stream *s)
-{
-	struct timespec t = { 0, 0 };
-
-	if (!hd_config.delay_us)
-		return;
-	s->random ^= s->random << 13;
-	s->random ^= s->random >> 7;
-	s->random ^= s->random << 17;
-	if (s->random & 7)
-		return;
-	t.tv_nsec = (long)((s->random >> 8) % hd_config.delay_us) * 1000;
-	nanosleep(&t, NULL);
 }
 
 /* ---- the worker ---- */
@@ -167,7 +144,7 @@ static void *worker(void *arg)
 		if (is_device && (!w || shutdown || !is_device_work(w->op) || !is_ready(s, w))) {
 			is_device = false;
 			pthread_mutex_unlock(&hd_queue_lock);
-			hd_device_end();
+			fake_device_end();
 			pthread_mutex_lock(&hd_queue_lock);
 			continue;
 		}
@@ -188,9 +165,9 @@ static void *worker(void *arg)
 		}
 		busy++;
 		pthread_mutex_unlock(&hd_queue_lock);
-		rest(s);
+		fake_rest(&s->random, hd_config.delay_us);
 		if (is_device_work(w->op) && !is_device) {
-			hd_device_begin();
+			fake_device_begin();
 			is_device = true;
 		}
 		run(s, w);
@@ -210,27 +187,6 @@ static void *worker(void *arg)
 	pthread_mutex_unlock(&hd_queue_lock);
 	fake_put(&s->obj);
 	return NULL;
-}
-
-/* The application's signals are not for these threads; a fault in a kernel is. */
-static int start_worker(struct hd_stream *s)
-{
-	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
-	sigset_t block, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int err;
-
-	sigfillset(&block);
-	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		sigdelset(&block, own[i]);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_sigmask(SIG_SETMASK, &block, &before);
-	err = pthread_create(&thread, &attr, worker, s);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return err;
 }
 
 /* A kernel may run for ever: then the process ends without it. */
@@ -274,7 +230,7 @@ static hipError_t stream_new(int device, unsigned int flags, int priority, bool 
 	s->is_null = is_null;
 	s->blocking = !(flags & hipStreamNonBlocking);
 	s->last = &s->first;
-	s->random = (hd_config.seed + ++number) * 0x9e3779b97f4a7c15u | 1;
+	s->random = fake_random_seed(hd_config.seed + ++number);
 	pthread_cond_init(&s->more, NULL);
 	if (is_null)
 		atomic_init(&s->obj.refs, 1);	/* it has no handle */
@@ -283,7 +239,7 @@ static hipError_t stream_new(int device, unsigned int flags, int priority, bool 
 	fake_ref(&s->obj);		/* the worker's */
 	s->next = streams;
 	streams = s;
-	if (start_worker(s))
+	if (!fake_thread_start(worker, s))
 		goto err_list;
 	*out = s;
 	return hipSuccess;

@@ -17,34 +17,6 @@ struct hd_physical {
 	struct hip6_alloc_prop prop;
 };
 
-struct reservation {
-	uint64_t start, size;
-	struct reservation *next;
-};
-static struct reservation *reservations;	/* under the memory's lock */
-
-static struct reservation *reservation_of(uint64_t addr, uint64_t size)
-{
-	for (struct reservation *res = reservations; res; res = res->next)
-		if (res->start <= addr && addr + size <= res->start + res->size)
-			return res;
-	return NULL;
-}
-
-bool hd_is_reserved(uint64_t addr, uint64_t size)
-{
-	return reservation_of(addr, size) != NULL;
-}
-
-void hd_reservations_tell(void)
-{
-	pthread_mutex_lock(&hd_mem_lock);
-	for (struct reservation *res = reservations; res; res = res->next)
-		fprintf(stderr, "hip double: leak: reserved addresses 0x%llx, %llu bytes\n", (unsigned long long)res->start,
-			(unsigned long long)res->size);
-	pthread_mutex_unlock(&hd_mem_lock);
-}
-
 static bool is_whole(uint64_t n)
 {
 	return n && !(n % hd_config.granule);
@@ -58,7 +30,7 @@ static void physical_release(struct fake_obj *obj)
 	struct hd_physical *p = (struct hd_physical *)obj;
 
 	fake_physical_give_back(p->offset, p->size);
-	hd_account(-(int64_t)p->size);
+	fake_span_account(-(int64_t)p->size);
 	free(p);
 }
 
@@ -106,23 +78,23 @@ hipError_t hd_hipMemCreate(hipMemGenericAllocationHandle_t *out, size_t size, co
 	p->obj.release = physical_release;
 	p->size = size;
 	p->prop = *(const struct hip6_alloc_prop *)prop;
-	pthread_mutex_lock(&hd_mem_lock);
-	if (!hd_account((int64_t)size))
+	pthread_mutex_lock(&fake_span_lock);
+	if (!fake_span_account((int64_t)size))
 		goto err_free;
 	if (!fake_physical_take(size, hd_config.pattern, &p->offset))
 		goto err_account;
 	if (!fake_handle_add(&p->obj))
 		goto err_file;
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	*out = (hipMemGenericAllocationHandle_t)p;
 	return hipSuccess;
 
 err_file:
 	fake_physical_give_back(p->offset, size);
 err_account:
-	hd_account(-(int64_t)size);
+	fake_span_account(-(int64_t)size);
 err_free:
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	free(p);
 	return hipErrorOutOfMemory;
 }
@@ -133,7 +105,7 @@ hipError_t hd_hipMemRelease(hipMemGenericAllocationHandle_t handle)
 	struct hd_physical *p;
 	hipError_t r = hipSuccess;
 
-	pthread_mutex_lock(&hd_mem_lock);
+	pthread_mutex_lock(&fake_span_lock);
 	p = fake_handle(handle, HD_PHYSICAL);
 	if (!p) {
 		r = hd_misuse(hipErrorInvalidValue, "%p is no physical memory, or was released", (void *)handle);
@@ -141,7 +113,7 @@ hipError_t hd_hipMemRelease(hipMemGenericAllocationHandle_t handle)
 		fake_handle_remove(&p->obj);
 		fake_put(&p->obj);
 	}
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	return r;
 }
 
@@ -151,7 +123,7 @@ hipError_t hd_hipMemAddressReserve(void **out, size_t size, size_t alignment, vo
 {
 	uint64_t align = alignment > hd_config.granule ? alignment : hd_config.granule;
 	uint64_t wanted = hd_config.takes_hint ? (uint64_t)(uintptr_t)hint : 0;
-	struct reservation *new;
+	uint64_t start;
 
 	if (!hd_config.has_vmm)
 		return hipErrorNotSupported;
@@ -160,20 +132,10 @@ hipError_t hd_hipMemAddressReserve(void **out, size_t size, size_t alignment, vo
 	if (!is_whole(size) || alignment & (alignment - 1) || size + align < size)
 		return hd_misuse(hipErrorMemoryAllocation, "%zu bytes aligned to %zu; both go in steps of %llu", size, alignment,
 				 (unsigned long long)hd_config.granule);
-	new = calloc(1, sizeof(*new));
-	if (!new)
+	start = fake_reservation_new(wanted, size, align);
+	if (!start)
 		return hipErrorOutOfMemory;
-	new->size = size;
-	new->start = fake_reserve(wanted, size, align);
-	if (!new->start) {
-		free(new);
-		return hipErrorOutOfMemory;
-	}
-	pthread_mutex_lock(&hd_mem_lock);
-	new->next = reservations;
-	reservations = new;
-	pthread_mutex_unlock(&hd_mem_lock);
-	*out = (void *)(uintptr_t)new->start;
+	*out = (void *)(uintptr_t)start;
 	return hipSuccess;
 }
 
@@ -181,27 +143,20 @@ hipError_t hd_hipMemAddressReserve(void **out, size_t size, size_t alignment, vo
 hipError_t hd_hipMemAddressFree(void *ptr, size_t size)
 {
 	uint64_t addr = (uint64_t)(uintptr_t)ptr;
-	struct reservation **at, *old;
 	hipError_t r = hipSuccess;
-	struct hd_range *in;
+	struct fake_span *in;
 
-	pthread_mutex_lock(&hd_mem_lock);
-	for (at = &reservations; *at; at = &(*at)->next)
-		if ((*at)->start == addr && (*at)->size == size)
-			break;
-	in = hd_range_from(addr);
-	if (!*at) {
+	pthread_mutex_lock(&fake_span_lock);
+	in = fake_span_from(addr);
+	if (!fake_reservation_is(addr, size)) {
 		r = hd_misuse(hipErrorInvalidValue, "0x%llx, %zu bytes: is no reservation as a whole", (unsigned long long)addr, size);
 	} else if (in && in->start < addr + size) {
 		r = hd_misuse(hipErrorInvalidValue, "0x%llx, %zu bytes: memory is mapped at 0x%llx", (unsigned long long)addr, size,
 			      (unsigned long long)in->start);
 	} else {
-		old = *at;
-		*at = old->next;
-		munmap((void *)(uintptr_t)old->start, old->size);
-		free(old);
+		fake_reservation_end(addr);
 	}
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	return r;
 }
 
@@ -210,17 +165,17 @@ hipError_t hd_hipMemAddressFree(void *ptr, size_t size)
 hipError_t hd_hipMemMap(void *ptr, size_t size, size_t offset, hipMemGenericAllocationHandle_t handle,
 			unsigned long long flags)
 {
-	struct hd_range new = { .start = (uint64_t)(uintptr_t)ptr, .size = size, .mem = HD_MEM_MAPPED, .prot = PROT_NONE };
+	struct fake_span new = { .start = (uint64_t)(uintptr_t)ptr, .size = size, .mem = HD_MEM_MAPPED, .is_device = true, .prot = PROT_NONE };
 	unsigned long long addr = new.start;
-	struct reservation *res;
 	struct hd_physical *p;
+	uint64_t reserved;
 	hipError_t r;
 
 	if (!ptr || !handle || !size || offset || flags)
 		return hd_misuse(hipErrorInvalidValue, "no address, handle or size; or an offset, or flags");
-	pthread_mutex_lock(&hd_mem_lock);
+	pthread_mutex_lock(&fake_span_lock);
 	p = fake_handle(handle, HD_PHYSICAL);
-	res = new.start + size < new.start ? NULL : reservation_of(new.start, size);
+	reserved = fake_reservation_of(new.start, size);
 	if (!p) {
 		r = hd_misuse(hipErrorInvalidValue, "%p is no physical memory", (void *)handle);
 		goto out;
@@ -230,26 +185,26 @@ hipError_t hd_hipMemMap(void *ptr, size_t size, size_t offset, hipMemGenericAllo
 			      addr, (unsigned long long)hd_config.granule);
 		goto out;
 	}
-	if (!res) {
+	if (!reserved) {
 		r = hd_misuse(hipErrorInvalidValue, "0x%llx, %zu bytes: not reserved", addr, size);
 		goto out;
 	}
 	new.physical = p;
 	new.device = p->prop.location.id;
-	new.reservation = res->start;
-	if (!hd_range_add(&new)) {
+	new.reservation = reserved;
+	if (!fake_span_add(&new)) {
 		r = hd_misuse(hipErrorInvalidValue, "0x%llx, %zu bytes: something is mapped there", addr, size);
 		goto out;
 	}
 	if (mmap(ptr, size, PROT_NONE, MAP_SHARED | MAP_FIXED, fake_physical_file(), (off_t)p->offset) == MAP_FAILED) {
-		hd_range_remove(new.start);
+		fake_span_remove(new.start);
 		r = hipErrorOutOfMemory;
 		goto out;
 	}
 	fake_ref(&p->obj);
 	r = hipSuccess;
 out:
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	return r;
 }
 
@@ -259,7 +214,7 @@ static bool is_covered(uint64_t addr, uint64_t size)
 	uint64_t at = addr;
 
 	while (at < addr + size) {
-		struct hd_range *f = hd_range_find(at);
+		struct fake_span *f = fake_span_find(at);
 
 		if (!f || f->mem != HD_MEM_MAPPED || f->start != at)
 			return false;
@@ -284,43 +239,43 @@ hipError_t hd_hipMemSetAccess(void *ptr, size_t size, const hipMemAccessDesc *de
 		    (desc[i].flags != hipMemAccessFlagsProtNone && desc[i].flags != hipMemAccessFlagsProtRead &&
 		     desc[i].flags != hipMemAccessFlagsProtReadWrite))
 			return hd_misuse(hipErrorInvalidValue, "descriptor %zu names no device, or no access", i);
-	pthread_mutex_lock(&hd_mem_lock);
+	pthread_mutex_lock(&fake_span_lock);
 	if (!is_covered(addr, size)) {
 		r = hd_misuse(hipErrorInvalidValue, "0x%llx, %zu bytes: not filled by whole mappings", (unsigned long long)addr, size);
 		goto out;
 	}
 	for (size_t i = 0; i < nr; i++) {
 		for (uint64_t at = addr; at < addr + size;) {
-			struct hd_range *f = hd_range_find(at);
+			struct fake_span *f = fake_span_find(at);
 
 			if (f->device == desc[i].location.id) {
 				f->prot = prot[desc[i].flags];
-				hd_range_protect(f);
+				fake_span_protect(f);
 			}
 			at += f->size;
 		}
 	}
 out:
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	return r;
 }
 
 hipError_t hd_hipMemGetAccess(unsigned long long *out, const hipMemLocation *location, void *ptr)
 {
-	struct hd_range *f;
+	struct fake_span *f;
 	hipError_t r = hipSuccess;
 
 	if (!out || !location || !ptr || location->type != hipMemLocationTypeDevice || !hd_is_device(location->id))
 		return hipErrorInvalidValue;
-	pthread_mutex_lock(&hd_mem_lock);
-	f = hd_range_find((uint64_t)(uintptr_t)ptr);
+	pthread_mutex_lock(&fake_span_lock);
+	f = fake_span_find((uint64_t)(uintptr_t)ptr);
 	if (!f || f->mem != HD_MEM_MAPPED)
 		r = hipErrorInvalidValue;
 	else
 		*out = f->device != location->id ? hipMemAccessFlagsProtNone :
 			f->prot == PROT_NONE ? hipMemAccessFlagsProtNone : f->prot == PROT_READ ? hipMemAccessFlagsProtRead :
 			hipMemAccessFlagsProtReadWrite;
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	return r;
 }
 
@@ -329,7 +284,7 @@ hipError_t hd_hipMemUnmap(void *ptr, size_t size)
 {
 	uint64_t addr = (uint64_t)(uintptr_t)ptr;
 	struct hd_stream *null;
-	struct hd_range *f;
+	struct fake_span *f;
 	hipError_t r;
 
 	if (!ptr || !size)
@@ -340,17 +295,17 @@ hipError_t hd_hipMemUnmap(void *ptr, size_t size)
 	hd_stream_wait_all(null);
 	if (hd_is_used(addr, size, NULL))
 		(void)hd_misuse(hipSuccess, "0x%llx, %zu bytes: copies that are queued or run use it", (unsigned long long)addr, size);
-	pthread_mutex_lock(&hd_mem_lock);
-	f = hd_range_find(addr);
+	pthread_mutex_lock(&fake_span_lock);
+	f = fake_span_find(addr);
 	if (!f || f->mem != HD_MEM_MAPPED || f->start != addr || f->size != size) {
 		r = hd_misuse(hipErrorInvalidValue, "0x%llx, %zu bytes: is no mapping as a whole", (unsigned long long)addr, size);
 	} else {
 		struct hd_physical *p = f->physical;
 
 		mmap(ptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-		hd_range_remove(addr);
+		fake_span_remove(addr);
 		fake_put(&p->obj);
 	}
-	pthread_mutex_unlock(&hd_mem_lock);
+	pthread_mutex_unlock(&fake_span_lock);
 	return r;
 }
