@@ -205,7 +205,13 @@ $(O)/unit-fakehip: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakehip/*.c) te
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakehip
 # With the real loader and its validation layer, opened as a program does.
-$(O)/unit-fakeze: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakeze/*.c)) | $(O)/drivers/ze/libze_hgshim_test.so
+fake_ze_code := $(O)/spirv/fakeze.spv
+$(fake_ze_code): tests/unit/fakeze/kernels.spvasm
+	@mkdir -p $(@D)
+	$(call say,SPV,$@)
+	$(Q)spirv-as --target-env spv1.2 -o $@ $< && spirv-val --target-env opencl2.2 $@
+$(O)/unit-fakeze: $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/fakeze/*.c)) $(O)/tests/drivers/ze/spirv.o \
+		| $(O)/drivers/ze/libze_hgshim_test.so $(fake_ze_code)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(ldflags) -lcriterion -lm
 unit_rooms += fakeze

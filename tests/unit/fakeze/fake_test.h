@@ -53,6 +53,12 @@ void *device_memory(size_t size);
 void *map(void *hint, size_t size, ze_physical_mem_handle_t *physical);
 uint32_t read_u32(const void *device);
 
+/* The kernels of kernels.spvasm: malloc'ed. */
+unsigned char *code(size_t *size);
+ze_result_t build_module(const void *words, size_t size, ze_module_handle_t *out, char *log, size_t log_size);
+ze_module_handle_t module(void);
+ze_kernel_handle_t kernel(ze_module_handle_t m, const char *name, uint32_t group);
+
 /* What is written to stderr from now on. */
 void catch_messages(void);
 bool was_said(const char *part);

@@ -172,3 +172,53 @@ bool was_said(const char *part)
 	text[n > 0 ? n : 0] = 0;
 	return strstr(text, part) != NULL;
 }
+
+unsigned char *code(size_t *size)
+{
+	const char *build = getenv("HG_BUILD");
+	unsigned char *bytes = malloc(1 << 20);
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/spirv/fakeze.spv", build ? build : "build");
+	f = fopen(path, "rb");
+	cr_assert(f && bytes, "cannot open '%s'", path);
+	*size = fread(bytes, 1, 1 << 20, f);
+	fclose(f);
+	return bytes;
+}
+
+ze_result_t build_module(const void *words, size_t size, ze_module_handle_t *out, char *text, size_t text_size)
+{
+	const ze_module_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_MODULE_DESC, .format = ZE_MODULE_FORMAT_IL_SPIRV, .inputSize = size,
+					.pInputModule = words };
+	ze_module_build_log_handle_t log;
+	ze_result_t r = ze.zeModuleCreate(context, device, &desc, out, &log);
+
+	OK(ze.zeModuleBuildLogGetString(log, &text_size, text));
+	OK(ze.zeModuleBuildLogDestroy(log));
+	return r;
+}
+
+ze_module_handle_t module(void)
+{
+	size_t size;
+	unsigned char *bytes = code(&size);
+	ze_module_handle_t m;
+	char text[1024];
+	ze_result_t r = build_module(bytes, size, &m, text, sizeof(text));
+
+	cr_assert_eq(r, ZE_RESULT_SUCCESS, "%s", text);
+	free(bytes);
+	return m;
+}
+
+ze_kernel_handle_t kernel(ze_module_handle_t m, const char *name, uint32_t group)
+{
+	const ze_kernel_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_KERNEL_DESC, .pKernelName = name };
+	ze_kernel_handle_t k;
+
+	OK(ze.zeKernelCreate(m, &desc, &k));
+	OK(ze.zeKernelSetGroupSize(k, group, 1, 1));
+	return k;
+}
