@@ -70,8 +70,8 @@ static void emit_for_gpu(const struct ir_func *fn, enum hg_gpu_layout layout, bo
 /* What the emitter makes the writer takes, and the validator takes what that makes. */
 static void emit_for_spirv(const struct ir_func *fn, bool scheduled)
 {
-	struct emit_gpu_options emit = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .max_threads = 256,
-					 .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
+	struct emit_gpu_options emit = { .layout = HG_GPU_WAVE32, .scheduled = scheduled, .whole = !scheduled && fn->nr_regs & 1,
+					 .no_f64 = fn->nr_regs & 2, .max_threads = 256, .local_bytes = fn->local_bytes + (fn->uses_stack ? 1024 : 0) };
 	struct spirv_write_options opt = { .kernel = "kernel", .max_threads = 256 };
 	LLVMContextRef c = LLVMContextCreate();
 	LLVMModuleRef m = LLVMModuleCreateWithNameInContext("fuzz", c);
