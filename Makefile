@@ -290,9 +290,9 @@ deps: ## install what is missing: packages, CUDA headers and nvcc (root or sudo)
 	$(Q)tools/deps.sh $(O) $(CUDA_HOME)
 
 .PHONY: demo demo-run
-demo: deps ## train a network under the shim, checkpoint it, kill it, replay its GPU state
+demo: deps ## train a network under the shim, checkpoint it, kill it, replay its GPU state, on several targets side by side
 	$(Q)+$(MAKE) --no-print-directory demo-run
-demo-run: all $(O)/apps/train
+demo-run: all $(O)/apps/train $(test_drivers)
 	$(Q)$(test_env) tests/e2e/demo
 
 .PHONY: check check-run check-long check-long-run test-programs

@@ -14,6 +14,9 @@
 #include "logdb/words.h"
 #include "replay/replay_priv.h"
 
+/* A launch that is looked at must end by then. */
+#define LAUNCH_SECONDS 300
+
 /* The record as a person reads it; malloc'ed, may be NULL. */
 static char *record_text(const struct hg_rec_view *v)
 {
@@ -629,6 +632,28 @@ out_places:
 	return st;
 }
 
+/* A launch that is looked at runs alone. */
+static enum hg_status look_after(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k, CUstream stream)
+{
+	enum hg_status st = hg_driver_quiesce(LAUNCH_SECONDS * 1000);
+	CUresult result;
+
+	if (st == HG_ERR_TIMEOUT) {
+		stop_at(r, v, HG_ERR_REFUSED, "the kernel has not ended after %d s; if it waits for a later one, --each 0 lets them run together",
+			LAUNCH_SECONDS);
+		return HG_OK;
+	}
+	if (st)
+		return st;
+	result = CU(cuStreamSynchronize)(stream);
+	if (!result)
+		return rp_side_after(r, v);
+	if (is_fault(result))
+		rp_suspect_exactly(r, v, k);
+	check_result(r, v, result);
+	return HG_OK;
+}
+
 static enum hg_status call_launch(struct hg_replay *r, const struct hg_rec_view *v)
 {
 	const uint64_t *w = v->rec->word;
@@ -667,6 +692,12 @@ static enum hg_status call_launch(struct hg_replay *r, const struct hg_rec_view 
 	};
 	if (size >= k->param_bytes)
 		rp_launch_note(r, v, k, params);
+	if (r->opt.side)
+		st = rp_side_before(r, v, k, params, size);
+	if (st) {
+		free(params);
+		return st;
+	}
 	{
 		void *extra[] = { CU_LAUNCH_PARAM_BUFFER_POINTER, params, CU_LAUNCH_PARAM_BUFFER_SIZE, &size,
 				  CU_LAUNCH_PARAM_END };
@@ -676,7 +707,7 @@ static enum hg_status call_launch(struct hg_replay *r, const struct hg_rec_view 
 	free(params);
 	r->report.nr_launches++;
 	check_result(r, v, result);
-	return HG_OK;
+	return !result && rp_side_is_looking(r) ? look_after(r, v, k, (CUstream)(uintptr_t)stream) : HG_OK;
 }
 
 /* One side of a structured copy as its record has it: offsets are in the address already. */

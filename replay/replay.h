@@ -10,6 +10,8 @@
 #include "logdb/logdb.h"
 #include "replay/target.h"
 
+struct hg_side;
+
 enum hg_replay_phase { HG_REPLAY_REBUILD, HG_REPLAY_UPLOAD, HG_REPLAY_TAIL, HG_REPLAY_COMPARE };
 
 struct hg_replay_options {
@@ -19,6 +21,7 @@ struct hg_replay_options {
 	uint64_t to;			/* sequence number of the last record to replay */
 	bool verify;
 	uint32_t ulp;			/* floats may differ by so many units in the last place */
+	struct hg_side *side;		/* gets what each launch does to memory (sides.h), or NULL */
 	/* May be NULL. For each phase: done 0, then growing to total. */
 	void (*progress)(enum hg_replay_phase phase, uint64_t done, uint64_t total, void *arg);
 	void *arg;

@@ -13,6 +13,7 @@
 #include "replay/driver.h"
 #include "replay/replay.h"
 #include "replay/reserve.h"
+#include "replay/sides.h"
 
 #define CU(symbol) ((__typeof__(symbol) *)hg_driver_proc(#symbol))
 
@@ -86,5 +87,26 @@ void rp_launch_note(struct hg_replay *r, const struct hg_rec_view *v, const stru
 		    const unsigned char *params);
 /* The first launch since all was equal that had a pointer into the buffer at addr; addr 0: any launch. */
 void rp_suspect(struct hg_replay *r, uint64_t addr);
+/* This launch, and no other. */
+void rp_suspect_exactly(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k);
+
+/* How far two pieces of memory are apart; zero-initialised, then told of each piece in turn. */
+struct rp_difference {
+	uint64_t first, nr_bytes;	/* offset of the first byte that differs, how many do */
+	uint64_t max_ulp;		/* as 32-bit floats; UINT32_MAX: too far, or no numbers */
+	bool any;
+};
+/* offset: of the piece in the whole, a multiple of 4. */
+void rp_differ(struct rp_difference *d, uint64_t offset, const unsigned char *have, const unsigned char *want, size_t size);
+
+/* sides.c */
+/*
+ * Around a launch, if r->opt.side is there. Before it all work ends, and if this launch is one to be looked at (rp_side_is_looking), memory
+ * is read. After it: for such a launch, when it has ended. size: bytes of params.
+ */
+enum hg_status rp_side_before(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k,
+			      const unsigned char *params, size_t size) HG_MUST_CHECK;
+bool rp_side_is_looking(const struct hg_replay *r);
+enum hg_status rp_side_after(struct hg_replay *r, const struct hg_rec_view *v) HG_MUST_CHECK;
 
 #endif

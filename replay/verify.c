@@ -82,6 +82,16 @@ void rp_suspect(struct hg_replay *r, uint64_t addr)
 	};
 }
 
+void rp_suspect_exactly(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k)
+{
+	if (r->report.has_suspect)
+		return;
+	r->report.has_suspect = true;
+	r->report.suspect = (struct hg_replay_suspect){
+		.seq = v->rec->seq, .stack = v->rec->stack, .kernel = strdup(k->name), .exact = true,
+	};
+}
+
 /* comparing buffers */
 
 /* Distance of two floats in units of the last place; UINT32_MAX if either is not a number. */
@@ -98,13 +108,8 @@ static uint32_t float_distance(uint32_t a, uint32_t b)
 	return d > UINT32_MAX ? UINT32_MAX : (uint32_t)d;
 }
 
-struct difference {
-	uint64_t first, nr_bytes, max_ulp;
-	bool any;
-};
-
-static void differ(struct difference *d, uint64_t offset, const unsigned char *have, const unsigned char *want,
-		   size_t size)
+void rp_differ(struct rp_difference *d, uint64_t offset, const unsigned char *have, const unsigned char *want,
+	       size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
 		if (have[i] == want[i])
@@ -129,7 +134,7 @@ static void differ(struct difference *d, uint64_t offset, const unsigned char *h
 
 /* Against the snapshot's own bytes, to say where. */
 static enum hg_status find_difference(struct hg_replay *r, const struct hg_snapshot *s, size_t i, unsigned char *have,
-				      unsigned char *want, struct difference *d)
+				      unsigned char *want, struct rp_difference *d)
 {
 	const struct hg_region *region = &s->regions[i];
 
@@ -141,7 +146,7 @@ static enum hg_status find_difference(struct hg_replay *r, const struct hg_snaps
 			st = hg_log_region_read(r->log, s, i, at, want, n);
 		if (st)
 			return st;
-		differ(d, at, have, want, n);
+		rp_differ(d, at, have, want, n);
 	}
 	return HG_OK;
 }
@@ -174,7 +179,7 @@ static enum hg_status compare_region(struct hg_replay *r, const struct hg_snapsh
 	struct hg_replay_buffer row = {
 		.addr = region->addr, .size = region->size, .kind = region->kind, .snapshot = s->number,
 	};
-	struct difference d = { 0 };
+	struct rp_difference d = { 0 };
 	enum hg_status st;
 
 	XXH3_64bits_reset(state);

@@ -253,14 +253,14 @@ static enum hg_status check_grid(const struct hg_target *t, const struct hg_laun
 	return HG_OK;
 }
 
+/* Work-groups have one dimension (spirv.h). */
 static enum hg_status set_block(const struct loaded *l, const uint32_t block[3], const char *device)
 {
-	/* all threads in x: translate/spirv.h */
-	uint32_t n = block[0] * block[1] * block[2];
-	ze_result_t result = ZE_RAW(zeKernelSetGroupSize, l->kernel, n, 1, 1);
+	uint32_t threads = block[0] * block[1] * block[2];
+	ze_result_t result = ZE_RAW(zeKernelSetGroupSize, l->kernel, threads, 1u, 1u);
 
 	if (result != ZE_RESULT_ERROR_INVALID_GROUP_SIZE_DIMENSION)
-		return hg_ze_check(HG_ZE_zeKernelSetGroupSize, result, VENDOR_ARGS(l->kernel, n, 1, 1));
+		return hg_ze_check(HG_ZE_zeKernelSetGroupSize, result, VENDOR_ARGS(l->kernel, threads, 1u, 1u));
 	pr_err("kernel '%s' is launched with blocks of %" PRIu32 "x%" PRIu32 "x%" PRIu32 " threads, which its code does not take on %s: "
 	       "zeKernelSetGroupSize, for cuLaunchKernel: %s (0x%x)", l->code->symbol, block[0], block[1], block[2], device,
 	       hg_ze_result_name(result), (unsigned int)result);

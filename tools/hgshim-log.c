@@ -18,7 +18,7 @@
 #include "tools/progress.h"
 
 static struct {
-	bool json, quiet, stacks;
+	bool json, quiet, stacks, compile;
 	uint64_t from, to, seq, snapshot;
 	const char *target;
 } opt = { .to = UINT64_MAX };
@@ -45,6 +45,8 @@ static const char help[] =
 	"  --seq SEQ         objects: as they were after this record\n"
 	"  --snapshot N      coverage: of this snapshot, not of the newest\n"
 	"  --target T        coverage: NAME, or NAME:CHIP; without a chip, all that are tested\n"
+	"  --compile         coverage --target: compile each kernel as well, as its largest launch would; finds what the\n"
+	"                    compiler for that target refuses, and takes as long as that\n"
 	"  --quiet           check: say nothing but errors\n"
 	"  --help            this text\n"
 	"\n"
@@ -614,7 +616,7 @@ static enum hg_status cmd_coverage(struct hg_log *log, const char *path)
 	bool fits;
 
 	if (opt.target) {
-		st = log_target_coverage(log, opt.target, opt.json, &fits);
+		st = log_target_coverage(log, opt.target, opt.compile, opt.json, &fits);
 		return st ? st : fits ? HG_OK : HG_ERR_UNSUPPORTED;
 	}
 	st = hg_log_snapshot(log, opt.snapshot, &s);
@@ -729,7 +731,7 @@ static const struct command *find_command(const char *name)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_JSON = 256, OPT_QUIET, OPT_STACKS, OPT_FROM, OPT_TO, OPT_SEQ, OPT_SNAPSHOT, OPT_TARGET, OPT_HELP };
+	enum { OPT_JSON = 256, OPT_QUIET, OPT_STACKS, OPT_FROM, OPT_TO, OPT_SEQ, OPT_SNAPSHOT, OPT_TARGET, OPT_COMPILE, OPT_HELP };
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "quiet", no_argument, NULL, OPT_QUIET },
@@ -739,6 +741,7 @@ int main(int argc, char **argv)
 		{ "seq", required_argument, NULL, OPT_SEQ },
 		{ "snapshot", required_argument, NULL, OPT_SNAPSHOT },
 		{ "target", required_argument, NULL, OPT_TARGET },
+		{ "compile", no_argument, NULL, OPT_COMPILE },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 }
 	};
@@ -778,6 +781,9 @@ int main(int argc, char **argv)
 		case OPT_TARGET:
 			opt.target = optarg;
 			break;
+		case OPT_COMPILE:
+			opt.compile = true;
+			break;
 		case 'h': case OPT_HELP:
 			fputs(help, stdout);
 			return hg_stdout_finish() ? 0 : 1;
@@ -794,6 +800,8 @@ int main(int argc, char **argv)
 		return hg_usage_error("unknown command '%s'", argv[optind]);
 	if (opt.target && !log_target_is_known(opt.target))
 		return 2;
+	if (opt.compile && !opt.target)
+		return hg_usage_error("--compile needs --target");
 	if (argc - optind > 2)
 		return hg_usage_error("more than one log is given: '%s'", argv[optind + 2]);
 

@@ -14,6 +14,7 @@
 #include "common/msg.h"
 #include "replay/device_print.h"
 #include "replay/replay.h"
+#include "tools/agreement.h"
 #include "tools/dump.h"
 #include "tools/progress.h"
 
@@ -27,11 +28,16 @@ static const char usage[] =
 	"a snapshot; then does again what was logged after it. LOG is a log directory or a process id; without it,\n"
 	"the newest log.\n"
 	"\n"
-	"  --target T      where: %s (with several, one after the other)\n"
+	"  --target T      where: %s; with several, one after the other, each with its report, and with --verify a table\n"
+	"                  at the end: for each kernel, how many launches leave the bytes that they leave on the first target,\n"
+	"                  and which is the first that does not\n"
 	"  --snapshot N    begin with this snapshot (default: the newest at or before --to)\n"
 	"  --to SEQ        stop after this record\n"
 	"  --verify        compare with every recorded digest and every later snapshot\n"
 	"  --ulp N         with --verify: 32-bit floats may differ by N units in the last place\n"
+	"  --each N        with --verify and several targets: look at every N-th launch only (default 1: at all; 0: at none,\n"
+	"                  and no table). Launches that are looked at run one by one, and the memory that they can reach is\n"
+	"                  read twice, which takes long where it is much\n"
 	"  --dump DIR      write every buffer to a file named by its address, and manifest.json\n"
 	"  --json          the report as JSON\n"
 	"  --quiet         no progress bar, and no report unless something is wrong\n"
@@ -42,10 +48,10 @@ static const char usage[] =
 struct command {
 	const char *targets, *log, *dump;
 	bool has_snapshot, has_to, verify, json, quiet;
-	uint64_t snapshot, to, ulp;
+	uint64_t snapshot, to, ulp, each;
 };
 
-enum option_id { OPT_TARGET = 256, OPT_SNAPSHOT, OPT_TO, OPT_VERIFY, OPT_ULP, OPT_DUMP, OPT_JSON, OPT_QUIET, OPT_HELP };
+enum option_id { OPT_TARGET = 256, OPT_SNAPSHOT, OPT_TO, OPT_VERIFY, OPT_ULP, OPT_EACH, OPT_DUMP, OPT_JSON, OPT_QUIET, OPT_HELP };
 
 static const struct option long_option[] = {
 	{ "target", required_argument, NULL, OPT_TARGET },
@@ -53,6 +59,7 @@ static const struct option long_option[] = {
 	{ "to", required_argument, NULL, OPT_TO },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "ulp", required_argument, NULL, OPT_ULP },
+	{ "each", required_argument, NULL, OPT_EACH },
 	{ "dump", required_argument, NULL, OPT_DUMP },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "quiet", no_argument, NULL, OPT_QUIET },
@@ -98,6 +105,9 @@ static int parse(int argc, char **argv, struct command *c)
 			bad = parse_number("ulp", optarg, &c->ulp);
 			if (!bad && c->ulp >= UINT32_MAX)
 				bad = 1 + hg_usage_error("--ulp %s is too much", optarg);
+			break;
+		case OPT_EACH:
+			bad = parse_number("each", optarg, &c->each);
 			break;
 		case OPT_DUMP:
 			c->dump = optarg;
@@ -236,10 +246,16 @@ static int print_frame(uint64_t pc, const char *text, void *arg)
 	return --*left <= 0;
 }
 
-static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report *r, enum hg_status st)
+static void say_call_site(uint32_t stack, void *log)
 {
 	int frames = 6;
 
+	if (hg_log_stack(log, stack, print_frame, &frames))
+		pr_err("    at a call site that the log does not hold");
+}
+
+static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report *r, enum hg_status st)
+{
 	if (r->nr_host_funcs)
 		pr_warn("%" PRIu64 " functions of the application were queued as work; a replay cannot call them",
 			r->nr_host_funcs);
@@ -249,8 +265,8 @@ static void say_what_is_wrong(struct hg_log *log, const struct hg_replay_report 
 		return;
 	pr_err("%s: kernel '%s', record %" PRIu64, r->suspect.exact ? "made by" :
 	       "first launch that can have made it", r->suspect.kernel ? r->suspect.kernel : "?", r->suspect.seq);
-	if (r->suspect.stack && hg_log_stack(log, r->suspect.stack, print_frame, &frames))
-		pr_err("    at a call site that the log does not hold");
+	if (r->suspect.stack)
+		say_call_site(r->suspect.stack, log);
 }
 
 static json_t *buffer_json(const struct hg_replay_buffer *b)
@@ -340,25 +356,30 @@ static void say_taken(const struct taken *t)
 		pr_err("    0x%" PRIx64 "-0x%" PRIx64, t->range[i][0], t->range[i][1]);
 }
 
+/* One target's replay. side: NULL, or where it notes what launches do. */
 static enum hg_status replay_on(struct hg_log *log, const struct command *c, const struct hg_target_ops *target,
-				char **argv, json_t *reports)
+				char **argv, json_t *reports, struct hg_side *side)
 {
 	struct bars bars = { .quiet = c->quiet || c->json };
 	struct hg_replay_options opt = {
 		.target = target, .has_snapshot = c->has_snapshot, .has_to = c->has_to, .snapshot = c->snapshot,
-		.to = c->to, .verify = c->verify, .ulp = (uint32_t)c->ulp, .progress = on_progress, .arg = &bars,
+		.to = c->to, .verify = c->verify, .ulp = (uint32_t)c->ulp, .side = side, .progress = on_progress, .arg = &bars,
 	};
 	const struct hg_replay_report *report;
 	struct taken taken = { .nr = 0 };
 	struct hg_replay *r;
-	enum hg_status st, dump_st;
+	enum hg_status st, dump_st, side_st;
 
+	if (side)
+		side->target = target->name;
 	st = hg_replay_open(log, &opt, on_taken, &taken, &r);
 	if (st == HG_ERR_NOSPC && taken.nr) {
 		execute_fixed(argv);
 		say_taken(&taken);
-		return HG_ERR_REFUSED;
+		st = HG_ERR_REFUSED;
 	}
+	if (st && side)
+		side->status = st;
 	if (st)
 		return st;
 	st = hg_replay_run(r);
@@ -375,17 +396,100 @@ static enum hg_status replay_on(struct hg_log *log, const struct command *c, con
 		print_report(report, c, target->name);
 	fflush(stdout);
 	say_what_is_wrong(log, report, st);
+	if (side) {
+		side_st = hg_side_end(side, st, report);
+		if (!st)
+			st = side_st;
+	}
 	hg_replay_close(r);
 	return st;
+}
+
+/* all targets */
+
+struct session {
+	const struct command *c;
+	struct hg_log *log;
+	struct hg_sides *sides;		/* NULL: no table */
+	json_t *reports;
+};
+
+/* For the bytes that are to be shown; nothing is said about it again. */
+static enum hg_status replay_again(size_t index, uint64_t to, void *arg)
+{
+	struct session *s = arg;
+	struct hg_side *side = &s->sides->side[index];
+	struct hg_replay_options opt = {
+		.target = hg_target_by_name(side->target), .has_snapshot = s->c->has_snapshot, .snapshot = s->c->snapshot,
+		.has_to = true, .to = to, .side = side,
+	};
+	struct taken taken = { .nr = 0 };
+	struct hg_replay *r;
+	enum hg_status st;
+
+	side->count = 0;
+	st = hg_replay_open(s->log, &opt, on_taken, &taken, &r);
+	if (st)
+		return st;
+	st = hg_replay_run(r);
+	hg_replay_close(r);
+	return st;
+}
+
+static enum hg_status say_agreement(struct session *s, json_t **json)
+{
+	struct agreement *a;
+	enum hg_status st;
+
+	st = agreement_new(s->sides, replay_again, s, &a);
+	if (st)
+		return st;
+	if (agreement_differs(a, (uint32_t)s->c->ulp))
+		st = HG_ERR_DIFFERS;
+	if (s->c->json)
+		*json = agreement_json(a);
+	else if (!s->c->quiet || st)
+		agreement_print(a);
+	fflush(stdout);
+	if (st)
+		agreement_say(a, say_call_site, s->log);
+	agreement_free(a);
+	return st;
+}
+
+/* Of two targets' results the one that says more: a damaged log, then anything wrong, then a target that is not there. */
+static enum hg_status worse(enum hg_status a, enum hg_status b)
+{
+	static const int rank[] = { 0, 2, 1, 3, 1 };	/* by exit code; 0: fine */
+	int x = hg_status_exit_code(a), y = hg_status_exit_code(b);
+
+	return rank[y] > rank[x] ? b : a;
+}
+
+static enum hg_status run_all(struct session *s, char **argv)
+{
+	char names[256], *rest = names, *name;
+	enum hg_status st, worst = HG_OK;
+	size_t i = 0;
+
+	strcpy(names, s->c->targets);
+	for (name = strsep(&rest, ","); name; name = strsep(&rest, ",")) {
+		st = replay_on(s->log, s->c, hg_target_by_name(name), argv, s->reports, s->sides ? &s->sides->side[i++] : NULL);
+		if (st == HG_ERR_NOMEM)		/* the one status that comes without a message */
+			pr_err("%s", hg_status_text(st));
+		worst = worse(worst, st);
+	}
+	return worst;
 }
 
 static int run(const struct command *c, char **argv)
 {
 	char path[4096], names[256], *rest = names, *name;
+	struct session s = { .c = c };
 	const struct hg_target_ops *target;
-	enum hg_status st, worst = HG_OK;
-	struct hg_log *log;
-	json_t *reports;
+	enum hg_status st, worst;
+	json_t *agreement = NULL;
+	size_t nr_targets = 0;
 	int code;
 
 	if (strlen(c->targets) >= sizeof(names) || !*c->targets)
@@ -396,31 +500,38 @@ static int run(const struct command *c, char **argv)
 		code = target_find(name, &target);
 		if (code)
 			return code;
+		nr_targets++;
 	}
-	if (c->dump && strchr(c->targets, ','))
+	if (c->dump && nr_targets > 1)
 		return hg_usage_error("--dump takes one target");
 	st = hg_log_resolve(c->log, path);
 	if (!st)
-		st = hg_log_open(path, &log);
+		st = hg_log_open(path, &s.log);
 	if (st)
 		return hg_status_exit_code(st);
-	reports = json_array();
-	strcpy(names, c->targets);
-	rest = names;
-	for (name = strsep(&rest, ","); name; name = strsep(&rest, ",")) {
-		st = replay_on(log, c, hg_target_by_name(name), argv, reports);
-		if (st == HG_ERR_NOMEM)		/* the one status that comes without a message */
-			pr_err("%s", hg_status_text(st));
-		if (!worst)
-			worst = st;
+	if (c->verify && nr_targets > 1 && c->each) {
+		s.sides = hg_sides_new(c->each, nr_targets);
+		if (!s.sides)
+			pr_err("%s", hg_status_text(HG_ERR_NOMEM));
 	}
-	hg_log_close(log);
+	s.reports = json_array();
+	worst = run_all(&s, argv);
+	if (s.sides)
+		worst = worse(worst, say_agreement(&s, &agreement));
+	hg_sides_free(s.sides);
+	hg_log_close(s.log);
+	if (c->json && nr_targets > 1) {
+		s.reports = json_pack("{s:o}", "reports", s.reports);
+		if (agreement)
+			json_object_set_new(s.reports, "agreement", agreement);
+	}
 	if (c->json) {
 		/* one target: its report alone */
-		json_dumpf(json_array_size(reports) == 1 ? json_array_get(reports, 0) : reports, stdout, JSON_INDENT(1));
+		json_dumpf(json_array_size(s.reports) == 1 && nr_targets == 1 ? json_array_get(s.reports, 0) : s.reports, stdout,
+			   JSON_INDENT(1));
 		putchar('\n');
 	}
-	json_decref(reports);
+	json_decref(s.reports);
 	code = hg_status_exit_code(worst);
 	if (!hg_stdout_finish() && !code)
 		code = 1;
@@ -429,7 +540,7 @@ static int run(const struct command *c, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct command c = { 0 };
+	struct command c = { .each = 1 };
 	int bad;
 
 	hg_msg_prefix("hgshim-replay");

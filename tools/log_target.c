@@ -13,6 +13,7 @@
 #include "translate/amdgcn.h"
 #include "translate/spirv.h"
 #include "translate/expand.h"
+#include "translate/jit.h"
 #include "translate/module.h"
 
 /* What the portable device is, of which images choose their PTX. */
@@ -21,6 +22,7 @@
 /* What a kernel's launches ask for, the most of each. */
 struct launches {
 	uint64_t nr, threads, shared, items[3];
+	uint32_t block[3];		/* of the one with most threads */
 };
 
 struct image {
@@ -40,7 +42,7 @@ struct function {
 
 struct survey {
 	struct hg_log *log;
-	bool is_rocm, is_ze;
+	bool is_rocm, is_ze, compiles;
 	struct image *image;
 	size_t nr_images, cap_images;
 	struct function *function;	/* ascending id */
@@ -153,6 +155,7 @@ static enum hg_status each_call(const struct hg_rec_view *v, void *arg)
 	const uint64_t *word = v->rec->word;
 	struct survey *s = arg;
 	const struct function *f;
+	uint64_t threads;
 	struct launches *l;
 
 	if (!v->desc || v->desc->op != HG_OP_LAUNCH || v->nr_args != HG_LAUNCH_NR_WORDS || v->rec->result || !s->nr_functions)
@@ -163,8 +166,10 @@ static enum hg_status each_call(const struct hg_rec_view *v, void *arg)
 	l = &s->image[f->image].launches[f->kernel];
 	l->nr++;
 	l->shared = larger(l->shared, (uint32_t)word[HG_LAUNCH_SHARED]);
-	l->threads = larger(l->threads, (uint64_t)(uint32_t)word[HG_LAUNCH_BLOCK_X] * (uint32_t)word[HG_LAUNCH_BLOCK_Y] *
-						(uint32_t)word[HG_LAUNCH_BLOCK_Z]);
+	threads = (uint64_t)(uint32_t)word[HG_LAUNCH_BLOCK_X] * (uint32_t)word[HG_LAUNCH_BLOCK_Y] * (uint32_t)word[HG_LAUNCH_BLOCK_Z];
+	for (int i = 0; i < 3 && threads > l->threads; i++)
+		l->block[i] = (uint32_t)word[HG_LAUNCH_BLOCK_X + i];
+	l->threads = larger(l->threads, threads);
 	for (int i = 0; i < 3; i++)
 		l->items[i] = larger(l->items[i], (uint64_t)(uint32_t)word[HG_LAUNCH_GRID_X + i] * (uint32_t)word[HG_LAUNCH_BLOCK_X + i]);
 	return HG_OK;
@@ -232,6 +237,58 @@ static bool fits_ze(const struct image *i, size_t k, char *why, size_t why_size)
 	return hg_spirv_fits(&hg_spirv_any_device, &info, why, why_size);
 }
 
+/* An image's code for one target, made while it is asked for. */
+struct code {
+	struct hg_amd_module *amd;
+	struct hg_spirv_module *spirv;
+};
+
+static void keep_last(enum hg_msg_level level, const char *line, void *arg)
+{
+	if (level == HG_MSG_ERR)
+		snprintf(arg, 1024, "%.*s", (int)strcspn(line, "\n"), line);
+}
+
+/* Makes a kernel's code, as its first launch would. False: why that fails, in 1024 bytes. */
+static bool compiles(struct code *c, const struct survey *s, const struct image *i, size_t k, const struct hg_amd_chip *chip, char *why)
+{
+	const struct ir_module *ir = hg_module_ir(i->m);
+	struct hg_kernel_info info = *hg_module_kernel(i->m, k);
+	const uint32_t *block = i->launches[k].block;
+	struct hg_gpu_need need = { .block = { block[0], block[1], block[2] } };
+	const struct hg_spirv_code *spirv;
+	const struct hg_amd_code *amd;
+	void *object = NULL;
+	enum hg_status st = HG_OK;
+	uint64_t shared;
+	size_t size;
+
+	why[0] = '\0';
+	hg_msg_sink_set(keep_last, why);
+	if (chip && !c->amd)
+		st = hg_amd_module_create(ir, NULL, chip, &c->amd);
+	if (s->is_ze && !c->spirv)
+		st = hg_spirv_module_create(ir, NULL, &hg_spirv_any_device, &c->spirv);
+	if (!st && chip)
+		st = hg_amd_code_get(c->amd, k, &need, &amd);
+	else if (!st && s->is_ze)
+		st = hg_spirv_code_get(c->spirv, k, &need, &spirv);
+	else if (!st)
+		st = hg_cpu_kernel_object(ir, k, 1, false, &object, &size);
+	/* what the code itself needs lies behind the block's shared memory */
+	shared = (info.shared_bytes + i->launches[k].shared + 15) & ~UINT64_C(15);
+	if (!st && chip && amd->extra_lds && !amd_fits(chip, info.name, shared + amd->extra_lds, 0, 0, why, 1024))
+		st = HG_ERR_UNSUPPORTED;
+	info.shared_bytes = (uint32_t)shared + (!st && s->is_ze ? spirv->extra_lds : 0);
+	if (!st && s->is_ze && spirv->extra_lds && !hg_spirv_fits(&hg_spirv_any_device, &info, why, 1024))
+		st = HG_ERR_UNSUPPORTED;
+	hg_msg_sink_set(NULL, NULL);
+	free(object);
+	if (st && !why[0])
+		snprintf(why, 1024, "kernel '%s' cannot be compiled: %s", info.name, hg_status_text(st));
+	return !st;
+}
+
 /* One chip's part of the answer; *all has it, or it is printed. False: something cannot run. */
 static bool say(const struct survey *s, const char *target, const char *name, const struct hg_amd_chip *chip, json_t *all)
 {
@@ -241,6 +298,7 @@ static bool say(const struct survey *s, const char *target, const char *name, co
 
 	for (size_t i = 0; i < s->nr_images; i++) {
 		const struct image *img = &s->image[i];
+		struct code code = { 0 };
 
 		if (!img->m) {
 			unknown++;
@@ -248,11 +306,14 @@ static bool say(const struct survey *s, const char *target, const char *name, co
 		}
 		for (size_t k = 0; img->m && k < hg_module_nr_kernels(img->m); k++) {
 			nr++;
-			if (s->is_ze ? fits_ze(img, k, why, sizeof(why)) : fits_chip(img, k, chip, why, sizeof(why)))
+			if ((s->is_ze ? fits_ze(img, k, why, sizeof(why)) : fits_chip(img, k, chip, why, sizeof(why))) &&
+			    (!s->compiles || compiles(&code, s, img, k, chip, why)))
 				good++;
 			else
 				json_array_append_new(problems, json_problem(img, hg_module_kernel(img->m, k)->name, why, img->launches[k].nr));
 		}
+		hg_amd_module_destroy(code.amd);
+		hg_spirv_module_destroy(code.spirv);
 	}
 	json_object_set_new(j, "chip", name ? json_string(name) : json_null());
 	json_object_set_new(j, "kernels", json_integer((json_int_t)nr));
@@ -261,7 +322,8 @@ static bool say(const struct survey *s, const char *target, const char *name, co
 		size_t at;
 		json_t *p;
 
-		printf("%s%s%s: %" PRIu64 " of %" PRIu64 " kernels can run", target, name ? " " : "", name ? name : "", good, nr);
+		printf("%s%s%s: %" PRIu64 " of %" PRIu64 " kernels can run%s", target, name ? " " : "", name ? name : "", good, nr,
+		       s->compiles ? ", compiled" : "");
 		if (unknown)
 			printf("; %" PRIu64 " images cannot be read", unknown);
 		putchar('\n');
@@ -303,6 +365,7 @@ static enum hg_status say_all(const struct survey *s, const char *target, const 
 		json_t *j = json_object();
 
 		json_object_set_new(j, "target", json_string(target));
+		json_object_set_new(j, "compiled", json_boolean(s->compiles));
 		json_object_set(j, "chips", all);
 		text = json_dumps(j, JSON_INDENT(2));
 		json_decref(j);
@@ -341,9 +404,9 @@ bool log_target_is_known(const char *target)
 	return false;
 }
 
-enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool json, bool *fits)
+enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool compile, bool json, bool *fits)
 {
-	struct survey s = { .log = log, .is_rocm = is_rocm(target), .is_ze = !strcmp(target, "level-zero") };
+	struct survey s = { .log = log, .is_rocm = is_rocm(target), .is_ze = !strcmp(target, "level-zero"), .compiles = compile };
 	enum hg_status st;
 
 	st = hg_log_objects(log, 0, each_object, &s);

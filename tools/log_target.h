@@ -15,7 +15,8 @@ bool log_target_is_known(const char *target);
 /*
  * Looks at the kernels of every image in the log (modules that are loaded, whether they were looked up or not, and those that kernels
  * were looked up in) and at the launches that are kept, and prints what `target`, a known one, cannot run, and why. *fits: there was nothing.
+ * compile: the code of every kernel is made as well, in the shape of its largest launch: so what cannot be emitted is found, too. That takes about as long as the first launches do.
  */
-enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool json, bool *fits) HG_MUST_CHECK;
+enum hg_status log_target_coverage(struct hg_log *log, const char *target, bool compile, bool json, bool *fits) HG_MUST_CHECK;
 
 #endif

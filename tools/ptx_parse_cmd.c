@@ -84,59 +84,80 @@ static void print_kernel(const struct ir_module *ir, struct print_args *a)
 		}
 }
 
-static enum hg_status print_image(const void *image, size_t size, void *arg)
+static enum hg_status print_ir(const struct ir_module *ir, const struct hg_module *m, void *arg)
 {
 	struct print_args *a = arg;
+
+	if (a->kernel)
+		print_kernel(ir, a);
+	else
+		ir_print(ir, stdout);
+	for (size_t i = 0; m && i < hg_module_nr_kernels(m); i++)
+		if (hg_module_kernel(m, i)->refused && (!a->kernel || !strcmp(hg_module_kernel(m, i)->name, a->kernel))) {
+			pr_err("%s", hg_module_kernel(m, i)->refused);
+			a->nr_refused++;
+		}
+	return HG_OK;
+}
+
+struct each_ir {
+	enum hg_status (*each)(const struct ir_module *ir, const struct hg_module *m, void *arg);
+	void *arg;
+};
+
+static enum hg_status ir_of_image(const void *image, size_t size, void *arg)
+{
+	const struct each_ir *e = arg;
+	struct ir_module *ir;
 	struct hg_module *m;
 	enum hg_status st;
 
 	if (size > 5 && !memcmp(image, "hgir ", 5)) {
-		struct ir_module *ir;
-
 		st = ir_parse(image, size, &ir);
 		if (st)
 			return st;
 		st = ir_verify(ir);
-		if (!st && a->kernel)
-			print_kernel(ir, a);
-		else if (!st)
-			ir_print(ir, stdout);
+		if (!st)
+			st = e->each(ir, NULL, e->arg);
 		ir_module_free(ir);
 		return st;
 	}
 	st = hg_module_load(image, size, ptx_tool_sm, NULL, 0, &m);
 	if (st)
 		return st;
-	if (a->kernel)
-		print_kernel(hg_module_ir(m), a);
-	else
-		ir_print(hg_module_ir(m), stdout);
-	for (size_t i = 0; i < hg_module_nr_kernels(m); i++)
-		if (hg_module_kernel(m, i)->refused && (!a->kernel || !strcmp(hg_module_kernel(m, i)->name, a->kernel))) {
-			pr_err("%s", hg_module_kernel(m, i)->refused);
-			a->nr_refused++;
-		}
+	st = e->each(hg_module_ir(m), m, e->arg);
 	hg_module_free(m);
-	return HG_OK;
+	return st;
+}
+
+int ptx_each_ir(int argc, char **argv, const char **kernel,
+		enum hg_status (*each)(const struct ir_module *ir, const struct hg_module *m, void *arg), void *arg)
+{
+	struct each_ir e = { each, arg };
+	const char *command = argv[0];
+	int code = 0;
+
+	*kernel = NULL;
+	if (argc >= 3 && !strcmp(argv[1], "--kernel")) {
+		*kernel = argv[2];
+		argc -= 2;
+		argv += 2;
+	}
+	if (argc < 2) {
+		pr_err("'%s' needs a file", command);
+		return 2;
+	}
+	for (int i = 1; i < argc; i++)
+		if (ptx_file_images(argv[i], ir_of_image, &e))
+			code = 1;
+	return code;
 }
 
 int ptx_cmd_ir(int argc, char **argv)
 {
 	struct print_args a = { 0 };
-	int code = 0;
+	int code = ptx_each_ir(argc, argv, &a.kernel, print_ir, &a);
 
-	if (argc >= 3 && !strcmp(argv[1], "--kernel")) {
-		a.kernel = argv[2];
-		argc -= 2;
-		argv += 2;
-	}
-	if (argc < 2) {
-		pr_err("'ir' needs a file");
-		return 2;
-	}
-	for (int i = 1; i < argc; i++)
-		if (ptx_file_images(argv[i], print_image, &a))
-			code = 1;
 	if (!code && a.kernel && !a.nr_kernels) {
 		pr_err("no kernel '%s'", a.kernel);
 		code = 1;

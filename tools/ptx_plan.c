@@ -18,8 +18,11 @@ static const char *word(bool always, bool rows)
 	return always ? "direct" : rows ? "rows" : "scheduled";
 }
 
-static enum hg_status print_plans(const struct ir_module *ir, struct plan_args *a)
+static enum hg_status print_plans(const struct ir_module *ir, const struct hg_module *m, void *arg)
 {
+	struct plan_args *a = arg;
+
+	(void)m;
 	for (uint32_t i = 0; i < ir->nr_funcs; i++) {
 		const struct ir_func *fn = &ir->func[i];
 		struct gpu_plan plan;
@@ -40,48 +43,11 @@ static enum hg_status print_plans(const struct ir_module *ir, struct plan_args *
 	return HG_OK;
 }
 
-static enum hg_status plan_image(const void *image, size_t size, void *arg)
-{
-	struct hg_module *m;
-	enum hg_status st;
-
-	if (size > 5 && !memcmp(image, "hgir ", 5)) {
-		struct ir_module *ir;
-
-		st = ir_parse(image, size, &ir);
-		if (st)
-			return st;
-		st = ir_verify(ir);
-		if (!st)
-			st = print_plans(ir, arg);
-		ir_module_free(ir);
-		return st;
-	}
-	st = hg_module_load(image, size, ptx_tool_sm, NULL, 0, &m);
-	if (st)
-		return st;
-	st = print_plans(hg_module_ir(m), arg);
-	hg_module_free(m);
-	return st;
-}
-
 int ptx_cmd_plan(int argc, char **argv)
 {
 	struct plan_args a = { 0 };
-	int code = 0;
+	int code = ptx_each_ir(argc, argv, &a.kernel, print_plans, &a);
 
-	if (argc >= 3 && !strcmp(argv[1], "--kernel")) {
-		a.kernel = argv[2];
-		argc -= 2;
-		argv += 2;
-	}
-	if (argc < 2) {
-		pr_err("'plan' needs a file");
-		return 2;
-	}
-	for (int i = 1; i < argc; i++)
-		if (ptx_file_images(argv[i], plan_image, &a))
-			code = 1;
 	if (!code && !a.nr_kernels) {
 		pr_err(a.kernel ? "no kernel '%s' that was translated" : "no kernel that was translated", a.kernel);
 		code = 1;

@@ -35,6 +35,13 @@ int ptx_cmd_run(int argc, char **argv) __attribute__((weak));
 enum hg_status ptx_file_images(const char *path, enum hg_status (*each)(const void *image, size_t size, void *arg),
 			       void *arg) HG_MUST_CHECK;
 
+/*
+ * For "[--kernel NAME] FILE…", a subcommand's arguments: each gets the hgIR of every image in the files, and the module that it is of, NULL for one
+ * that is hgIR text. *kernel: NULL, or the name. The exit code: 2 wrong usage, 1 something failed, which was said, else 0.
+ */
+int ptx_each_ir(int argc, char **argv, const char **kernel,
+		enum hg_status (*each)(const struct ir_module *ir, const struct hg_module *m, void *arg), void *arg);
+
 /* tools/ptx_compile.c: whether a kernel is one of the sample of about every `each`-th, always the same ones; each 0: none are. */
 bool ptx_compile_is_sampled(const char *kernel, unsigned long each);
 /*

@@ -1,4 +1,5 @@
 /* emit_gpu_spirv.c - what the GPU emitter needs of SPIR-V: the functions of spirv_write.h's dialect, and arithmetic that OpenCL leaves loose. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,14 +124,29 @@ static LLVMValueRef timer(struct emit *e)
 	return call(e, "hg.timer", emit_scalar_int(e, 64), NULL, 0, false);
 }
 
+/*
+ * Whether a generic address lies in memory of another kind, `bytes` from p on. Nothing says when OpGenericCastToPtrExplicit gives no pointer: where all
+ * memory is one, it may always give one.
+ */
+static LLVMValueRef is_within(struct emit *e, LLVMValueRef flat, LLVMValueRef p, LLVMValueRef bytes)
+{
+	LLVMTypeRef i64 = emit_scalar_int(e, 64);
+	LLVMValueRef base = LLVMBuildAddrSpaceCast(e->b, p, emit_gpu_ptr(e, EMIT_AS_FLAT), ""), at;
+
+	at = LLVMBuildSub(e->b, LLVMBuildPtrToInt(e->b, flat, i64, ""), LLVMBuildPtrToInt(e->b, base, i64, ""), "");
+	return LLVMBuildICmp(e->b, LLVMIntULT, at, emit_resize(e, bytes, 64, false), "");
+}
+
 static LLVMValueRef is_shared(struct emit *e, LLVMValueRef flat)
 {
-	return call(e, "hg.is.shared", emit_scalar_int(e, 1), &flat, 1, true);
+	return is_within(e, flat, e->gpu->shared, emit_env(e, i32_type(e), offsetof(struct hg_gpu_env, shared_bytes)));
 }
 
 static LLVMValueRef is_private(struct emit *e, LLVMValueRef flat)
 {
-	return call(e, "hg.is.private", emit_scalar_int(e, 1), &flat, 1, true);
+	if (!e->gpu->local)
+		return LLVMConstInt(emit_scalar_int(e, 1), 0, 0);
+	return is_within(e, flat, e->gpu->local, emit_i32(e, e->gpu->opt.local_bytes));
 }
 
 static LLVMValueRef shared(struct emit *e, LLVMValueRef offset)

@@ -129,14 +129,11 @@ uint32_t spv_type(struct spv *s, LLVMTypeRef t)
 		bits = LLVMGetIntTypeWidth(t);
 		return bits == 1 ? spv_bool(s) : spv_int(s, bits);
 	case LLVMHalfTypeKind:
-		s->has_half = true;
 		spv_need(s, SpvCapabilityFloat16);
 		return spv_type_make(s, SpvOpTypeFloat, 16, 0);
 	case LLVMFloatTypeKind:
-		s->has_float = true;
 		return spv_type_make(s, SpvOpTypeFloat, 32, 0);
 	case LLVMDoubleTypeKind:
-		s->has_double = true;
 		spv_need(s, SpvCapabilityFloat64);
 		return spv_type_make(s, SpvOpTypeFloat, 64, 0);
 	case LLVMPointerTypeKind:

@@ -189,18 +189,6 @@ static uint32_t zero(struct call *a)
 	return spv_const(a->s, LLVMTypeOf(a->insn), 0);
 }
 
-static uint32_t is_in(struct call *a)
-{
-	struct spv *s = a->s;
-	uint32_t p, t = spv_pointer(s, a->n, spv_int(s, 8));
-
-	if (LLVMGetTypeKind(a->type) != LLVMPointerTypeKind || LLVMGetPointerAddressSpace(a->type))
-		return spv_refuse(s, "hg.is.shared, hg.is.private of what is no generic pointer");
-	p = SPV_DO(s, SpvOpGenericCastToPtrExplicit, t, a->arg[0], a->n);
-	p = SPV_DO(s, SpvOpConvertPtrToU, spv_int(s, 64), p);
-	return SPV_DO(s, SpvOpINotEqual, a->result, p, spv_const(s, LLVMInt64TypeInContext(a->c), 0));
-}
-
 /* Names, whole or up to the type that LLVM adds. */
 static const struct {
 	const char *name;
@@ -245,8 +233,6 @@ static const struct {
 	{ "hg.wave.barrier", 0, barrier, SpvScopeSubgroup },
 	{ "hg.clock", 0, zero, 0 },
 	{ "hg.timer", 0, zero, 0 },
-	{ "hg.is.shared", 1, is_in, SpvStorageClassWorkgroup },
-	{ "hg.is.private", 1, is_in, SpvStorageClassFunction },
 };
 
 static bool is_named(const char *name, const char *want)

@@ -27,7 +27,7 @@ struct spv {
 	uint32_t builtin[SpvBuiltInSubgroupLocalInvocationId + 1];	/* what was loaded, in the prologue; 0: not yet */
 	uint32_t opencl;		/* OpExtInstImport's; 0: not needed */
 	uint32_t file, line;		/* OpString's; where code is, 0: not known */
-	bool uses_lanes, has_half, has_float, has_double;
+	bool uses_lanes;
 
 	enum hg_status st;		/* the first failure; ids are 0 from then on */
 	char *why;

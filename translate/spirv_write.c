@@ -787,15 +787,12 @@ static uint32_t write_function(struct writer *w, LLVMValueRef fn, struct hg_writ
 
 /* ---- the module ---- */
 
+/*
+ * Denormals, signed zeros, infinities and NaNs are kept, and results rounded to nearest even, where nothing says otherwise: no modes of
+ * SPV_KHR_float_controls, which Intel's compilers do not take.
+ */
 static void write_modes(struct spv *s, struct hg_writer *out, uint32_t fn)
 {
-	static const SpvExecutionMode mode[] = { SpvExecutionModeDenormPreserve, SpvExecutionModeSignedZeroInfNanPreserve,
-						 SpvExecutionModeRoundingModeRTE };
-
-	for (uint32_t bits = 16; bits <= 64; bits *= 2)
-		for (size_t i = 0; i < sizeof(mode) / sizeof(*mode); i++)
-			if (bits == 16 ? s->has_half : bits == 32 ? s->has_float : s->has_double)
-				SPV_PUT(out, SpvOpExecutionMode, fn, mode[i], bits);
 	SPV_PUT(out, SpvOpExecutionMode, fn, SpvExecutionModeContractionOff);
 	if (s->opt->max_threads)
 		SPV_PUT(out, SpvOpExecutionMode, fn, SpvExecutionModeLocalSizeHint, s->opt->max_threads, 1, 1);
@@ -811,16 +808,10 @@ static void append(struct hg_writer *out, const struct hg_writer *part)
 
 static void write_module(struct spv *s, struct hg_writer *out, const struct hg_writer *head, uint32_t fn, uint32_t version)
 {
-	bool has_floats = s->has_half || s->has_float || s->has_double;
 	const struct hg_writer *const part[] = { &s->strings, &s->names, &s->decorations, &s->globals, head, &s->variables, &s->prologue, &s->code };
 
 	spv_need(s, SpvCapabilityKernel);
 	spv_need(s, SpvCapabilityAddresses);
-	if (has_floats) {
-		spv_need(s, SpvCapabilityDenormPreserve);
-		spv_need(s, SpvCapabilitySignedZeroInfNanPreserve);
-		spv_need(s, SpvCapabilityRoundingModeRTE);
-	}
 	if (s->uses_lanes)
 		spv_need(s, SpvCapabilitySubgroupDispatch);
 
@@ -831,8 +822,6 @@ static void write_module(struct spv *s, struct hg_writer *out, const struct hg_w
 	hg_write_u32(out, 0);
 	for (uint32_t i = 0; i < s->nr_capabilities; i++)
 		SPV_PUT(out, SpvOpCapability, s->capability[i]);
-	if (has_floats)
-		write_text(out, SpvOpExtension, NULL, 0, "SPV_KHR_float_controls", NULL, 0);
 	if (s->opencl)
 		write_text(out, SpvOpExtInstImport, &s->opencl, 1, "OpenCL.std", NULL, 0);
 	SPV_PUT(out, SpvOpMemoryModel, SpvAddressingModelPhysical64, SpvMemoryModelOpenCL);

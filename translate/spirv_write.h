@@ -23,7 +23,6 @@
  *   hg.barrier()                               OpControlBarrier, Workgroup, AcquireRelease of Workgroup and CrossWorkgroup memory
  *   hg.wave.barrier()                          the same for Subgroup
  *   hg.clock() hg.timer()                      i64; 0 where the environment has none
- *   hg.is.shared(ptr) hg.is.private(ptr)       i1, of a generic pointer
  *
  * Left to the writer (emit_gpu_spirv.c has dealt with the rest):
  *   types           i1 i8 i16 i32 i64 half float double, { iN, i1 } of cmpxchg with its extractvalue 0 and 1, arrays of i8 in allocas

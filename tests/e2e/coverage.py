@@ -21,40 +21,44 @@ def record(scratch, name, *options, path=None):
     return log
 
 
-def asked(log, target, status):
+# What its code needs beside the program's shared memory is known when it is made.
+COMPILED = dict(LIMITS, counted=("needs 65808 bytes of shared memory, and a block has 65536", 1))
+
+
+def asked(log, target, status, *options):
     """The answer for people and the one for programs."""
-    said = tool("hgshim-log", "coverage", "--target", target, log)
-    told = tool("hgshim-log", "coverage", "--json", "--target", target, log)
+    said = tool("hgshim-log", "coverage", *options, "--target", target, log)
+    told = tool("hgshim-log", "coverage", *options, "--json", "--target", target, log)
     expect(said.status == told.status == status, f"--target {target}: {said}, {told}")
     expect(not said.err and not told.err, f"--target {target}: {said.err!r} {told.err!r}")
     return said.out, json.loads(told.out)
 
 
+def expect_limits(log, target, chip, limits, *options):
+    text, answer = asked(log, target, 1, *options)
+    expect(answer["target"] == target.split(":")[0] and [c["chip"] for c in answer["chips"]] == [chip], f"chips: {answer}")
+    one = answer["chips"][0]
+    expect((one["kernels"], one["runnable"]) == (6, 6 - len(limits)), f"{target}: {one}")
+    expect({p["kernel"] for p in one["problems"]} == set(limits), f"{target}: {one}")
+    for p in one["problems"]:
+        why, launches = limits[p["kernel"]]
+        expect(why in p["why"] and p["kernel"] in p["why"] and p["launches"] == launches, f"{target}: {p}")
+        expect(p["why"] in text, f"{target}: not for people: {p['why']}")
+    expect(f"{target.replace(':', ' ')}: {6 - len(limits)} of 6 kernels can run" in text, text)
+
+
 def limits_are_named(scratch):
     log = record(scratch, "limits", path=program("limits"))
-    for chip in ("gfx90a", "gfx1100"):
-        text, answer = asked(log, f"rocm:{chip}", 1)
-        expect(answer["target"] == "rocm" and [c["chip"] for c in answer["chips"]] == [chip], f"chips: {answer}")
-        one = answer["chips"][0]
-        expect((one["kernels"], one["runnable"]) == (5, 1), f"{chip}: {one}")
-        expect({p["kernel"] for p in one["problems"]} == set(LIMITS), f"{chip}: {one}")
-        for p in one["problems"]:
-            why, launches = LIMITS[p["kernel"]]
-            expect(why in p["why"] and p["kernel"] in p["why"] and p["launches"] == launches, f"{chip}: {p}")
-            expect(p["why"] in text, f"{chip}: not for people: {p['why']}")
-        expect(f"rocm {chip}: 1 of 5 kernels can run" in text, text)
+    for target, chip in (("rocm:gfx90a", "gfx90a"), ("rocm:gfx1100", "gfx1100"), ("level-zero", None)):
+        expect_limits(log, target, chip, LIMITS)
+        expect_limits(log, target, chip, COMPILED, "--compile")
     _, answer = asked(log, "rocm", 1)
     expect(len({c["chip"] for c in answer["chips"]}) == 6, f"not all tested chips: {answer}")
-    text, answer = asked(log, "level-zero", 1)
-    expect({p["kernel"] for p in answer["chips"][0]["problems"]} == set(LIMITS), f"level-zero: {answer}")
-    for p in answer["chips"][0]["problems"]:
-        why, launches = LIMITS[p["kernel"]]
-        expect(why in p["why"] and p["launches"] == launches and p["why"] in text, f"level-zero: {p}")
-    expect("level-zero: 1 of 5 kernels can run" in text, text)
     _, answer = asked(log, "cpu", 1)
     expect([p["kernel"] for p in answer["chips"][0]["problems"]] == ["refused"], f"cpu: {answer}")
     for target in ("gfx90a", "rocm:", "rocm:gfx1", "cpu:1", "rocmx", "level-zero:1"):
         expect_refusal(tool("hgshim-log", "coverage", "--target", target, log), f"--target {target}", (2,))
+    expect_refusal(tool("hgshim-log", "coverage", "--compile", log), "--compile without --target", (2,))
     return None
 
 

@@ -27,6 +27,7 @@ import native
 import printing
 import programs
 import python_programs
+import sides
 from harness import Failed, Skipped
 
 lock = threading.Lock()
@@ -69,7 +70,7 @@ def main():
         tests = python_programs.tests()
     else:
         tests = (programs.tests() + leaving.tests() + native.tests() + errors.tests() + libraries.tests() + gpus.tests() +
-                 coverage.tests() + printing.tests() + bad_input.tests())
+                 sides.tests() + coverage.tests() + printing.tests() + bad_input.tests())
     tests = [(n, f) for n, f in tests if re.search(args.only, n)]
     if args.list:
         print("\n".join(n for n, f in tests))

@@ -106,18 +106,19 @@ uint64_t fake_span_account_used(void)
 /* ---- reserved addresses ---- */
 
 static struct reservation {
-	uint64_t start, size;
+	uint64_t start, size, behind;
 	struct reservation *next;
 } *reservations;
 
-uint64_t fake_reservation_new(uint64_t hint, uint64_t size, uint64_t align)
+uint64_t fake_reservation_new(uint64_t hint, uint64_t size, uint64_t align, uint64_t behind)
 {
 	struct reservation *new = calloc(1, sizeof(*new));
 
 	if (!new)
 		return 0;
 	new->size = size;
-	new->start = fake_reserve(hint, size, align);
+	new->behind = behind;
+	new->start = fake_reserve(hint, size + behind, align);
 	if (!new->start) {
 		free(new);
 		return 0;
@@ -155,7 +156,7 @@ void fake_reservation_end(uint64_t addr)
 	if (!old)
 		return;
 	*at = old->next;
-	munmap((void *)(uintptr_t)old->start, old->size);
+	munmap((void *)(uintptr_t)old->start, old->size + old->behind);
 	free(old);
 }
 

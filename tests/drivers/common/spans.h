@@ -32,8 +32,11 @@ void fake_span_remove(uint64_t start);
 void fake_spans_each(void (*each)(const struct fake_span *r, void *arg), void *arg);
 bool fake_span_account(int64_t bytes);			/* of device memory; false: more than there is */
 uint64_t fake_span_account_used(void);
-/* Reserved addresses, without access (physical.h: fake_reserve). new: at the hint or elsewhere; 0: none; takes the lock itself. */
-uint64_t fake_reservation_new(uint64_t hint, uint64_t size, uint64_t align);
+/*
+ * Reserved addresses, without access (physical.h: fake_reserve). new: at the hint or elsewhere, with so many bytes behind it that nobody gets; 0: none;
+ * takes the lock itself.
+ */
+uint64_t fake_reservation_new(uint64_t hint, uint64_t size, uint64_t align, uint64_t behind);
 uint64_t fake_reservation_of(uint64_t addr, uint64_t size);	/* where the one begins that the range lies in; 0: none */
 bool fake_reservation_is(uint64_t addr, uint64_t size);		/* the range is one as a whole */
 void fake_reservation_end(uint64_t addr);			/* of that one; nothing may be mapped in it */

@@ -12,6 +12,7 @@
 #include "tests/drivers/common/handles.h"
 #include "tests/drivers/common/spans.h"
 #include "tests/drivers/common/thread.h"
+#include "tests/drivers/common/wrong.h"
 #include "tests/drivers/hip/code_object.h"
 #include "tests/drivers/hip/hip6.h"
 
@@ -54,6 +55,7 @@ struct hd_config {
 	uint64_t seed;
 	unsigned int delay_us, kernel_us;
 	unsigned int queue_depth;
+	struct fake_wrong wrong;
 };
 extern struct hd_config hd_config;
 #define HD_MAX_DEVICES 8
@@ -204,6 +206,7 @@ struct hd_function {
 	const struct co_kernel *kernel;
 	pthread_mutex_t lock;		/* of making the executor */
 	struct simt_amdgcn *executor;	/* NULL: it was not launched yet */
+	_Atomic uint64_t nr_runs;
 };
 /* Of a function that is there; a wrong handle is a misuse. */
 hipError_t hd_function_get(const void *handle, struct hd_function **out);

@@ -76,6 +76,7 @@ __attribute__((constructor)) static void load(void)
 	hd_config.queue_depth = (unsigned int)fake_knob("HG_FAKE_HIP_QUEUE_DEPTH", 1024);
 	if (!hd_config.queue_depth)
 		hd_config.queue_depth = 1;
+	fake_wrong_init(&hd_config.wrong, "HG_FAKE_HIP_WRONG", getenv("HG_FAKE_HIP_WRONG"));
 	if (path && *path)
 		hd_control = fake_control_open(path, hd_call_name, HD_CALL_COUNT, own_control);
 	pthread_atfork(NULL, NULL, in_child);

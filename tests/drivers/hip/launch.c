@@ -205,8 +205,10 @@ void hd_launch_run(struct hd_stream *s, const struct hd_launch *l)
 	memcpy(sl.block, l->block, sizeof(sl.block));
 	st = simt_amdgcn_run(l->f->executor, &sl, why, sizeof(why));
 	fake_rest_until(end);
-	if (!st)
+	if (!st) {
+		fake_wrong_after(&hd_config.wrong, l->f->kernel->name, atomic_fetch_add(&l->f->nr_runs, 1) + 1);
 		return;
+	}
 	pr_err("kernel '%s' failed: %s", l->f->kernel->name, why[0] ? why : hg_status_text(st));
 	hd_device_fails(s->device, strstr(why, "memory") || strstr(why, "address") ? hipErrorIllegalAddress : hipErrorLaunchFailure);
 }

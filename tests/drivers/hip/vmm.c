@@ -132,7 +132,7 @@ hipError_t hd_hipMemAddressReserve(void **out, size_t size, size_t alignment, vo
 	if (!is_whole(size) || alignment & (alignment - 1) || size + align < size)
 		return hd_misuse(hipErrorMemoryAllocation, "%zu bytes aligned to %zu; both go in steps of %llu", size, alignment,
 				 (unsigned long long)hd_config.granule);
-	start = fake_reservation_new(wanted, size, align);
+	start = fake_reservation_new(wanted, size, align, 0);
 	if (!start)
 		return hipErrorOutOfMemory;
 	*out = (void *)(uintptr_t)start;

@@ -190,6 +190,7 @@ ze_result_t zd_zeDriverGetExtensionProperties(ze_driver_handle_t handle, uint32_
 	static const ze_driver_extension_properties_t there[] = {
 		{ "ZE_extension_float_atomics", ZE_FLOAT_ATOMICS_EXT_VERSION_1_0 },
 		{ "ZE_experimental_relaxed_allocation_limits", ZE_RELAXED_ALLOCATION_LIMITS_EXP_VERSION_1_0 },
+		{ "ZE_extension_external_memmap_sysmem", ZE_MAKE_VERSION(1, 0) },	/* the last: has_memmap */
 	};
 	ze_result_t r = get_driver(handle);
 
@@ -197,7 +198,7 @@ ze_result_t zd_zeDriverGetExtensionProperties(ze_driver_handle_t handle, uint32_
 		return r;
 	if (!count)
 		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
-	if (clip(count, 2, prop))
+	if (clip(count, zd_config.has_memmap ? 3 : 2, prop))
 		memcpy(prop, there, *count * sizeof(*prop));
 	return r;
 }

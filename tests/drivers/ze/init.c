@@ -81,6 +81,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.protect = fake_knob("HG_FAKE_ZE_PROTECT", 1);
 	zd_config.takes_hint = fake_knob("HG_FAKE_ZE_HINT", 1);
 	zd_config.can_import = fake_knob("HG_FAKE_ZE_IMPORT", 1);
+	zd_config.has_memmap = fake_knob("HG_FAKE_ZE_MEMMAP", 1);
 	zd_config.has_system = fake_knob("HG_FAKE_ZE_SYSTEM", 0);
 	zd_config.has_fp64 = fake_knob("HG_FAKE_ZE_FP64", 1);
 	zd_config.has_fp16 = fake_knob("HG_FAKE_ZE_FP16", 1);

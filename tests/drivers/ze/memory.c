@@ -133,16 +133,56 @@ ze_result_t zd_zeMemAllocDevice(ze_context_handle_t ctx, const ze_device_mem_all
 	return alloc(&like, size, align, out);
 }
 
+/* ZE_extension_external_memmap_sysmem, of specification 1.14: ze_external_memmap_sysmem_ext_desc_t. */
+struct memmap {
+	ze_structure_type_t stype;
+	const void *next;
+	void *memory;
+	uint64_t size;
+};
+#define MEMMAP_STYPE ((ze_structure_type_t)0x00020037)
+
+/* Memory of the program becomes a host allocation where it is. */
+static ze_result_t memmap(const struct zd_object *ctx, const struct memmap *m, size_t size, void **out)
+{
+	struct fake_span new = { .start = (uint64_t)(uintptr_t)m->memory, .size = m->size, .mem = ZD_MEM_IMPORTED, .device = -1,
+				 .prot = PROT_READ | PROT_WRITE, .owner = (void *)ctx };
+	struct fake_span *there;
+	ze_result_t r = ZE_RESULT_SUCCESS;
+
+	if (!out)
+		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
+	if (!m->memory || !m->size || m->size != size || (new.start | m->size) % FAKE_PAGE)
+		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "%p, %llu bytes of %zu: no whole pages", m->memory,
+				 (unsigned long long)m->size, size);
+	if (!fake_is_memory(new.start, m->size))
+		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "%p, %zu bytes: not all of it is memory", m->memory, size);
+	pthread_mutex_lock(&fake_span_lock);
+	there = fake_span_from(new.start);
+	if (there && there->start < new.start + size)
+		r = zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "%p, %zu bytes: memory of Level Zero is at 0x%llx already", m->memory, size,
+			      (unsigned long long)there->start);
+	else if (!fake_span_add(&new))
+		r = ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
+	pthread_mutex_unlock(&fake_span_lock);
+	if (r == ZE_RESULT_SUCCESS)
+		*out = m->memory;
+	return r;
+}
+
 ze_result_t zd_zeMemAllocHost(ze_context_handle_t ctx, const ze_host_mem_alloc_desc_t *desc, size_t size, size_t align, void **out)
 {
+	static const ze_structure_type_t known[] = { MEMMAP_STYPE };
 	struct fake_span like = { .mem = ZD_MEM_HOST, .device = -1 };
 	struct zd_object *c;
 	ze_result_t r = zd_object_get(ctx, ZD_CONTEXT, &c);
 
 	if (r == ZE_RESULT_SUCCESS)
-		r = zd_check_struct(desc, ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, NULL, 0);
+		r = zd_check_struct(desc, ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, known, zd_config.has_memmap);
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
+	if (desc->pNext)
+		return memmap(c, desc->pNext, size, out);
 	like.owner = c;
 	return alloc(&like, size, align, out);
 }
@@ -181,8 +221,7 @@ ze_result_t zd_zeMemFree(ze_context_handle_t ctx, void *ptr)
 		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	pthread_mutex_lock(&fake_span_lock);
 	found = fake_span_find((uint64_t)(uintptr_t)ptr);
-	if (found && found->start == (uint64_t)(uintptr_t)ptr && found->mem != ZD_MEM_MAPPED && found->mem != ZD_MEM_IMPORTED &&
-	    found->owner == c)
+	if (found && found->start == (uint64_t)(uintptr_t)ptr && found->mem != ZD_MEM_MAPPED && found->owner == c)
 		old = *found;
 	pthread_mutex_unlock(&fake_span_lock);
 	if (!old.size)
@@ -191,10 +230,11 @@ ze_result_t zd_zeMemFree(ze_context_handle_t ctx, void *ptr)
 		(void)zd_misuse(ZE_RESULT_ERROR_HANDLE_OBJECT_IN_USE, "%p is used by work that is queued or runs", ptr);
 	pthread_mutex_lock(&fake_span_lock);
 	fake_span_remove(old.start);
-	if (old.mem != ZD_MEM_HOST)
+	if (old.mem != ZD_MEM_HOST && old.mem != ZD_MEM_IMPORTED)
 		fake_span_account(-(int64_t)fake_page_round(old.size));
 	pthread_mutex_unlock(&fake_span_lock);
-	munmap(ptr, fake_page_round(old.size));
+	if (old.mem != ZD_MEM_IMPORTED)
+		munmap(ptr, fake_page_round(old.size));
 	return r;
 }
 

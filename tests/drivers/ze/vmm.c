@@ -55,7 +55,8 @@ ze_result_t zd_zeVirtualMemReserve(ze_context_handle_t ctx, const void *start, s
 		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	if (!is_whole(size) || size > UINT64_MAX - LARGE_STEP)
 		return zd_misuse(ZE_RESULT_ERROR_UNSUPPORTED_SIZE, "%zu bytes are no multiple of %llu", size, (unsigned long long)step_of(size));
-	addr = fake_reservation_new(zd_config.takes_hint ? (uint64_t)(uintptr_t)start : 0, size, step_of(size));
+	/* compute-runtime rounds up to large pages, and takes one more: two reservations never lie side by side */
+	addr = fake_reservation_new(zd_config.takes_hint ? (uint64_t)(uintptr_t)start : 0, size, LARGE_STEP, LARGE_STEP + -size % LARGE_STEP);
 	if (!addr)
 		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
 	*out = (void *)(uintptr_t)addr;

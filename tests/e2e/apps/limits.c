@@ -10,7 +10,7 @@ CUresult CUDAAPI cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice de
 
 #define KERNEL(name, more, code) \
 	".visible .entry " name "(.param .u64 out) " more "\n{\n" \
-	".reg .b32 %r<4>; .reg .b64 %rd<4>; .reg .b128 %q<3>;\n" \
+	".reg .pred %p1; .reg .b32 %r<4>; .reg .b64 %rd<4>; .reg .b128 %q<3>;\n" \
 	"ld.param.u64 %rd1, [out];\n" code "ret;\n}\n"
 #define COUNT "atom.global.add.u32 %r1, [%rd1], 1;\n"
 
@@ -20,6 +20,8 @@ static const char ptx[] =
 	KERNEL("plain", "", COUNT)
 	KERNEL("never_launched", ".reqntid 1024, 2, 1", COUNT)
 	KERNEL("much_shared", "", "mov.u32 %r2, more;\n" COUNT)
+	/* what counts such a barrier lies in shared memory as well, on hardware that has none like it */
+	KERNEL("counted", "", "mov.u32 %r2, %tid.x; setp.gt.u32 %p1, %r2, 31; @%p1 bra after; bar.sync 1, 32;\nafter:\n" COUNT)
 	KERNEL("wide", "", "mov.u64 %rd2, 1; mov.b128 %q1, {%rd2, %rd2}; atom.global.exch.b128 %q2, [%rd1+16], %q1;\n" COUNT)
 	KERNEL("refused", "", "wgmma.fence.sync.aligned;\n" COUNT);
 
@@ -36,6 +38,7 @@ int main(void)
 {
 	static const struct { const char *name; unsigned int threads, shared; } launch[] = {
 		{ "plain", 1024, 1024 }, { "much_shared", 32, 80 << 10 }, { "much_shared", 64, 0 }, { "wide", 32, 0 },
+		{ "counted", 64, 65536 },
 	};
 	unsigned int result = 0, want = 0;
 	CUdeviceptr out;

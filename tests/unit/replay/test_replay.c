@@ -328,9 +328,11 @@ Test(reserve, holds_what_was_added_and_lets_go_of_parts)
 	cr_assert_eq(p, (void *)(start + page));
 	cr_assert_eq(mmap((void *)start, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
 		     MAP_FAILED);
+	cr_assert_eq(hg_reserve_forget(&r, start + 2 * page, page), HG_OK);
 	hg_reserve_fini(&r);
-	/* what was let go is left alone, the rest is free */
+	/* what was let go, or forgotten, is left alone; the rest is free */
 	cr_assert_eq(msync(p, page, MS_ASYNC), 0);
+	cr_assert_eq(msync((void *)(start + 2 * page), page, MS_ASYNC), 0);
 	cr_assert_neq(mmap((void *)start, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
 		      MAP_FAILED);
 }

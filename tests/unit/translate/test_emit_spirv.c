@@ -37,7 +37,7 @@ static bool is_scalar(LLVMTypeRef t)
 static bool is_known_function(const char *name)
 {
 	static const char *const own[] = { "hg.local.id.0", "hg.local.id.1", "hg.local.id.2", "hg.group.id.0", "hg.group.id.1", "hg.group.id.2",
-		"hg.lane", "hg.ballot", "hg.shuffle", "hg.first", "hg.barrier", "hg.clock", "hg.timer", "hg.is.shared", "hg.is.private", NULL };
+		"hg.lane", "hg.ballot", "hg.shuffle", "hg.first", "hg.barrier", "hg.clock", "hg.timer", NULL };
 	static const char *const llvm[] = { "fma.f32", "fma.f64", "sqrt.f64", "fabs.f32", "fabs.f64", "floor.f32", "floor.f64", "ceil.f32",
 		"ceil.f64", "trunc.f32", "trunc.f64", "roundeven.f32", "roundeven.f64", NULL };
 	static const char *const any_int[] = { "ctpop.i", "ctlz.i", "cttz.i", "bitreverse.i", "smin.i", "smax.i", "umin.i", "umax.i", "uadd.sat.i",
@@ -185,6 +185,12 @@ Test(emit_spirv, division_of_f32_is_rounded_by_way_of_f64)
 Test(emit_spirv, shared_memory_is_the_second_argument)
 {
 	expect_ir("ld.shared.u32 %r2, [%r1]; st.global.u32 [%rd1], %r2;", "load i32, ptr addrspace(3)", "inttoptr i32");
+}
+
+Test(emit_spirv, whose_memory_an_address_is_in_is_told_by_where_that_lies)
+{
+	expect_ir("isspacep.shared %p1, %rd1; selp.u32 %r2, 1, 0, %p1; st.global.u32 [%rd1], %r2;", "addrspacecast ptr addrspace(3)", "hg.is");
+	expect_ir("isspacep.global %p1, %rd1; selp.u32 %r2, 1, 0, %p1; st.global.u32 [%rd1], %r2;", "addrspacecast ptr addrspace(3)", "addrspace(5)");
 }
 
 Test(emit_spirv, barriers_that_lanes_may_miss_are_counted_by_code)

@@ -1,0 +1,107 @@
+"""sides.py - one log on several targets, launch by launch: who agrees, and which kernel is to blame where they do not."""
+import json
+import os
+import re
+
+import harness
+from harness import Program, expect, hip, run, tool
+from programs import bind
+
+CHIP = "gfx90a"                 # waves of 64
+# Streams; pointers inside of buffers; floats; several kernels of one module.
+PROGRAMS = {"cg": 4, "linked_list": 20, "saxpy_streams": 20, "train": 20}   # and how many rounds are enough
+OTHERS = ("rocm",)              # beside cpu
+UPDATE = "_Z6updatePKfiS0_iPfS1_S1_S1_"  # of train: the only one that writes weights
+
+
+def environment(**more):
+    """Where all targets are found."""
+    return hip(CHIP, **more)
+
+
+def record(app, scratch):
+    log = os.path.join(scratch, "log")
+    with Program(app, log, "--rounds", PROGRAMS[app], env={"HGSHIM_CALLS": "all", "HGSHIM_STACKS": "1"}) as p:
+        p.passed()
+        return log, p.buffers
+
+
+def side_by_side(log, *options, targets=("cpu",) + OTHERS, status=0, env=None):
+    """The answer for programs, and the one for people."""
+    command = ("hgshim-replay", "--verify", "--target", ",".join(targets), *map(str, options), log)
+    said, told = tool(*command, env=environment(**(env or {}))), tool(*command, "--json", env=environment(**(env or {})))
+    expect(said.status == told.status == status, f"{' '.join(command)}: {said}, {told}")
+    return json.loads(told.out)["agreement"], said
+
+
+def all_agree(app, scratch):
+    log, buffers = record(app, scratch)
+    answer, said = side_by_side(log)
+    expect([t["target"] for t in answer["targets"]] == list(OTHERS) and answer["with"] == "cpu", f"targets: {answer}")
+    launched = harness.launches(log)
+    for column in answer["targets"]:
+        looked = sum(k["launches"] for k in column["kernels"])
+        expect(looked == len(launched), f"{looked} of {len(launched)} launches were looked at")
+        for k in column["kernels"]:
+            expect(k["agree"] == k["launches"] and "first" not in k, f"{column['target']}: {k}")
+            expect(re.search(rf"^ +{k['launches']} .*all agree.* {re.escape(k['kernel'])}$", said.out, re.M), f"no row for {k}: {said.out}")
+        expect("first_difference" not in column, f"{column}")
+    expect(not said.err, f"{said}")
+    return f"{len(launched)} launches of {len(answer['targets'][0]['kernels'])} kernels"
+
+
+def a_wrong_result_is_found(scratch):
+    """The double of HIP returns one wrong bit: kernel, record, buffer, offset and both values are named, and nothing else is blamed."""
+    log, buffers = record("train", scratch)
+    address, size = buffers["weights"]
+    calls = [c for c in harness.rows(harness.log_json("calls", log), "calls") if c.get("kernel") == UPDATE]
+    expect(len(calls) > 7, f"{len(calls)} launches of '{UPDATE}'")
+    wrong = {"HG_FAKE_HIP_WRONG": f"{UPDATE}:7:{address + 1028:#x}"}
+    answer, said = side_by_side(log, targets=("cpu", "rocm"), status=1, env=wrong)
+    column = answer["targets"][0]
+    first, seq = column["first_difference"], calls[6]["seq"]
+    expect((first["kernel"], first["seq"], first["made_by_it"]) == (UPDATE, seq, True), f"{first}, not record {seq}")
+    expect((harness.number(first["address"]), first["size"], first["first"], first["bytes"]) == (address, size, 1028, 1), f"{first}")
+    expect(harness.number(first["word"]) ^ harness.number(first["word_there"]) == 1 and first["ulp"] == 1, f"values: {first}")
+    blamed = [k["kernel"] for k in column["kernels"] if k["differ"]]
+    expect(blamed == [UPDATE], f"blamed: {blamed}")
+    expect(sum(k["other_input"] for k in column["kernels"]) > 0, f"nothing comes after it: {column}")
+    expect(re.search(rf"rocm: kernel '{UPDATE}', record {seq}, THE FIRST DIFFERENCE: .*offset 1028: word 0x", said.out), f"{said.out}")
+    expect(f"rocm is not like cpu after kernel '{UPDATE}', record {seq}" in said.err, f"{said.err}")
+    expect("cudaLaunchKernel" in said.err, f"the call site: {said.err}")
+    # as far as floats may be apart, it is none (but for the recorded copy at the end)
+    side_by_side(log, "--ulp", "1", "--to", harness.launches(log)[-1], targets=("cpu", "rocm"), status=0, env=wrong)
+    # with every 7th launch alone it lies between two of them
+    answer, said = side_by_side(log, "--each", "7", targets=("cpu", "rocm"), status=1, env=wrong)
+    first = answer["targets"][0]["first_difference"]
+    expect(first["last_equal"] < seq <= first["seq"], f"record {seq}: {first}")
+
+
+def a_target_that_is_not_there(scratch):
+    """Its column says so, the others are compared, and the exit status is the one of a target that is not available."""
+    log, buffers = record("saxpy_streams", scratch)
+    for targets, with_ in ((("cpu", "rocm", "cpu"), "cpu"), (("rocm", "cpu", "cpu"), "cpu")):
+        answer, said = side_by_side(log, targets=targets, status=4, env={"HG_FAKE_HIP_DEVICES": "0"})
+        there = {t["target"]: t for t in answer["targets"]}
+        expect(answer["with"] == with_ and not there["rocm"]["available"] and there["cpu"]["available"], f"{answer}")
+        expect(all(k["agree"] == k["launches"] for k in there["cpu"]["kernels"]), f"{there['cpu']}")
+        expect("not available" in said.out and "no device" in said.err, f"{said}")
+
+
+def the_demo(scratch):
+    """What README shows."""
+    result = run([os.path.join(harness.HERE, "demo")], limit=300)
+    expect(result.status == 0 and not result.err, f"{result}")
+    rows = re.findall(r"^ +\d+((?:  +all agree)+) +_Z\S+$", result.out, re.M)
+    expect(len(rows) == 5 and all(r.count("all agree") == len(OTHERS) for r in rows), f"the table at its end: {result.out[-800:]}")
+
+
+def wrong_usage(scratch):
+    for options in (("--each", "x"), ("--each",), ("--each", "-1")):
+        harness.expect_refusal(tool("hgshim-replay", "--verify", "--target", "cpu,cpu", *options), f"{options}", (2,))
+
+
+def tests():
+    return [(f"{app}: one log on cpu and {' and '.join(OTHERS)}, launch by launch", bind(all_agree, app)) for app in PROGRAMS] + [
+        ("sides: a wrong result is found, and blamed on its kernel", a_wrong_result_is_found),
+        ("sides: wrong usage", wrong_usage), ("sides: the demo", the_demo), ("sides: a target that is not there", a_target_that_is_not_there)]
