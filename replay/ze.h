@@ -23,8 +23,8 @@
 #define ZE_MEMMAP "ZE_extension_external_memmap_sysmem"
 
 /*
- * An event stands for one piece of work, or for one host function. It is counted by the queue until a later one is known to be done, by
- * marks that were recorded with it, and by work of other queues that waits for it; after the last it is reset, and used again.
+ * An event stands for one piece of work, or for one host function. It is counted by the piece until that is known to be done, by
+ * pieces that wait for it likewise, and by marks that were recorded with it; after the last it is reset, and used again.
  */
 struct ze_event {
 	struct ze_event *next;		/* among those that are free */
@@ -76,7 +76,8 @@ struct hg_target {
 
 /* Work that was queued and is not known to be done. */
 struct ze_pending {
-	struct ze_event *event, *also;	/* its own; one of another queue that it waits for, or NULL */
+	struct ze_event *event;		/* its own */
+	struct ze_event *before, *also;	/* what it waits for: the piece before, something of another queue; or NULL */
 	void *own;			/* memory of its argument block, outside the ring; NULL: in the ring, or none */
 	size_t args;			/* bytes of `own`, or what it costs of the ring */
 };
@@ -91,8 +92,7 @@ struct hg_queue {
 	struct { void *mem; struct ze_event *done; } chunk[GPU_CHUNKS];
 
 	pthread_mutex_t lock;
-	/* pieces of work: how many were issued; are known to be done; of how many nothing is kept any more */
-	uint64_t issued, known, freed;
+	uint64_t issued, known;		/* pieces of work; known to be done, and forgotten */
 	struct ze_pending *pending;	/* of piece i at i % room, which is a power of two */
 	size_t room;
 	struct ze_ring ring;

@@ -16,24 +16,25 @@ static struct ze_pending *piece(struct hg_queue *q, uint64_t i)
 	return &q->pending[i & (q->room - 1)];
 }
 
-static void forget(struct hg_queue *q, struct ze_pending *p)
+static void events_put(struct hg_queue *q, const struct ze_pending *p)
 {
 	ze_event_put(q->target, p->event);
+	ze_event_put(q->target, p->before);
 	ze_event_put(q->target, p->also);
-	if (p->own)
-		ze_own_give(q->target, p->own, p->args, ZE_OWN_HOST);
-	else
-		ze_ring_give(&q->ring, p->args);
 }
 
-/* With q->lock: the pieces before `done` are. The event of the last of them is kept while a piece behind it may still be waiting for it. */
+/* With q->lock: the pieces before `done` are. */
 static void now_known(struct hg_queue *q, uint64_t done)
 {
-	if (done <= q->known)
-		return;
-	q->known = done;
-	for (; q->freed < (done == q->issued ? done : done - 1); q->freed++)
-		forget(q, piece(q, q->freed));
+	for (; q->known < done; q->known++) {
+		struct ze_pending *p = piece(q, q->known);
+
+		events_put(q, p);
+		if (p->own)
+			ze_own_give(q->target, p->own, p->args, ZE_OWN_HOST);
+		else
+			ze_ring_give(&q->ring, p->args);
+	}
 }
 
 /* With q->lock. */
@@ -77,12 +78,12 @@ static enum hg_status need_room(struct hg_queue *q)
 	size_t room = q->room ? 2 * q->room : FIRST_ROOM;
 	struct ze_pending *grown;
 
-	if (q->issued - q->freed < q->room)
+	if (q->issued - q->known < q->room)
 		return HG_OK;
 	grown = malloc(room * sizeof(*grown));
 	if (!grown)
 		return HG_ERR_NOMEM;
-	for (uint64_t i = q->freed; i < q->issued; i++)
+	for (uint64_t i = q->known; i < q->issued; i++)
 		grown[i & (room - 1)] = *piece(q, i);
 	free(q->pending);
 	q->pending = grown;
@@ -127,8 +128,10 @@ enum hg_status ze_begin(struct hg_queue *q, size_t args_bytes, struct ze_step *o
 	st = need_room(q);
 	if (!st && args_bytes)
 		st = take_args(q, args_bytes, &s);
-	if (!st && q->known < q->issued)
-		s.wait[s.nr_wait++] = piece(q, q->issued - 1)->event->handle;
+	if (!st && q->known < q->issued) {
+		s.work.before = ze_event_ref(piece(q, q->issued - 1)->event);
+		s.wait[s.nr_wait++] = s.work.before->handle;
+	}
 	pthread_mutex_unlock(&q->lock);
 	if (!st)
 		st = ze_event_take(q->target, &s.work.event);
@@ -150,8 +153,7 @@ enum hg_status ze_end(struct hg_queue *q, struct ze_step *s, enum hg_status st)
 			ze_ring_undo(&q->ring, s->work.args);
 		else
 			ze_own_give(q->target, s->work.own, s->work.args, ZE_OWN_HOST);
-		ze_event_put(q->target, s->work.event);
-		ze_event_put(q->target, s->work.also);
+		events_put(q, &s->work);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return gpu_queue_said(&q->gpu, st, "Level Zero says that the device is lost");
