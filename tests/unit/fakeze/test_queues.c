@@ -1,8 +1,10 @@
 /* test_queues.c - order and its absence in the Level Zero driver for tests: lists, queues, barriers, events, fences. */
 #include "fake_test.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #define FOREVER UINT64_MAX
 
@@ -43,6 +45,24 @@ Test(queues, a_command_waits_for_its_events_and_no_longer)
 	OK(ze.zeEventHostSignal(go));
 	OK(ze.zeEventHostSynchronize(done, FOREVER));
 	cr_assert_eq(h[0], 1);
+}
+
+static void *signal_later(void *e)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	OK(ze.zeEventHostSignal(e));
+	return NULL;
+}
+
+Test(queues, who_waits_for_an_event_wakes_up_when_the_host_signals_it, .timeout = 20)
+{
+	START("STRICT=1");
+	ze_event_handle_t e = event(pool(), 0);
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, signal_later, e), 0);
+	OK(ze.zeEventHostSynchronize(e, UINT64_MAX));
+	pthread_join(thread, NULL);
 }
 
 /* Two kernels of one list: with nothing between them they run together, so the second may not see what the first wrote. */
