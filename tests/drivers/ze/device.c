@@ -203,17 +203,6 @@ ze_result_t zd_zeDriverGetExtensionProperties(ze_driver_handle_t handle, uint32_
 	return r;
 }
 
-ze_result_t zd_zeDriverGetExtensionFunctionAddress(ze_driver_handle_t handle, const char *name, void **function)
-{
-	ze_result_t r = get_driver(handle);
-
-	if (r != ZE_RESULT_SUCCESS)
-		return r;
-	if (!name || !function)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
-	return zd_config.can_import ? zd_extension(name, function) : ZE_RESULT_ERROR_INVALID_ARGUMENT;
-}
-
 /* ---- devices ---- */
 
 ze_result_t zd_device_lost(const struct zd_device *d)

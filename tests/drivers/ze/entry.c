@@ -76,25 +76,6 @@ static ze_result_t leave(enum zd_call i, ze_result_t r)
 	}
 #include "tests/drivers/ze/calls.def"
 
-ze_result_t zd_extension(const char *name, void **function)
-{
-	static const struct {
-		const char *name;
-		void *function;
-	} known[] = {
-#define ZE_CALL(table, member, name, params, args)
-#define ZE_EXTENSION(name, params, args) { #name, (void *)enter_##name },
-#include "tests/drivers/ze/calls.def"
-	};
-
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (!strcmp(known[i].name, name)) {
-			*function = known[i].function;
-			return ZE_RESULT_SUCCESS;
-		}
-	return ZE_RESULT_ERROR_INVALID_ARGUMENT;
-}
-
 /* ---- tables ---- */
 
 static const struct {
@@ -115,7 +96,6 @@ static const struct {
 	ze_virtual_mem_dditable_t virtual_mem;
 } tables = {
 #define ZE_CALL(table, member, name, params, args) .table.member = enter_##name,
-#define ZE_EXTENSION(name, params, args)
 #include "tests/drivers/ze/calls.def"
 };
 

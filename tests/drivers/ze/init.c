@@ -80,7 +80,6 @@ __attribute__((constructor)) static void load(void)
 	zd_config.leaks = fake_knob("HG_FAKE_ZE_LEAKS", 0);
 	zd_config.protect = fake_knob("HG_FAKE_ZE_PROTECT", 1);
 	zd_config.takes_hint = fake_knob("HG_FAKE_ZE_HINT", 1);
-	zd_config.can_import = fake_knob("HG_FAKE_ZE_IMPORT", 1);
 	zd_config.has_memmap = fake_knob("HG_FAKE_ZE_MEMMAP", 1);
 	zd_config.has_system = fake_knob("HG_FAKE_ZE_SYSTEM", 0);
 	zd_config.has_fp64 = fake_knob("HG_FAKE_ZE_FP64", 1);

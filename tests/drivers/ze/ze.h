@@ -37,7 +37,7 @@ struct zd_config {
 	uint32_t nr_cores, slm_bytes, max_items, sub_groups;	/* sub_groups: bit n: sub-groups of n are there (8, 16, 32) */
 	uint64_t memory;
 	int pattern;			/* what fresh memory is filled with; -1: left as it is */
-	bool strict, leaks, protect, takes_hint, can_import, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate;
+	bool strict, leaks, protect, takes_hint, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate;
 	uint64_t seed;
 	unsigned int delay_us, kernel_us;
 	struct fake_wrong wrong;
@@ -69,7 +69,6 @@ void zd_say_refused(ze_result_t error, const char *fmt, ...) __attribute__((form
 #define zd_misuse(error, ...) (zd_say_misuse(error, __VA_ARGS__), (ze_result_t)(error))
 #define zd_refuse(error, ...) (zd_say_refused(error, __VA_ARGS__), (ze_result_t)(error))
 void zd_at_exit(void);			/* lists what is left, if that is wanted */
-ze_result_t zd_extension(const char *name, void **function);	/* entry.c */
 
 /* ---- objects ---- */
 

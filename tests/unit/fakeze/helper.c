@@ -33,7 +33,6 @@ void load_ze(const char *const *knob)
 	loader = dlopen("libze_loader.so.1", RTLD_NOW | RTLD_LOCAL);
 	cr_assert(loader, "%s", dlerror());
 #define ZE_CALL(table, member, name, params, args) *(void **)&ze.name = dlsym(loader, #name);
-#define ZE_EXTENSION(name, params, args)
 #include "tests/drivers/ze/calls.def"
 }
 
@@ -46,9 +45,6 @@ void start(void)
 	OK(ze.zeDriverGet(&one, &driver));
 	OK(ze.zeDeviceGet(driver, &one, &device));
 	OK(ze.zeContextCreate(driver, &desc, &context));
-#define ZE_CALL(table, member, name, params, args)
-#define ZE_EXTENSION(name, params, args) (void)ze.zeDriverGetExtensionFunctionAddress(driver, #name, (void **)&ze.name);
-#include "tests/drivers/ze/calls.def"
 }
 
 const char *temporary(const char *name)

@@ -149,38 +149,99 @@ Test(memory, commands_stay_in_memory_that_level_zero_knows)
 	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, ze.zeCommandListAppendMemoryFill(l, m, h, 4, 4, NULL, 0, NULL));
 }
 
-Test(memory, imported_memory_is_usable_until_it_is_released)
+/* ze_external_memmap_sysmem_ext_desc_t, of a newer specification than the headers */
+static ze_result_t import(void *memory, size_t size, void **out)
 {
-	static uint32_t own[1024] __attribute__((aligned(4096)));
+	struct {
+		ze_structure_type_t stype;
+		const void *next;
+		void *memory;
+		uint64_t size;
+	} own = { (ze_structure_type_t)0x00020037, NULL, memory, size };
+	const ze_host_mem_alloc_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, .pNext = &own };
+
+	return ze.zeMemAllocHost(context, &desc, size, 0, out);
+}
+
+static bool is_listed(const char *name)
+{
+	ze_driver_extension_properties_t there[8];
+	uint32_t nr = 8;
+
+	OK(ze.zeDriverGetExtensionProperties(driver, &nr, there));
+	for (uint32_t i = 0; i < nr; i++)
+		if (!strcmp(there[i].name, name))
+			return true;
+	return false;
+}
+
+Test(memory, imported_memory_is_usable_until_it_is_freed)
+{
+	static uint32_t own[2048] __attribute__((aligned(4096)));
 	START();
+	ze_memory_allocation_properties_t p = { .stype = ZE_STRUCTURE_TYPE_MEMORY_ALLOCATION_PROPERTIES };
 	ze_command_list_handle_t l = immediate_list();
 	ze_event_handle_t e = event(pool(), 0);
 	char *d = device_memory(4096);
-	void *base;
+	void *at;
 
-	OK(ze.zexDriverImportExternalPointer(driver, own, sizeof(own)));
-	OK(ze.zexDriverGetHostPointerBaseAddress(driver, own + 5, &base));
-	cr_assert_eq(base, own);
+	cr_assert(is_listed("ZE_extension_external_memmap_sysmem"));
+	OK(import(own, 4096, &at));
+	cr_assert_eq(at, own);
+	OK(ze.zeMemGetAllocProperties(context, own + 5, &p, NULL));
+	cr_assert_eq(p.type, ZE_MEMORY_TYPE_HOST);
 	OK(ze.zeCommandListAppendMemoryCopy(l, own, d, 4096, e, 0, NULL));
 	OK(ze.zeEventHostSynchronize(e, UINT64_MAX));
 	cr_assert_eq(own[1023], 0xcdcdcdcd);
 	catch_messages();
-	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, ze.zexDriverImportExternalPointer(driver, own, 4096));
-	OK(ze.zexDriverReleaseImportedPointer(driver, own));
-	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, ze.zexDriverReleaseImportedPointer(driver, own));
+	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, import(own, 8192, &at));
+	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, import(own + 1024, 100, &at));
+	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, import((void *)0x1000, 4096, &at));
+	OK(ze.zeMemFree(context, own));
+	cr_assert_eq(own[1023], 0xcdcdcdcd);
+	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, ze.zeMemFree(context, own));
 	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, ze.zeCommandListAppendMemoryCopy(l, own, d, 4096, NULL, 0, NULL));
-	GIVES(ZE_RESULT_ERROR_INVALID_ARGUMENT, ze.zexDriverImportExternalPointer(driver, (void *)0x1000, 4096));
+}
+
+Test(memory, a_driver_may_import_none)
+{
+	static uint32_t own[1024] __attribute__((aligned(4096)));
+	START("MEMMAP=0");
+	void *at;
+
+	catch_messages();
+	cr_assert_not(is_listed("ZE_extension_external_memmap_sysmem"));
+	GIVES(ZE_RESULT_ERROR_UNSUPPORTED_ENUMERATION, import(own, 4096, &at));
+}
+
+/* as compute-runtime's, which keep large pages behind what was asked for */
+Test(memory, reservations_do_not_lie_side_by_side)
+{
+	START("STRICT=1");
+	char *wanted = WANTED;
+	void *p, *q;
+
+	OK(ze.zeVirtualMemReserve(context, wanted, 2 * MIB, &p));
+	cr_assert_eq(p, wanted);
+	OK(ze.zeVirtualMemReserve(context, wanted + 2 * MIB, 2 * MIB, &q));
+	cr_assert_neq(q, wanted + 2 * MIB);
+	OK(ze.zeVirtualMemFree(context, q, 2 * MIB));
+	OK(ze.zeVirtualMemReserve(context, wanted + 4 * MIB, 65536, &q));
+	cr_assert_eq(q, wanted + 4 * MIB);
+	OK(ze.zeVirtualMemFree(context, q, 65536));
+	OK(ze.zeVirtualMemFree(context, p, 2 * MIB));
+	OK(ze.zeVirtualMemReserve(context, wanted + 2 * MIB, 2 * MIB, &q));
+	cr_assert_eq(q, wanted + 2 * MIB);
 }
 
 Test(memory, a_device_with_system_allocations_takes_any)
 {
 	static uint32_t own[64];
-	START("STRICT=1", "SYSTEM=1", "IMPORT=0");
+	START("STRICT=1", "SYSTEM=1", "MEMMAP=0");
 	ze_device_memory_access_properties_t p = { .stype = ZE_STRUCTURE_TYPE_DEVICE_MEMORY_ACCESS_PROPERTIES };
 	ze_command_list_handle_t l = immediate_list();
 	ze_event_handle_t e = event(pool(), 0);
 
-	cr_assert_null(ze.zexDriverImportExternalPointer);
 	OK(ze.zeDeviceGetMemoryAccessProperties(device, &p));
 	cr_assert(p.sharedSystemAllocCapabilities & ZE_MEMORY_ACCESS_CAP_FLAG_RW);
 	OK(ze.zeCommandListAppendMemoryCopy(l, own, device_memory(64), 64, e, 0, NULL));
