@@ -28,10 +28,11 @@ def record(app, scratch):
         return log, p.buffers
 
 
-def side_by_side(log, *options, targets=("cpu",) + OTHERS, status=0, env=None):
+def side_by_side(log, *options, targets=("cpu",) + OTHERS, status=0, env=None, for_people=True):
     """The answer for programs, and the one for people."""
     command = ("hgshim-replay", "--verify", "--target", ",".join(targets), *map(str, options), log)
-    said, told = tool(*command, env=environment(**(env or {}))), tool(*command, "--json", env=environment(**(env or {})))
+    told = tool(*command, "--json", env=environment(**(env or {})))
+    said = tool(*command, env=environment(**(env or {}))) if for_people else told
     expect(said.status == told.status == status, f"{' '.join(command)}: {said}, {told}")
     return json.loads(told.out)["agreement"], said
 
@@ -72,9 +73,9 @@ def a_wrong_result_is_found(target, scratch):
     expect(f"{target} is not like cpu after kernel '{UPDATE}', record {seq}" in said.err, f"{said.err}")
     expect("cudaLaunchKernel" in said.err, f"the call site: {said.err}")
     # as far as floats may be apart, it is none (but for the recorded copy at the end)
-    side_by_side(log, "--ulp", "1", "--to", harness.launches(log)[-1], targets=("cpu", target), status=0, env=wrong)
+    side_by_side(log, "--ulp", "1", "--to", harness.launches(log)[-1], targets=("cpu", target), status=0, env=wrong, for_people=False)
     # with every 7th launch alone it lies between two of them
-    answer, said = side_by_side(log, "--each", "7", targets=("cpu", target), status=1, env=wrong)
+    answer, said = side_by_side(log, "--each", "7", targets=("cpu", target), status=1, env=wrong, for_people=False)
     first = answer["targets"][0]["first_difference"]
     expect(first["last_equal"] < seq <= first["seq"], f"record {seq}: {first}")
 
@@ -82,10 +83,10 @@ def a_wrong_result_is_found(target, scratch):
 def a_target_that_is_not_there(target, scratch):
     """Its column says so, the others are compared, and the exit status is the one of a target that is not available."""
     log, buffers = record("saxpy_streams", scratch)
-    for targets, with_ in ((("cpu", target, "cpu"), "cpu"), ((target, "cpu", "cpu"), "cpu")):
+    for targets in (("cpu", target, "cpu"), (target, "cpu", "cpu")):
         answer, said = side_by_side(log, targets=targets, status=4, env={KNOB[target] + "DEVICES": "0"})
         there = {t["target"]: t for t in answer["targets"]}
-        expect(answer["with"] == with_ and not there[target]["available"] and there["cpu"]["available"], f"{answer}")
+        expect(answer["with"] == "cpu" and not there[target]["available"] and there["cpu"]["available"], f"{answer}")
         expect(all(k["agree"] == k["launches"] for k in there["cpu"]["kernels"]), f"{there['cpu']}")
         expect("not available" in said.out and LACKS[target] in said.err, f"{said}")
 
@@ -98,6 +99,17 @@ def the_demo(scratch):
     expect(len(rows) == 5 and all(r.count("all agree") == len(OTHERS) for r in rows), f"the table at its end: {result.out[-800:]}")
 
 
+def a_kernel_that_is_refused(scratch):
+    """A device without f64: the kernel is named with the reason, and what comes after it was not reached."""
+    log, buffers = record("cg", scratch)
+    answer, said = side_by_side(log, targets=("cpu", "level-zero"), status=1, env={"HG_FAKE_ZE_FP64": "0"})
+    first, second = answer["targets"][0]["kernels"]
+    expect("has no f64" in first["refused"] and first["not_reached"] == first["launches"] > 0, f"{first}")
+    expect("refused" not in second and second["not_reached"] == second["launches"] > 0, f"{second}")
+    expect(re.search(rf"{first['launches']} REFUSED +{re.escape(first['kernel'])}$", said.out, re.M), f"{said.out}")
+    expect("level-zero: REFUSED: kernel" in said.out and "level-zero: stopped: " in said.out, f"{said.out}")
+
+
 def wrong_usage(scratch):
     for options in (("--each", "x"), ("--each",), ("--each", "-1")):
         harness.expect_refusal(tool("hgshim-replay", "--verify", "--target", "cpu,cpu", *options), f"{options}", (2,))
@@ -108,4 +120,5 @@ def tests():
     for target in OTHERS:
         found += [(f"sides: a wrong result on {target} is found, and blamed on its kernel", bind(a_wrong_result_is_found, target)),
                   (f"sides: {target} is not there", bind(a_target_that_is_not_there, target))]
-    return found + [("sides: wrong usage", wrong_usage), ("sides: the demo", the_demo)]
+    return found + [("sides: a kernel that level-zero refuses", a_kernel_that_is_refused), ("sides: wrong usage", wrong_usage),
+                    ("sides: the demo", the_demo)]
