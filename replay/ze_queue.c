@@ -46,7 +46,8 @@ static void reap(struct hg_queue *q)
 		now_known(q, q->issued);
 		return;
 	}
-	while (ze_event_is_done(piece(q, q->known)->event))
+	/* the last one may be done by now as well */
+	while (q->known < q->issued && ze_event_is_done(piece(q, q->known)->event))
 		now_known(q, q->known + 1);
 }
 
