@@ -117,10 +117,22 @@ static bool check_device(const struct spirv_module *s, struct zd_log *log)
 	return true;
 }
 
-/* As spirv-val. Non-uniform group operations came with SPIR-V 1.3, which OpenCL's environments end before. */
+/*
+ * As spirv-val. Non-uniform group operations came with SPIR-V 1.3, which OpenCL's environments end before; and it does not know that
+ * OpenCL's extensions allow these capabilities.
+ */
+static bool is_beyond_opencl(const struct spirv_module *s)
+{
+	bool is = s->version > 0x10200;
+
+	for (size_t i = 0; i < s->nr_capabilities; i++)
+		is |= s->capability[i] == SpvCapabilityInt64Atomics || s->capability[i] == SpvCapabilityFloat16;
+	return is;
+}
+
 static bool validate(const struct spirv_module *s, struct zd_log *log)
 {
-	spv_context c = spvContextCreate(s->version > 0x10200 ? SPV_ENV_UNIVERSAL_1_3 : SPV_ENV_OPENCL_2_2);
+	spv_context c = spvContextCreate(is_beyond_opencl(s) ? SPV_ENV_UNIVERSAL_1_3 : SPV_ENV_OPENCL_2_2);
 	spv_diagnostic d = NULL;
 	bool ok = spvValidateBinary(c, s->words, s->nr_words, &d) == SPV_SUCCESS;
 

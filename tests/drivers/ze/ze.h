@@ -208,7 +208,7 @@ void zd_stream_close(struct zd_stream *s);	/* nothing is in it */
 /* Puts a command in; takes a reference of its own. Under zd_lock; then zd_flush. False: no memory. */
 bool zd_submit_locked(struct zd_stream *s, struct zd_cmd *c, struct zd_object *list);
 bool zd_submit(struct zd_stream *s, struct zd_cmd *c);	/* all of it, without the lock */
-void zd_flush(void);			/* begins all that may begin now; without the lock */
+void zd_flush(void);			/* an event was signalled, or work came: begins all that may begin now, wakes who waits; without the lock */
 bool zd_is_idle(const struct zd_stream *s);	/* under zd_lock */
 /*
  * Waits, with zd_lock, until is_done(arg): success; or that long (ns; UINT64_MAX: for ever): ZE_RESULT_NOT_READY; or the process
