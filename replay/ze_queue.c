@@ -46,6 +46,7 @@ static void reap(struct hg_queue *q)
 		now_known(q, q->issued);
 		return;
 	}
+	/* the last may be done by now */
 	while (q->known < q->issued && ze_event_is_done(piece(q, q->known)->event))
 		now_known(q, q->known + 1);
 }
