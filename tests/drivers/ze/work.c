@@ -385,7 +385,6 @@ void zd_flush(void)
 	pthread_mutex_lock(&zd_lock);
 	pthread_cond_broadcast(&progress);
 	pump();
-	pthread_cond_broadcast(&progress);
 	unlock_and_put();
 }
 
