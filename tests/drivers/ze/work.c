@@ -383,7 +383,6 @@ bool zd_submit(struct zd_stream *s, struct zd_cmd *c)
 void zd_flush(void)
 {
 	pthread_mutex_lock(&zd_lock);
-	pthread_cond_broadcast(&progress);
 	pump();
 	unlock_and_put();
 }
