@@ -384,6 +384,7 @@ void zd_flush(void)
 {
 	pthread_mutex_lock(&zd_lock);
 	pump();
+	pthread_cond_broadcast(&progress);
 	unlock_and_put();
 }
 
