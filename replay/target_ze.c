@@ -73,6 +73,7 @@ static enum hg_status find_device(struct hg_target *t)
 	result = ZE_RAW(zeInit, ZE_INIT_FLAG_GPU_ONLY);
 	if (result)
 		return no_device("zeInit", result);
+	hg_ze_began();
 	result = ZE_RAW(zeDriverGet, &nr, driver);
 	if (result || !nr)
 		return no_device("zeDriverGet", result);
