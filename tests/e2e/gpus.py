@@ -248,10 +248,11 @@ def tests():
         for gpu in GPUS:
             found.append((f"{app} on {gpu.name}: the result of cpu on {', '.join(p.name for p in gpu.places_of(app))}",
                           bind(the_same_result, gpu, app)))
-        slow = [g for g in GPUS if app in g.slow]
-        ways = [g.name for g in slow or GPUS]
-        found.append((f"{app} on {', '.join(ways)}: moved from cpu{'' if slow else ' and back'}",
-                      bind(moved, CPU, ways if slow else [*ways, "cpu"], app)))
+        slow = [g.name for g in GPUS if app in g.slow]
+        found += [(f"{app} on {name}: moved from cpu", bind(moved, CPU, [name], app)) for name in slow]
+        ways = [g.name for g in GPUS if g.name not in slow]
+        if ways:
+            found.append((f"{app} on {', '.join(ways)}: moved from cpu and back", bind(moved, CPU, [*ways, "cpu"], app)))
         if LONG or app != "pipeline":   # a minute of it
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cpu replays", bind(replays, CPU, app)))
     for app in harness.apps_that_leave():
