@@ -6,7 +6,7 @@ import sys
 
 import harness
 import programs
-from harness import CHIPS, CPU, CUDA, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, run, tool
+from harness import CHIPS, CPU, CUDA, LEVEL_ZERO, LONG, Counters, Failed, Program, expect, hip, migrate, on_chip, replay, run, tool, ze
 from programs import bind, plain, rounds, step, ticks, wait_moment
 
 GOLDEN = os.path.join(harness.ROOT, "tests", "golden", "v1")
@@ -67,7 +67,23 @@ ROCM = Gpu(
     before_giving_back={"hipSetDevice"},    # where it cannot be made a thread's
     # mappings of the largest unit, copies in their turn, "?"
     another_way={"hipInit", "hipRuntimeGetVersion", "hipMemGetAllocationGranularity", "hipEventQuery", "hipStreamQuery"})
-GPUS = (ROCM,)
+INTEL = Gpu(
+    "level-zero", [LEVEL_ZERO], lambda place: ze(), "level-zero test driver", "HG_FAKE_ZE_CONTROL",
+    slow=("pipeline", "shapes", "texture"),
+    from_cuda=("histogram", "nbody", "saxpy_streams", "threads"),
+    lacks=(({"HG_FAKE_ZE_HINT": "0"}, ("Level Zero gives the addresses", "instead of 0x2")),
+           ({"HG_FAKE_ZE_MEMMAP": "0"}, ("bytes of host memory at", "cannot be reached")),
+           ({"HG_FAKE_ZE_DEVICES": "0"}, ("no driver with a GPU",)),
+           ({"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
+           ({"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere"))),
+    misuse="import ctypes; ze = ctypes.CDLL('libze_loader.so.1'); ze.zeInit(0); n = ctypes.c_uint32(1); d = ctypes.c_void_p(); "
+           "ze.zeDriverGet(ctypes.byref(n), ctypes.byref(d)); ze.zeContextDestroy(d)",
+    error=0x7ffffffe,                       # ZE_RESULT_ERROR_UNKNOWN
+    fails_in_a_move=("zeModuleCreate", 3),
+    gives_back={"zeEventDestroy", "zeEventPoolDestroy", "zeMemFree", "zeVirtualMemUnmap", "zeVirtualMemFree", "zePhysicalMemDestroy",
+                "zeCommandListDestroy", "zeKernelDestroy", "zeModuleDestroy", "zeContextDestroy"},
+    before_giving_back=set(), another_way=set())
+GPUS = (INTEL, ROCM)
 
 
 def gpu_places(app):
@@ -232,10 +248,11 @@ def tests():
         for gpu in GPUS:
             found.append((f"{app} on {gpu.name}: the result of cpu on {', '.join(p.name for p in gpu.places_of(app))}",
                           bind(the_same_result, gpu, app)))
-        slow = [g for g in GPUS if app in g.slow]
-        ways = [g.name for g in slow or GPUS]
-        found.append((f"{app} on {', '.join(ways)}: moved from cpu{'' if slow else ' and back'}",
-                      bind(moved, CPU, ways if slow else [*ways, "cpu"], app)))
+        slow = [g.name for g in GPUS if app in g.slow]
+        found += [(f"{app} on {name}: moved from cpu", bind(moved, CPU, [name], app)) for name in slow]
+        ways = [g.name for g in GPUS if g.name not in slow]
+        if ways:
+            found.append((f"{app} on {', '.join(ways)}: moved from cpu and back", bind(moved, CPU, [*ways, "cpu"], app)))
         if LONG or app != "pipeline":   # a minute of it
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cpu replays", bind(replays, CPU, app)))
     for app in harness.apps_that_leave():

@@ -111,11 +111,22 @@ def hip(chip, **more):
                  "HG_FAKE_HIP_CHIP": chip, "HG_FAKE_HIP_STRICT": "1"}, **more)
 
 
+# Intel's, over the real loader with its validation layer, and the driver for tests.
+LEVEL_ZERO = Place("level-zero", [ON, "level-zero", "--"], rounds=GPU_ROUNDS, long_enough=0.05)
+
+
+def ze(**more):
+    """What a tool, or a program on another target, needs to find the Level Zero driver for tests."""
+    return dict({"ZE_ENABLE_ALT_DRIVERS": os.path.join(BUILD, "drivers", "ze", "libze_hgshim_test.so"), "ZE_ENABLE_VALIDATION_LAYER": "1",
+                 "ZE_ENABLE_PARAMETER_VALIDATION": "1", "HG_FAKE_ZE_STRICT": "1", "HG_FAKE_ZE_VALIDATE": "1"}, **more)
+
+
 CUDA.bare = Place("cuda:bare", [ON, "cuda:bare", "--"], rounds=FEW_ROUNDS)
 
 
-# What doubles say of the driver's user on stderr.
-COMPLAINT = re.compile(r"^(?:hip double|level-zero test driver): (?:.*misuse of|leak:) .*", re.M)
+# What doubles say of the driver's user on stderr; and what hgshim says where the loader's validation layer refused a call of its, which
+# the layer itself tells by the result alone.
+COMPLAINT = re.compile(r"^(?:(?:hip double|level-zero test driver): (?:.*misuse of|leak:) .*|.*: ZE_RESULT_ERROR_INVALID_.*)", re.M)
 
 
 def expect_no_complaint(err, who):

@@ -4,8 +4,8 @@ import re
 from harness import ON, expect, run
 from native import program
 
-# One of each width of waves; the other chips differ in nothing that matters here.
-DOUBLES = ("rocm:gfx1100", "rocm:gfx90a")
+# Of AMD's one of each width of waves; the other chips differ in nothing that matters here.
+DOUBLES = ("rocm:gfx1100", "rocm:gfx90a", "level-zero")
 
 
 def printed(scratch):
@@ -42,6 +42,6 @@ def asserted(scratch):
 
 def tests():
     return [
-        ("printing: kernels print the same on cpu and on the double of HIP", printed),
-        ("printing: an assertion says the same on cpu and on the double of HIP", asserted),
+        ("printing: kernels print the same on cpu and on the doubles of GPUs", printed),
+        ("printing: an assertion says the same on cpu and on the doubles of GPUs", asserted),
     ]
