@@ -159,6 +159,9 @@ enum hg_status hg_ze_check(enum hg_ze_call which, ze_result_t result, const uint
 
 	if (!result)
 		return HG_OK;
+	/* it was initialised: the process is ending, and the driver is gone before hgshim's threads are */
+	if (result == ZE_RESULT_ERROR_UNINITIALIZED)
+		return hg_ze_status(result);
 	vendor_args_text(args, sizeof(args), word, nr);
 	pr_err("%s(%s), for %s: %s (0x%x)", call[which].symbol, args, call[which].cuda, hg_ze_result_name(result), (unsigned int)result);
 	return hg_ze_status(result);
