@@ -706,6 +706,9 @@ static enum hg_status call_launch(struct hg_replay *r, const struct hg_rec_view 
 	}
 	free(params);
 	r->report.nr_launches++;
+	st = rp_side_launched(r, k, result);
+	if (st)
+		return st;
 	check_result(r, v, result);
 	return !result && rp_side_is_looking(r) ? look_after(r, v, k, (CUstream)(uintptr_t)stream) : HG_OK;
 }

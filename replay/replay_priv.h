@@ -102,10 +102,12 @@ void rp_differ(struct rp_difference *d, uint64_t offset, const unsigned char *ha
 /* sides.c */
 /*
  * Around a launch, if r->opt.side is there. Before it all work ends, and if this launch is one to be looked at (rp_side_is_looking), memory
- * is read. After it: for such a launch, when it has ended. size: bytes of params.
+ * is read. launched: at once after the call, with its result; what was said in between is kept as the reason where the target refuses the kernel.
+ * After it: for a launch that is looked at, when it has ended. size: bytes of params.
  */
 enum hg_status rp_side_before(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k,
 			      const unsigned char *params, size_t size) HG_MUST_CHECK;
+enum hg_status rp_side_launched(struct hg_replay *r, const struct hg_kernel_info *k, CUresult result) HG_MUST_CHECK;
 bool rp_side_is_looking(const struct hg_replay *r);
 enum hg_status rp_side_after(struct hg_replay *r, const struct hg_rec_view *v) HG_MUST_CHECK;
 

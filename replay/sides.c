@@ -1,10 +1,12 @@
 /* sides.c - what launches did to memory: collected while a log is replayed, and compared with the same on another target. */
 #define _GNU_SOURCE
 #define XXH_INLINE_ALL
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "common/msg.h"
 #include "replay/replay_priv.h"
 #include "replay/sides.h"
 
@@ -242,6 +244,27 @@ static enum hg_status look(struct hg_side *s, XXH3_state_t *state, struct reach 
 	return st;
 }
 
+/* It goes where it would have gone, too. */
+static void listen_to(enum hg_msg_level level, const char *line, void *arg)
+{
+	struct hg_side *s = arg;
+
+	if (level == HG_MSG_ERR)
+		snprintf(s->said, sizeof(s->said), "%s", line);
+	hg_msg_sink_set(NULL, NULL);
+	hg_msg(level, "%s", line);
+	hg_msg_sink_set(listen_to, s);
+}
+
+/* With memory read, or nothing to be read. */
+static enum hg_status before(struct hg_side *s, enum hg_status st)
+{
+	s->said[0] = '\0';
+	if (!st)
+		hg_msg_sink_set(listen_to, s);
+	return st;
+}
+
 enum hg_status rp_side_before(struct hg_replay *r, const struct hg_rec_view *v, const struct hg_kernel_info *k,
 			      const unsigned char *params, size_t size)
 {
@@ -252,10 +275,10 @@ enum hg_status rp_side_before(struct hg_replay *r, const struct hg_rec_view *v, 
 
 	s->is_looking = s->count++ % s->sides->each == 0;
 	if (!s->is_looking)
-		return HG_OK;
+		return before(s, HG_OK);
 	st = hg_driver_quiesce(UINT32_MAX);
 	if (st || s->nr_probes)
-		return st;
+		return before(s, st);
 	state = XXH3_createState();
 	if (!s->part)
 		s->part = malloc(PART);
@@ -265,7 +288,7 @@ enum hg_status rp_side_before(struct hg_replay *r, const struct hg_rec_view *v, 
 	free(reach.span);
 	free(reach.todo);
 	XXH3_freeState(state);
-	return st;
+	return before(s, st);
 }
 
 static enum hg_status keep_probes(struct hg_side *s, uint64_t seq)
@@ -328,6 +351,20 @@ static enum hg_status add_refused(const char *kernel, const char *why, void *arg
 	}
 	s->nr_refused++;
 	return HG_OK;
+}
+
+enum hg_status rp_side_launched(struct hg_replay *r, const struct hg_kernel_info *k, CUresult result)
+{
+	struct hg_side *s = r->opt.side;
+
+	if (!s)
+		return HG_OK;
+	hg_msg_sink_set(NULL, NULL);
+	if (result != CUDA_ERROR_NOT_SUPPORTED)
+		return HG_OK;
+	if (!s->said[0])
+		snprintf(s->said, sizeof(s->said), "kernel '%s' cannot be launched", k->name);
+	return add_refused(k->name, s->said, s);
 }
 
 enum hg_status hg_side_end(struct hg_side *s, enum hg_status st, const struct hg_replay_report *report)

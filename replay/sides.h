@@ -51,7 +51,7 @@ struct hg_side {
 	size_t nr_launches;
 	struct hg_side_buffer *buffer;
 	size_t nr_buffers;
-	struct hg_side_refused *refused;	/* kernels of loaded modules that the target cannot run */
+	struct hg_side_refused *refused;	/* kernels of loaded modules that the target cannot run, and the one whose launch it refused */
 	size_t nr_refused;
 	/* Not empty: the replay keeps these alone. Ascending by seq. */
 	struct hg_side_probe *probe;
@@ -61,6 +61,7 @@ struct hg_side {
 	size_t launch_capacity, buffer_capacity;
 	uint64_t count;			/* launches so far */
 	bool is_looking;		/* at the launch that comes next */
+	char said[512];			/* the last error while it was launched */
 	unsigned char *part;
 };
 

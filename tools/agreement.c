@@ -159,14 +159,13 @@ static void cell(const struct column *c, size_t kernel, char *out, size_t size)
 {
 	const struct hg_agreement_kernel *k = &c->with.kernel[kernel];
 	const struct { uint64_t nr; const char *what; } part[] = {
-		{ k->agree, "agree" }, { k->differ, "DIFFER" }, { k->other_input, "from other input" }, { not_reached(k), "not reached" },
+		{ k->agree, "agree" }, { k->differ, "DIFFER" }, { k->other_input, "from other input" },
+		{ not_reached(k), refused(c->side, kernel) ? "REFUSED" : "not reached" },
 	};
 	size_t at = 0;
 
 	if (!was_replayed(c->side))
 		snprintf(out, size, "not available");
-	else if (refused(c->side, kernel))
-		snprintf(out, size, "REFUSED");
 	else if (k->agree == k->launches)
 		snprintf(out, size, "all agree");
 	else
@@ -197,7 +196,7 @@ static void print_column(const struct agreement *a, const struct column *c)
 		const struct hg_side_refused *no = refused(c->side, k);
 
 		if (no && with->kernel[k].launches)
-			printf("  %s: kernel '%s' is refused: %s\n", c->side->target, a->sides->kernel[k], no->why);
+			printf("  %s: REFUSED: %s\n", c->side->target, no->why);
 	}
 	if (c->side->stopped)
 		printf("  %s: stopped: %s\n", c->side->target, c->side->stopped);

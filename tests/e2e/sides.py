@@ -4,19 +4,21 @@ import os
 import re
 
 import harness
-from harness import Program, expect, hip, run, tool
+from harness import Program, expect, hip, run, tool, ze
 from programs import bind
 
 CHIP = "gfx90a"                 # waves of 64
 # Streams; pointers inside of buffers; floats; several kernels of one module.
 PROGRAMS = {"cg": 4, "linked_list": 20, "saxpy_streams": 20, "train": 20}   # and how many rounds are enough
-OTHERS = ("rocm",)              # beside cpu
+OTHERS = ("rocm", "level-zero")  # beside cpu
+KNOB = {"rocm": "HG_FAKE_HIP_", "level-zero": "HG_FAKE_ZE_"}  # of their drivers for tests
+LACKS = {"rocm": "has no device", "level-zero": "no driver with a GPU"}
 UPDATE = "_Z6updatePKfiS0_iPfS1_S1_S1_"  # of train: the only one that writes weights
 
 
 def environment(**more):
     """Where all targets are found."""
-    return hip(CHIP, **more)
+    return dict(hip(CHIP, **ze()), **more)
 
 
 def record(app, scratch):
@@ -26,10 +28,11 @@ def record(app, scratch):
         return log, p.buffers
 
 
-def side_by_side(log, *options, targets=("cpu",) + OTHERS, status=0, env=None):
+def side_by_side(log, *options, targets=("cpu",) + OTHERS, status=0, env=None, for_people=True):
     """The answer for programs, and the one for people."""
     command = ("hgshim-replay", "--verify", "--target", ",".join(targets), *map(str, options), log)
-    said, told = tool(*command, env=environment(**(env or {}))), tool(*command, "--json", env=environment(**(env or {})))
+    told = tool(*command, "--json", env=environment(**(env or {})))
+    said = tool(*command, env=environment(**(env or {}))) if for_people else told
     expect(said.status == told.status == status, f"{' '.join(command)}: {said}, {told}")
     return json.loads(told.out)["agreement"], said
 
@@ -50,14 +53,14 @@ def all_agree(app, scratch):
     return f"{len(launched)} launches of {len(answer['targets'][0]['kernels'])} kernels"
 
 
-def a_wrong_result_is_found(scratch):
-    """The double of HIP returns one wrong bit: kernel, record, buffer, offset and both values are named, and nothing else is blamed."""
+def a_wrong_result_is_found(target, scratch):
+    """The target's driver for tests returns one wrong bit: kernel, record, buffer, offset and both values are named, and nothing else is blamed."""
     log, buffers = record("train", scratch)
     address, size = buffers["weights"]
     calls = [c for c in harness.rows(harness.log_json("calls", log), "calls") if c.get("kernel") == UPDATE]
     expect(len(calls) > 7, f"{len(calls)} launches of '{UPDATE}'")
-    wrong = {"HG_FAKE_HIP_WRONG": f"{UPDATE}:7:{address + 1028:#x}"}
-    answer, said = side_by_side(log, targets=("cpu", "rocm"), status=1, env=wrong)
+    wrong = {KNOB[target] + "WRONG": f"{UPDATE}:7:{address + 1028:#x}"}
+    answer, said = side_by_side(log, targets=("cpu", target), status=1, env=wrong)
     column = answer["targets"][0]
     first, seq = column["first_difference"], calls[6]["seq"]
     expect((first["kernel"], first["seq"], first["made_by_it"]) == (UPDATE, seq, True), f"{first}, not record {seq}")
@@ -66,26 +69,26 @@ def a_wrong_result_is_found(scratch):
     blamed = [k["kernel"] for k in column["kernels"] if k["differ"]]
     expect(blamed == [UPDATE], f"blamed: {blamed}")
     expect(sum(k["other_input"] for k in column["kernels"]) > 0, f"nothing comes after it: {column}")
-    expect(re.search(rf"rocm: kernel '{UPDATE}', record {seq}, THE FIRST DIFFERENCE: .*offset 1028: word 0x", said.out), f"{said.out}")
-    expect(f"rocm is not like cpu after kernel '{UPDATE}', record {seq}" in said.err, f"{said.err}")
+    expect(re.search(rf"{target}: kernel '{UPDATE}', record {seq}, THE FIRST DIFFERENCE: .*offset 1028: word 0x", said.out), f"{said.out}")
+    expect(f"{target} is not like cpu after kernel '{UPDATE}', record {seq}" in said.err, f"{said.err}")
     expect("cudaLaunchKernel" in said.err, f"the call site: {said.err}")
     # as far as floats may be apart, it is none (but for the recorded copy at the end)
-    side_by_side(log, "--ulp", "1", "--to", harness.launches(log)[-1], targets=("cpu", "rocm"), status=0, env=wrong)
+    side_by_side(log, "--ulp", "1", "--to", harness.launches(log)[-1], targets=("cpu", target), status=0, env=wrong, for_people=False)
     # with every 7th launch alone it lies between two of them
-    answer, said = side_by_side(log, "--each", "7", targets=("cpu", "rocm"), status=1, env=wrong)
+    answer, said = side_by_side(log, "--each", "7", targets=("cpu", target), status=1, env=wrong, for_people=False)
     first = answer["targets"][0]["first_difference"]
     expect(first["last_equal"] < seq <= first["seq"], f"record {seq}: {first}")
 
 
-def a_target_that_is_not_there(scratch):
+def a_target_that_is_not_there(target, scratch):
     """Its column says so, the others are compared, and the exit status is the one of a target that is not available."""
     log, buffers = record("saxpy_streams", scratch)
-    for targets, with_ in ((("cpu", "rocm", "cpu"), "cpu"), (("rocm", "cpu", "cpu"), "cpu")):
-        answer, said = side_by_side(log, targets=targets, status=4, env={"HG_FAKE_HIP_DEVICES": "0"})
+    for targets in (("cpu", target, "cpu"), (target, "cpu", "cpu")):
+        answer, said = side_by_side(log, targets=targets, status=4, env={KNOB[target] + "DEVICES": "0"})
         there = {t["target"]: t for t in answer["targets"]}
-        expect(answer["with"] == with_ and not there["rocm"]["available"] and there["cpu"]["available"], f"{answer}")
+        expect(answer["with"] == "cpu" and not there[target]["available"] and there["cpu"]["available"], f"{answer}")
         expect(all(k["agree"] == k["launches"] for k in there["cpu"]["kernels"]), f"{there['cpu']}")
-        expect("not available" in said.out and "no device" in said.err, f"{said}")
+        expect("not available" in said.out and LACKS[target] in said.err, f"{said}")
 
 
 def the_demo(scratch):
@@ -96,12 +99,26 @@ def the_demo(scratch):
     expect(len(rows) == 5 and all(r.count("all agree") == len(OTHERS) for r in rows), f"the table at its end: {result.out[-800:]}")
 
 
+def a_kernel_that_is_refused(scratch):
+    """A device without f64: the kernel is named with the reason, and what comes after it was not reached."""
+    log, buffers = record("cg", scratch)
+    answer, said = side_by_side(log, targets=("cpu", "level-zero"), status=1, env={"HG_FAKE_ZE_FP64": "0"})
+    first, second = answer["targets"][0]["kernels"]
+    expect("has no f64" in first["refused"] and first["not_reached"] == first["launches"] > 0, f"{first}")
+    expect("refused" not in second and second["not_reached"] == second["launches"] > 0, f"{second}")
+    expect(re.search(rf"{first['launches']} REFUSED +{re.escape(first['kernel'])}$", said.out, re.M), f"{said.out}")
+    expect("level-zero: REFUSED: kernel" in said.out and "level-zero: stopped: " in said.out, f"{said.out}")
+
+
 def wrong_usage(scratch):
     for options in (("--each", "x"), ("--each",), ("--each", "-1")):
         harness.expect_refusal(tool("hgshim-replay", "--verify", "--target", "cpu,cpu", *options), f"{options}", (2,))
 
 
 def tests():
-    return [(f"{app}: one log on cpu and {' and '.join(OTHERS)}, launch by launch", bind(all_agree, app)) for app in PROGRAMS] + [
-        ("sides: a wrong result is found, and blamed on its kernel", a_wrong_result_is_found),
-        ("sides: wrong usage", wrong_usage), ("sides: the demo", the_demo), ("sides: a target that is not there", a_target_that_is_not_there)]
+    found = [(f"{app}: one log on cpu, {' and '.join(OTHERS)}, launch by launch", bind(all_agree, app)) for app in PROGRAMS]
+    for target in OTHERS:
+        found += [(f"sides: a wrong result on {target} is found, and blamed on its kernel", bind(a_wrong_result_is_found, target)),
+                  (f"sides: {target} is not there", bind(a_target_that_is_not_there, target))]
+    return found + [("sides: a kernel that level-zero refuses", a_kernel_that_is_refused), ("sides: wrong usage", wrong_usage),
+                    ("sides: the demo", the_demo)]

@@ -180,6 +180,7 @@ static void set(const struct simt_wave *w, uint32_t lane, uint32_t offset, const
 	switch (size) {
 	case 4: memcpy(slot(w, lane, offset), v, 4); break;
 	case 8: memcpy(slot(w, lane, offset), v, 8); break;
+	case 16: memcpy(slot(w, lane, offset), v, 16); break;
 	default: memcpy(slot(w, lane, offset), v, size);
 	}
 }

@@ -89,6 +89,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.seed = fake_knob("HG_FAKE_ZE_SEED", 1);
 	zd_config.delay_us = number("HG_FAKE_ZE_DELAY_US", 100, 1000000);
 	zd_config.kernel_us = number("HG_FAKE_ZE_KERNEL_US", 0, 60000000);
+	fake_wrong_init(&zd_config.wrong, "HG_FAKE_ZE_WRONG", getenv("HG_FAKE_ZE_WRONG"));
 	fake_spans_set_up(zd_config.memory, zd_config.protect);
 	if (path && *path)
 		zd_control = fake_control_open(path, zd_call_name, ZD_CALL_COUNT, own_control);

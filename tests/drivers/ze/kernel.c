@@ -11,6 +11,7 @@ struct zd_kernel {
 	struct zd_object obj;		/* its parent is the module */
 	const struct spirv_kernel *code;
 	struct simt_spirv *executor;	/* the module's */
+	_Atomic uint64_t nr_runs;
 	struct zd_arg *arg;
 	uint32_t group[3];		/* zeros: not set */
 	ze_kernel_indirect_access_flags_t indirect;
@@ -464,8 +465,10 @@ void zd_launch_run(struct zd_device *d, const struct zd_launch *l)
 		free(arg);
 	}
 	fake_rest_until(end);
-	if (!st)
+	if (!st) {
+		fake_wrong_after(&zd_config.wrong, l->kernel->code->name, atomic_fetch_add(&l->kernel->nr_runs, 1) + 1);
 		return;
+	}
 	pr_err("kernel '%s' failed: %s", l->kernel->code->name, why[0] ? why : hg_status_text(st));
 	zd_device_fails(d, ZE_RESULT_ERROR_DEVICE_LOST);
 }

@@ -379,11 +379,12 @@ bool zd_submit(struct zd_stream *s, struct zd_cmd *c)
 	return ok;
 }
 
+/* Something was given, or an event was signalled, outside of here. */
 void zd_flush(void)
 {
 	pthread_mutex_lock(&zd_lock);
-	pthread_cond_broadcast(&progress);
 	pump();
+	pthread_cond_broadcast(&progress);
 	unlock_and_put();
 }
 

@@ -14,6 +14,7 @@
 #include "tests/drivers/common/handles.h"
 #include "tests/drivers/common/spans.h"
 #include "tests/drivers/common/thread.h"
+#include "tests/drivers/common/wrong.h"
 
 /*
  * README.md says what this library is. What the loader's tables point to (entry.c) counts the call, fails it if it was asked to, and calls
@@ -39,6 +40,7 @@ struct zd_config {
 	bool strict, leaks, protect, takes_hint, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate;
 	uint64_t seed;
 	unsigned int delay_us, kernel_us;
+	struct fake_wrong wrong;
 };
 extern struct zd_config zd_config;
 #define ZD_MAX_DEVICES 8
