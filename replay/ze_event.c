@@ -117,7 +117,11 @@ bool ze_event_is_done(struct ze_event *e)
 
 enum hg_status ze_event_wait(struct ze_event *e)
 {
-	return ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
+	enum hg_status st = ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
+
+	if (st)
+		(void)ZE_RAW(zeEventHostSynchronize, e->handle, UINT64_MAX);
+	return st;
 }
 
 void ze_events_fini(struct hg_target *t)
