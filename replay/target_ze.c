@@ -55,11 +55,13 @@ static enum hg_status no_device(const char *call, ze_result_t result)
 }
 
 /* An NPU may have a driver of Level Zero as well. */
-static bool is_gpu(ze_device_handle_t device)
+static ze_result_t is_gpu(ze_device_handle_t device, bool *out)
 {
 	ze_device_properties_t p = { .stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES };
+	ze_result_t result = ZE_RAW(zeDeviceGetProperties, device, &p);
 
-	return !ZE_RAW(zeDeviceGetProperties, device, &p) && p.type == ZE_DEVICE_TYPE_GPU;
+	*out = !result && p.type == ZE_DEVICE_TYPE_GPU;
+	return result;
 }
 
 /* The first GPU of the first driver that has one; ZE_AFFINITY_MASK chooses among them, which the driver sees to. */
@@ -67,12 +69,14 @@ static enum hg_status find_device(struct hg_target *t)
 {
 	ze_driver_handle_t driver[MOST];
 	ze_device_handle_t device[MOST];
+	const char *call = "zeDeviceGet";
 	uint32_t nr = MOST;
 	ze_result_t result;
 
 	result = ZE_RAW(zeInit, ZE_INIT_FLAG_GPU_ONLY);
 	if (result)
 		return no_device("zeInit", result);
+	hg_ze_began();
 	result = ZE_RAW(zeDriverGet, &nr, driver);
 	if (result || !nr)
 		return no_device("zeDriverGet", result);
@@ -80,12 +84,19 @@ static enum hg_status find_device(struct hg_target *t)
 		uint32_t nr_devices = MOST;
 
 		t->driver = driver[i];
+		call = "zeDeviceGet";
 		result = ZE_RAW(zeDeviceGet, driver[i], &nr_devices, device);
-		for (uint32_t d = 0; !result && d < nr_devices && d < MOST && !t->device; d++)
-			if (is_gpu(device[d]))
+		for (uint32_t d = 0; !result && d < nr_devices && d < MOST && !t->device; d++) {
+			bool found;
+
+			result = is_gpu(device[d], &found);
+			if (result)
+				call = "zeDeviceGetProperties";
+			if (found)
 				t->device = device[d];
+		}
 	}
-	return t->device ? HG_OK : no_device("zeDeviceGet", result);
+	return t->device ? HG_OK : no_device(call, result);
 }
 
 /* The first group that computes; before it, one that has cooperative launches as well. */
@@ -142,6 +153,7 @@ static enum hg_status read_compute(struct hg_target *t)
 	ze_device_compute_properties_t c = { .stype = ZE_STRUCTURE_TYPE_DEVICE_COMPUTE_PROPERTIES };
 	ze_device_module_properties_t m = { .stype = ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES };
 	enum hg_status st = ZE(zeDeviceGetComputeProperties, t->device, &c);
+	uint32_t items;
 
 	if (!st)
 		st = ZE(zeDeviceGetModuleProperties, t->device, &m);
@@ -151,6 +163,8 @@ static enum hg_status read_compute(struct hg_target *t)
 		pr_err("the driver of '%s' takes no SPIR-V", t->info.name);
 		return HG_ERR_UNAVAILABLE;
 	}
+	/* work-groups have one dimension */
+	items = c.maxTotalGroupSize < c.maxGroupSizeX ? c.maxTotalGroupSize : c.maxGroupSizeX;
 	t->max_groups[0] = c.maxGroupCountX;
 	t->max_groups[1] = c.maxGroupCountY;
 	t->max_groups[2] = c.maxGroupCountZ;
@@ -159,11 +173,11 @@ static enum hg_status read_compute(struct hg_target *t)
 		.has_fp64 = m.flags & ZE_DEVICE_MODULE_FLAG_FP64,
 		.has_int64_atomics = m.flags & ZE_DEVICE_MODULE_FLAG_INT64_ATOMICS,
 		.slm_bytes = c.maxSharedLocalMemory,
-		.max_work_items = c.maxTotalGroupSize,
+		.max_work_items = items,
 	};
 	for (uint32_t i = 0; i < c.numSubGroupSizes && i < ZE_SUBGROUPSIZE_COUNT; i++)
 		t->spirv.has_subgroup_32 |= c.subGroupSizes[i] == 32;
-	t->info.max_threads_per_block = c.maxTotalGroupSize < 1024 ? c.maxTotalGroupSize : 1024;
+	t->info.max_threads_per_block = items < 1024 ? items : 1024;
 	t->info.max_shared_optin_bytes = c.maxSharedLocalMemory;
 	t->info.max_shared_bytes = c.maxSharedLocalMemory < SHARED_BYTES ? c.maxSharedLocalMemory : SHARED_BYTES;
 	return HG_OK;
