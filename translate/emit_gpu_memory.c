@@ -193,9 +193,12 @@ static LLVMValueRef pointer(struct emit *e)
 		a = LLVMBuildAdd(e->b, emit_resize(e, a, 32, false), emit_i32(e, (uint32_t)off), "");
 		return gep(e, e->gpu->kernarg, emit_resize(e, a, 64, false));
 	case IR_SHARED:
-		/* addresses have 32 bits, and wrap, however wide pointers are */
 		a = emit_resize(e, a, 32, false);
-		return e->gpu->isa->shared(e, off ? LLVMBuildAdd(e->b, a, emit_i32(e, (uint32_t)off), "") : a);
+		/* the sum has 32 bits, as places in it have where it is no argument */
+		if (e->gpu->shared)
+			return e->gpu->isa->shared(e, LLVMBuildAdd(e->b, a, emit_i32(e, (uint32_t)off), ""));
+		p = e->gpu->isa->shared(e, a);
+		return off ? gep(e, p, emit_i32(e, (uint32_t)off)) : p;
 	case IR_CONST:
 		if (in->op == IR_ld && in->sem == IR_WEAK)
 			as = EMIT_AS_CONST;

@@ -72,7 +72,7 @@ INTEL = Gpu(
     slow=("pipeline", "shapes", "texture"),
     from_cuda=("histogram", "nbody", "saxpy_streams", "threads"),
     lacks=(({"HG_FAKE_ZE_HINT": "0"}, ("Level Zero gives the addresses", "instead of 0x2")),
-           ({"HG_FAKE_ZE_IMPORT": "0"}, ("bytes of host memory at", "cannot be reached")),
+           ({"HG_FAKE_ZE_MEMMAP": "0"}, ("bytes of host memory at", "cannot be reached")),
            ({"HG_FAKE_ZE_DEVICES": "0"}, ("no driver with a GPU",)),
            ({"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
            ({"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere"))),
