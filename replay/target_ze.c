@@ -55,11 +55,13 @@ static enum hg_status no_device(const char *call, ze_result_t result)
 }
 
 /* An NPU may have a driver of Level Zero as well. */
-static bool is_gpu(ze_device_handle_t device)
+static ze_result_t is_gpu(ze_device_handle_t device, bool *out)
 {
 	ze_device_properties_t p = { .stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES };
+	ze_result_t result = ZE_RAW(zeDeviceGetProperties, device, &p);
 
-	return !ZE_RAW(zeDeviceGetProperties, device, &p) && p.type == ZE_DEVICE_TYPE_GPU;
+	*out = !result && p.type == ZE_DEVICE_TYPE_GPU;
+	return result;
 }
 
 /* The first GPU of the first driver that has one; ZE_AFFINITY_MASK chooses among them, which the driver sees to. */
@@ -67,6 +69,7 @@ static enum hg_status find_device(struct hg_target *t)
 {
 	ze_driver_handle_t driver[MOST];
 	ze_device_handle_t device[MOST];
+	const char *call = "zeDeviceGet";
 	uint32_t nr = MOST;
 	ze_result_t result;
 
@@ -81,12 +84,19 @@ static enum hg_status find_device(struct hg_target *t)
 		uint32_t nr_devices = MOST;
 
 		t->driver = driver[i];
+		call = "zeDeviceGet";
 		result = ZE_RAW(zeDeviceGet, driver[i], &nr_devices, device);
-		for (uint32_t d = 0; !result && d < nr_devices && d < MOST && !t->device; d++)
-			if (is_gpu(device[d]))
+		for (uint32_t d = 0; !result && d < nr_devices && d < MOST && !t->device; d++) {
+			bool found;
+
+			result = is_gpu(device[d], &found);
+			if (result)
+				call = "zeDeviceGetProperties";
+			if (found)
 				t->device = device[d];
+		}
 	}
-	return t->device ? HG_OK : no_device("zeDeviceGet", result);
+	return t->device ? HG_OK : no_device(call, result);
 }
 
 /* The first group that computes; before it, one that has cooperative launches as well. */

@@ -151,7 +151,8 @@ void ze_own_give(struct hg_target *t, void *mem, size_t size, enum ze_own kind);
 enum hg_status ze_event_take(struct hg_target *t, struct ze_event **out) HG_MUST_CHECK;
 struct ze_event *ze_event_ref(struct ze_event *e);
 void ze_event_put(struct hg_target *t, struct ze_event *e);
-bool ze_event_is_done(struct ze_event *e);		/* an error counts as done: the queue that it is of tells of it */
+bool ze_event_is_done(struct ze_event *e);		/* a lost device is done with all: the queue tells of it */
+/* Where the call fails it is made once more: memory that goes next must not be used by what still runs. */
 enum hg_status ze_event_wait(struct ze_event *e) HG_MUST_CHECK;
 void ze_events_fini(struct hg_target *t);
 enum hg_status ze_mark_create(struct hg_target *t, struct hg_mark **out) HG_MUST_CHECK;

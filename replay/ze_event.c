@@ -102,14 +102,26 @@ void ze_event_put(struct hg_target *t, struct ze_event *e)
 	pthread_mutex_unlock(&t->events_lock);
 }
 
+/* Nothing is to come any more on a device that is lost, and in a process that ends. Where it cannot be told, the work may still use its event. */
 bool ze_event_is_done(struct ze_event *e)
 {
-	return ZE_RAW(zeEventQueryStatus, e->handle) != ZE_RESULT_NOT_READY;
+	switch (ZE_RAW(zeEventQueryStatus, e->handle)) {
+	case ZE_RESULT_SUCCESS:
+	case ZE_RESULT_ERROR_DEVICE_LOST:
+	case ZE_RESULT_ERROR_UNINITIALIZED:
+		return true;
+	default:
+		return false;
+	}
 }
 
 enum hg_status ze_event_wait(struct ze_event *e)
 {
-	return ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
+	enum hg_status st = ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
+
+	if (st)
+		(void)ZE_RAW(zeEventHostSynchronize, e->handle, UINT64_MAX);
+	return st;
 }
 
 void ze_events_fini(struct hg_target *t)

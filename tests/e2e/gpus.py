@@ -17,7 +17,7 @@ class Gpu:
     """A target and the double of its driver: what differs between vendors here."""
 
     def __init__(self, name, places, tools, double, control, slow, from_cuda, lacks, misuse, error, fails_in_a_move, gives_back,
-                 before_giving_back, another_way):
+                 before_giving_back, another_way, complains_of_left=None):
         self.name = name
         self.places = places            # one for each chip
         self.tools = tools              # place, more -> what a tool, or a program on another target, needs to find the double
@@ -25,7 +25,7 @@ class Gpu:
         self.control = control          # the variable that names its page of calls
         self.slow = slow                # programs that take long here: on the first chip alone
         self.from_cuda = from_cuda      # programs that come from cuda
-        self.lacks = lacks              # what a driver may lack: environment, words of the message
+        self.lacks = lacks              # what a driver may lack: program that needs it, environment, words of the message
         self.misuse = misuse            # Python that misuses the driver
         self.error = error              # the driver's for "something went wrong"
         self.fails_in_a_move = fails_in_a_move  # a call of a move of saxpy_streams, and which one
@@ -35,6 +35,8 @@ class Gpu:
         self.before_giving_back = before_giving_back
         # Without an answer of these something else is right as well.
         self.another_way = another_way
+        # The misuse that it is for the driver, when what could not be given back is left at the end.
+        self.complains_of_left = complains_of_left
 
     def places_of(self, app):
         return self.places if LONG or app not in self.slow else self.places[:1]
@@ -54,11 +56,11 @@ ROCM = Gpu(
     "rocm", [on_chip(c) for c in CHIPS], lambda place: hip(place.name.split(":")[1]), "hip double", "HG_FAKE_HIP_CONTROL",
     slow=("pipeline", "shapes", "texture"),  # lanes with program counters of their own, or large grids
     from_cuda=("cg", "ptx_driver", "saxpy_streams", "threads"),
-    lacks=(({"HG_FAKE_HIP_VMM": "0"}, ("wanted addresses", "no virtual memory management")),
-           ({"HG_FAKE_HIP_HINT": "0"}, ("ROCm gives the addresses", "instead of 0x2")),
-           ({"HG_FAKE_HIP_HOST_POINTER": "0"}, ("bytes of host memory at", "cannot reach")),
-           ({"HG_FAKE_HIP_DEVICES": "0"}, ("no device", "hipErrorNoDevice")),
-           ({"HG_FAKE_HIP_GRANULE": str(4 << 20)}, ("in units of 4194304 bytes",))),
+    lacks=(("saxpy_streams", {"HG_FAKE_HIP_VMM": "0"}, ("wanted addresses", "no virtual memory management")),
+           ("saxpy_streams", {"HG_FAKE_HIP_HINT": "0"}, ("ROCm gives the addresses", "instead of 0x2")),
+           ("saxpy_streams", {"HG_FAKE_HIP_HOST_POINTER": "0"}, ("bytes of host memory at", "cannot reach")),
+           ("saxpy_streams", {"HG_FAKE_HIP_DEVICES": "0"}, ("no device", "hipErrorNoDevice")),
+           ("saxpy_streams", {"HG_FAKE_HIP_GRANULE": str(4 << 20)}, ("in units of 4194304 bytes",))),
     misuse="import ctypes, os; hip = ctypes.CDLL(os.environ['HGSHIM_HIP']); hip.hipInit(0); hip.hipFree(ctypes.c_void_p(4096))",
     error=999,                              # hipErrorUnknown
     fails_in_a_move=("hipModuleLoadData", 3),  # its two kernels are compiled ahead first
@@ -71,18 +73,23 @@ INTEL = Gpu(
     "level-zero", [LEVEL_ZERO], lambda place: ze(), "level-zero test driver", "HG_FAKE_ZE_CONTROL",
     slow=("pipeline", "shapes", "texture"),
     from_cuda=("histogram", "nbody", "saxpy_streams", "threads"),
-    lacks=(({"HG_FAKE_ZE_HINT": "0"}, ("Level Zero gives the addresses", "instead of 0x2")),
-           ({"HG_FAKE_ZE_MEMMAP": "0"}, ("bytes of host memory at", "cannot be reached")),
-           ({"HG_FAKE_ZE_DEVICES": "0"}, ("no driver with a GPU",)),
-           ({"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
-           ({"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere"))),
+    lacks=(("saxpy_streams", {"HG_FAKE_ZE_HINT": "0"}, ("Level Zero gives the addresses", "instead of 0x2")),
+           ("saxpy_streams", {"HG_FAKE_ZE_MEMMAP": "0"}, ("bytes of host memory at", "cannot be reached", "ZE_extension_external_memmap_sysmem")),
+           ("saxpy_streams", {"HG_FAKE_ZE_DEVICES": "0"}, ("no driver with a GPU",)),
+           ("saxpy_streams", {"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
+           ("saxpy_streams", {"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere")),
+           ("reduction", {"HG_FAKE_ZE_SUBGROUPS": "8,16"}, ("kernel '", "no sub-groups of 32")),
+           ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),
+           ("histogram", {"HG_FAKE_ZE_INT64_ATOMICS": "0"}, ("kernel '", "no atomic operations of 64 bits"))),
     misuse="import ctypes; ze = ctypes.CDLL('libze_loader.so.1'); ze.zeInit(0); n = ctypes.c_uint32(1); d = ctypes.c_void_p(); "
            "ze.zeDriverGet(ctypes.byref(n), ctypes.byref(d)); ze.zeContextDestroy(d)",
     error=0x7ffffffe,                       # ZE_RESULT_ERROR_UNKNOWN
     fails_in_a_move=("zeModuleCreate", 3),
     gives_back={"zeEventDestroy", "zeEventPoolDestroy", "zeMemFree", "zeVirtualMemUnmap", "zeVirtualMemFree", "zePhysicalMemDestroy",
-                "zeCommandListDestroy", "zeKernelDestroy", "zeModuleDestroy", "zeContextDestroy"},
-    before_giving_back=set(), another_way=set())
+                "zeCommandListDestroy", "zeKernelDestroy", "zeModuleDestroy", "zeModuleBuildLogDestroy", "zeContextDestroy"},
+    before_giving_back=set(),
+    # whether the device is lost, what an event is: looked at again later
+    another_way={"zeDeviceGetStatus", "zeEventQueryStatus"}, complains_of_left="objects that were not destroyed|still has memory|memory is mapped at")
 GPUS = (INTEL, ROCM)
 
 
@@ -113,7 +120,8 @@ def replays(recorder, app, scratch):
     nr = min(MOMENTS, ticks(recorded, app) - 3)
     taken, known, launched = programs.record_moments(recorded, app, nr, log)
     for gpu, place in found:
-        for n in taken:
+        # the first one is compared below as well
+        for n in taken if LONG else taken[1:]:
             replay(log, "--snapshot", n, "--to", known[n], "--verify", target=gpu.name, env=gpu.env(place))
         # what PTX leaves approximate has the bits of cpu
         replay(log, "--snapshot", taken[0], "--verify", target=gpu.name, env=gpu.env(place))
@@ -170,9 +178,9 @@ def refused_and_moved(gpu, scratch):
 
 
 def what_a_driver_lacks(gpu, scratch):
-    """Where it cannot do what a program's pointers need, one message says what, and the program gets an error."""
-    program = [*gpu.places[0].prefix, os.path.join(harness.BUILD, "apps", "saxpy_streams"), "--rounds", "1"]
-    for nr, (env, words) in enumerate(gpu.lacks):
+    """Where it cannot do what a program needs, one message says what, and the program gets an error."""
+    for nr, (app, env, words) in enumerate(gpu.lacks):
+        program = [*gpu.places[0].prefix, os.path.join(harness.BUILD, "apps", app), "--rounds", "1"]
         result = run(program, env=dict(env, HGSHIM_LOG=os.path.join(scratch, f"log{nr}")))
         said = [l for l in result.err.splitlines() if l.startswith("hgshim")]
         expect(result.status == 1 and len(said) == 1 and all(w in said[0] for w in words), f"{env}: {result}")
@@ -208,7 +216,7 @@ def every_call_fails(gpu, scratch):
     log, control = os.path.join(scratch, "log"), os.path.join(scratch, "control")
     place = gpu.places[0]
     taken, known, launched = programs.record_moments(CPU.with_rounds(place), "saxpy_streams", 2, log)
-    env = gpu.env(place, **{gpu.control: control, gpu.control.replace("CONTROL", "LEAKS"): "1"})
+    env = gpu.env(place, **{gpu.control: control, gpu.control.replace("CONTROL", "LEAKS"): "1", gpu.control.replace("CONTROL", "STRICT"): "0"})
     to = [s for s in launched if s > known[taken[0]]][:20][-1]
     command = ["hgshim-replay", "--target", gpu.name, "--snapshot", taken[0], "--to", to, "--verify", "--quiet", log]
     result = tool(*command, env=env)
@@ -231,7 +239,9 @@ def every_call_fails(gpu, scratch):
                 expect(nth == n > 1 and not result.status, f"{what}: it was not called so often: {result}")
                 continue
             expect(result.status in (0, 1, 4), f"{what}: {result}")
-            expect("misuse" not in result.err, f"{what}: {result}")
+            misuses = [l for l in result.err.splitlines() if "misuse of" in l and not
+                       (call in gpu.gives_back and gpu.complains_of_left and re.search(gpu.complains_of_left, l))]
+            expect(not misuses, f"{what}: {misuses[:3]}")
             expect(digest(log) == before, f"{what}: the log has changed")
             expect(re.search(rf"\b{call}\b", result.err) or (call in gpu.another_way and not result.status),
                    f"{what}: the message does not name it: {result}")
@@ -249,11 +259,11 @@ def tests():
             found.append((f"{app} on {gpu.name}: the result of cpu on {', '.join(p.name for p in gpu.places_of(app))}",
                           bind(the_same_result, gpu, app)))
         slow = [g.name for g in GPUS if app in g.slow]
-        found += [(f"{app} on {name}: moved from cpu", bind(moved, CPU, [name], app)) for name in slow]
+        found += [(f"{app} on {name}: moved from cpu", bind(moved, CPU, [name], app)) for name in slow if LONG or app != "pipeline"]
         ways = [g.name for g in GPUS if g.name not in slow]
         if ways:
             found.append((f"{app} on {', '.join(ways)}: moved from cpu and back", bind(moved, CPU, [*ways, "cpu"], app)))
-        if LONG or app != "pipeline":   # a minute of it
+        if LONG or app != "pipeline":   # minutes of it
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cpu replays", bind(replays, CPU, app)))
     for app in harness.apps_that_leave():
         to = [g for g in GPUS if LONG or app in g.from_cuda]

@@ -58,7 +58,8 @@ def run_test(name, function):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="run the tests whose name this regular expression finds")
-    parser.add_argument("--jobs", type=int, default=2)
+    # one more than two processors have to do: programs wait for each other, and for their moments
+    parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--gpu", action="store_true", help="on a real NVIDIA driver instead of the CPU target")
     parser.add_argument("--python", action="store_true", help="the programs of tests/python, which make deps-python is for")
     parser.add_argument("--list", action="store_true")
