@@ -387,9 +387,9 @@ fuzz-run: $(addprefix $(O)/,$(fuzzers))
 	$(Q)tests/fuzz/run $(O) $(FUZZ_TIME) $(fuzzers)
 
 # What is made of tables, and checked in; lint looks whether it is current.
-docs/translation.md: replay/rocm_api.def tools/gen-translation.py
+docs/translation.md: replay/rocm_api.def replay/ze_api.def tools/gen-translation.py
 	$(call say,GEN,$@)
-	$(Q)tools/gen-translation.py $< > $@.new && mv $@.new $@
+	$(Q)tools/gen-translation.py $(filter %.def,$^) > $@.new && mv $@.new $@
 
 .PHONY: lint
 lint: ## format, spelling, and the rules that a grep can keep

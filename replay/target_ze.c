@@ -76,6 +76,7 @@ static enum hg_status find_device(struct hg_target *t)
 	result = ZE_RAW(zeInit, ZE_INIT_FLAG_GPU_ONLY);
 	if (result)
 		return no_device("zeInit", result);
+	hg_ze_began();
 	result = ZE_RAW(zeDriverGet, &nr, driver);
 	if (result || !nr)
 		return no_device("zeDriverGet", result);
@@ -152,6 +153,7 @@ static enum hg_status read_compute(struct hg_target *t)
 	ze_device_compute_properties_t c = { .stype = ZE_STRUCTURE_TYPE_DEVICE_COMPUTE_PROPERTIES };
 	ze_device_module_properties_t m = { .stype = ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES };
 	enum hg_status st = ZE(zeDeviceGetComputeProperties, t->device, &c);
+	uint32_t items;
 
 	if (!st)
 		st = ZE(zeDeviceGetModuleProperties, t->device, &m);
@@ -161,6 +163,8 @@ static enum hg_status read_compute(struct hg_target *t)
 		pr_err("the driver of '%s' takes no SPIR-V", t->info.name);
 		return HG_ERR_UNAVAILABLE;
 	}
+	/* work-groups have one dimension */
+	items = c.maxTotalGroupSize < c.maxGroupSizeX ? c.maxTotalGroupSize : c.maxGroupSizeX;
 	t->max_groups[0] = c.maxGroupCountX;
 	t->max_groups[1] = c.maxGroupCountY;
 	t->max_groups[2] = c.maxGroupCountZ;
@@ -169,11 +173,11 @@ static enum hg_status read_compute(struct hg_target *t)
 		.has_fp64 = m.flags & ZE_DEVICE_MODULE_FLAG_FP64,
 		.has_int64_atomics = m.flags & ZE_DEVICE_MODULE_FLAG_INT64_ATOMICS,
 		.slm_bytes = c.maxSharedLocalMemory,
-		.max_work_items = c.maxTotalGroupSize,
+		.max_work_items = items,
 	};
 	for (uint32_t i = 0; i < c.numSubGroupSizes && i < ZE_SUBGROUPSIZE_COUNT; i++)
 		t->spirv.has_subgroup_32 |= c.subGroupSizes[i] == 32;
-	t->info.max_threads_per_block = c.maxTotalGroupSize < 1024 ? c.maxTotalGroupSize : 1024;
+	t->info.max_threads_per_block = items < 1024 ? items : 1024;
 	t->info.max_shared_optin_bytes = c.maxSharedLocalMemory;
 	t->info.max_shared_bytes = c.maxSharedLocalMemory < SHARED_BYTES ? c.maxSharedLocalMemory : SHARED_BYTES;
 	return HG_OK;

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,22 @@ static void load_once(void *unused)
 
 	(void)unused;
 	pthread_once(&once, load);
+}
+
+/* Level Zero's loader and drivers end with the process; what a thread still asks of them is refused, and nobody's business. */
+static atomic_bool has_ended;
+
+static void note_end(void)
+{
+	atomic_store(&has_ended, true);
+}
+
+void hg_ze_began(void)
+{
+	static atomic_bool is_noted;
+
+	if (!atomic_exchange(&is_noted, true) && atexit(note_end))
+		pr_debug("messages of Level Zero's end will be shown");
 }
 
 enum hg_status hg_ze_load(const char **why)
@@ -159,9 +176,8 @@ enum hg_status hg_ze_check(enum hg_ze_call which, ze_result_t result, const uint
 
 	if (!result)
 		return HG_OK;
-	/* it was initialised: the process is ending, and the driver is gone before hgshim's threads are */
-	if (result == ZE_RESULT_ERROR_UNINITIALIZED)
-		return hg_ze_status(result);
+	if (result == ZE_RESULT_ERROR_UNINITIALIZED && atomic_load(&has_ended))
+		return HG_ERR_UNAVAILABLE;
 	vendor_args_text(args, sizeof(args), word, nr);
 	pr_err("%s(%s), for %s: %s (0x%x)", call[which].symbol, args, call[which].cuda, hg_ze_result_name(result), (unsigned int)result);
 	return hg_ze_status(result);

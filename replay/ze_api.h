@@ -31,6 +31,9 @@ extern struct hg_ze hg_ze;
  */
 enum hg_status hg_ze_load(const char **why) HG_MUST_CHECK;
 
+/* After zeInit: from the end of the process on, a call that finds Level Zero ended says nothing. */
+void hg_ze_began(void);
+
 /* What a result of Level Zero is here; its name: "ZE_RESULT_ERROR_DEVICE_LOST", or "?". */
 enum hg_status hg_ze_status(ze_result_t result);
 const char *hg_ze_result_name(ze_result_t result);

@@ -134,6 +134,8 @@ static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t
 
 		if (start && wanted + size <= start + windows[i] - TAIL)
 			st = reserve_at(t, start, windows[i] - TAIL, &got);
+		if (st == HG_ERR_NOSPC && size <= windows[i] - TAIL)	/* what is free behind it */
+			st = reserve_at(t, wanted, windows[i] - TAIL, &got);
 	}
 	return st == HG_ERR_NOSPC ? reserve_alone(t, wanted, size) : st;
 }
@@ -167,6 +169,9 @@ enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size
 		if (st == HG_ERR_NOSPC)
 			st = reserve_alone(t, range[i].start, range[i].end - range[i].start);
 	}
+	for (size_t i = 0; i < nr && st; i++)
+		if (!hg_ivmap_find(&t->reserved, range[i].start, &iv))
+			gpu_hold_again(range[i].start, range[i].end - range[i].start);
 	pthread_mutex_unlock(&t->map_lock);
 	return st;
 }

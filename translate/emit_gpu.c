@@ -133,7 +133,7 @@ static const struct emit_ops gpu_ops = { .special = special, .var = var_address 
 
 /* ---- failures ---- */
 
-static LLVMValueRef state_at(struct emit *e, size_t offset)
+LLVMValueRef emit_gpu_state_at(struct emit *e, size_t offset)
 {
 	LLVMValueRef state = emit_env(e, emit_scalar_int(e, 64), offsetof(struct hg_gpu_env, state));
 
@@ -142,7 +142,7 @@ static LLVMValueRef state_at(struct emit *e, size_t offset)
 
 LLVMValueRef emit_gpu_has_fault(struct emit *e)
 {
-	LLVMValueRef v = emit_gpu_atomic_load(e, 32, state_at(e, offsetof(struct hg_gpu_state, fault)), EMIT_SCOPE_SYSTEM,
+	LLVMValueRef v = emit_gpu_atomic_load(e, 32, emit_gpu_state_at(e, offsetof(struct hg_gpu_state, fault)), EMIT_SCOPE_SYSTEM,
 					      LLVMAtomicOrderingMonotonic);
 
 	return LLVMBuildNot(e->b, is_zero(e, v), "");
@@ -178,18 +178,18 @@ static void emit_fault_block(struct emit *e)
 	LLVMValueRef ok;
 
 	LLVMPositionBuilderAtEnd(e->b, e->gpu->fault);
-	emit_gpu_cas(e, state_at(e, offsetof(struct hg_gpu_state, fault)), emit_i32(e, HG_GPU_NO_FAULT), e->gpu->fault_kind,
+	emit_gpu_cas(e, emit_gpu_state_at(e, offsetof(struct hg_gpu_state, fault)), emit_i32(e, HG_GPU_NO_FAULT), e->gpu->fault_kind,
 		     EMIT_SCOPE_SYSTEM, LLVMAtomicOrderingMonotonic, &ok);
 	LLVMBuildCondBr(e->b, ok, first, e->gpu->end);
 	LLVMPositionBuilderAtEnd(e->b, first);
-	emit_store(e, e->gpu->fault_line, state_at(e, offsetof(struct hg_gpu_state, line)), 4);
+	emit_store(e, e->gpu->fault_line, emit_gpu_state_at(e, offsetof(struct hg_gpu_state, line)), 4);
 	for (unsigned int axis = 0; axis < 3; axis++) {
-		emit_store(e, block_index(e, axis), state_at(e, offsetof(struct hg_gpu_state, block) + axis * 4), 4);
-		emit_store(e, e->gpu->tid[axis], state_at(e, offsetof(struct hg_gpu_state, thread) + axis * 4), 4);
+		emit_store(e, block_index(e, axis), emit_gpu_state_at(e, offsetof(struct hg_gpu_state, block) + axis * 4), 4);
+		emit_store(e, e->gpu->tid[axis], emit_gpu_state_at(e, offsetof(struct hg_gpu_state, thread) + axis * 4), 4);
 	}
-	emit_store(e, special(e, IR_SREG_GRIDID), state_at(e, offsetof(struct hg_gpu_state, grid_id)), 8);
-	emit_store(e, e->gpu->fault_addr, state_at(e, offsetof(struct hg_gpu_state, addr)), 8);
-	emit_gpu_atomic_store(e, emit_i32(e, 1), state_at(e, offsetof(struct hg_gpu_state, is_told)), EMIT_SCOPE_SYSTEM,
+	emit_store(e, special(e, IR_SREG_GRIDID), emit_gpu_state_at(e, offsetof(struct hg_gpu_state, grid_id)), 8);
+	emit_store(e, e->gpu->fault_addr, emit_gpu_state_at(e, offsetof(struct hg_gpu_state, addr)), 8);
+	emit_gpu_atomic_store(e, emit_i32(e, 1), emit_gpu_state_at(e, offsetof(struct hg_gpu_state, is_told)), EMIT_SCOPE_SYSTEM,
 			      LLVMAtomicOrderingRelease);
 	LLVMBuildBr(e->b, e->gpu->end);
 }

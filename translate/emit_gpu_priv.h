@@ -84,6 +84,7 @@ enum hg_status emit_gpu_kernel(const struct ir_func *fn, const struct emit_gpu_o
 			       LLVMModuleRef m, const char *name, uint32_t *extra_lds, char *why, size_t why_size) HG_MUST_CHECK;
 
 LLVMTypeRef emit_gpu_ptr(struct emit *e, enum emit_gpu_space as);
+LLVMValueRef emit_gpu_state_at(struct emit *e, size_t offset);	/* a place in struct hg_gpu_state */
 /* Lanes where `cond` holds (NULL: all) report enum hg_gpu_fault, the instruction's line and `addr` (i64, NULL: 0), and end; code goes on for the others. */
 void emit_gpu_fail(struct emit *e, LLVMValueRef cond, enum hg_gpu_fault kind, LLVMValueRef addr);
 /*

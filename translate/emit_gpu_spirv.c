@@ -1,5 +1,6 @@
 /* emit_gpu_spirv.c - what the GPU emitter needs of SPIR-V: the functions of spirv_write.h's dialect, and arithmetic that OpenCL leaves loose. */
 #include <stddef.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -114,14 +115,22 @@ static void sleep_units(struct emit *e, uint32_t units)
 	(void)units;
 }
 
-static LLVMValueRef clock_of(struct emit *e)
-{
-	return call(e, "hg.clock", emit_scalar_int(e, 64), NULL, 0, false);
-}
-
+/*
+ * OpenCL has no counter that every device lets be read. What counts instead is how often one was read: it goes on for whoever waits for it,
+ * and says nothing of durations.
+ */
 static LLVMValueRef timer(struct emit *e)
 {
-	return call(e, "hg.timer", emit_scalar_int(e, 64), NULL, 0, false);
+	LLVMValueRef n = emit_gpu_rmw(e, LLVMAtomicRMWBinOpAdd, emit_gpu_state_at(e, offsetof(struct hg_gpu_state, reads)), emit_i32(e, 1),
+				      EMIT_SCOPE_DEVICE, LLVMAtomicOrderingMonotonic);
+
+	return LLVMBuildAdd(e->b, emit_resize(e, n, 64, false), emit_i64(e, 1), "");
+}
+
+/* A read takes some cycles. */
+static LLVMValueRef clock_of(struct emit *e)
+{
+	return LLVMBuildShl(e->b, timer(e), emit_i64(e, 6), "");
 }
 
 /*

@@ -46,6 +46,8 @@ struct hg_gpu_state {
 	 */
 	uint64_t print;
 	uint32_t print_bytes, print_head;
+	uint32_t reads;			/* of clocks, where the hardware's cannot be read: they count these */
+	uint32_t reserved;
 };
 
 /*

@@ -184,11 +184,6 @@ static uint32_t barrier(struct call *a)
 	return 0;
 }
 
-static uint32_t zero(struct call *a)
-{
-	return spv_const(a->s, LLVMTypeOf(a->insn), 0);
-}
-
 /* Names, whole or up to the type that LLVM adds. */
 static const struct {
 	const char *name;
@@ -231,8 +226,6 @@ static const struct {
 	{ "hg.first", 1, first, 0 },
 	{ "hg.barrier", 0, barrier, SpvScopeWorkgroup },
 	{ "hg.wave.barrier", 0, barrier, SpvScopeSubgroup },
-	{ "hg.clock", 0, zero, 0 },
-	{ "hg.timer", 0, zero, 0 },
 };
 
 static bool is_named(const char *name, const char *want)

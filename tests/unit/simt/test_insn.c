@@ -503,6 +503,23 @@ Test(simt_insn, division_and_roots_of_f32_by_integers)
 	hg_module_free(m);
 }
 
+Test(simt_insn, clocks_go_on)
+{
+	static uint32_t seen[4];
+	struct { void *p; uint32_t n; } params = { seen, 0 };
+	struct kernel_run r = { .block = { 1 }, .params = &params, .data = seen, .size = sizeof(seen) };
+
+	run_both(KERNEL("ld.param.u64 %rd8, [p]; mov.u64 %rd1, %clock64; mov.u32 %r1, %clock; mov.u64 %rd2, %globaltimer;\n"
+			"L: mov.u64 %rd3, %clock64; sub.u64 %rd4, %rd3, %rd1; setp.lt.u64 %p1, %rd4, 1000; @%p1 bra L;\n"
+			"mov.u32 %r2, %clock; mov.u64 %rd5, %globaltimer;\n"
+			"setp.gt.u64 %p1, %rd3, %rd1; selp.u32 %r3, 1, 0, %p1; st.global.u32 [%rd8], %r3;\n"
+			"setp.ne.u32 %p1, %r2, %r1; selp.u32 %r3, 1, 0, %p1; st.global.u32 [%rd8+4], %r3;\n"
+			"setp.ge.u64 %p1, %rd5, %rd2; selp.u32 %r3, 1, 0, %p1; st.global.u32 [%rd8+8], %r3;\n"
+			"setp.ne.u64 %p1, %rd2, 0; selp.u32 %r3, 1, 0, %p1; st.global.u32 [%rd8+12], %r3; ret;"), &r);
+	for (size_t i = 0; i < NR(seen); i++)
+		cr_assert_eq(seen[i], 1, "%zu", i);
+}
+
 Test(simt_insn, atomics_of_128_bits)
 {
 	static _Alignas(16) uint64_t mem[8];

@@ -37,7 +37,7 @@ static bool is_scalar(LLVMTypeRef t)
 static bool is_known_function(const char *name)
 {
 	static const char *const own[] = { "hg.local.id.0", "hg.local.id.1", "hg.local.id.2", "hg.group.id.0", "hg.group.id.1", "hg.group.id.2",
-		"hg.lane", "hg.ballot", "hg.shuffle", "hg.first", "hg.barrier", "hg.clock", "hg.timer", NULL };
+		"hg.lane", "hg.ballot", "hg.shuffle", "hg.first", "hg.barrier", NULL };
 	static const char *const llvm[] = { "fma.f32", "fma.f64", "sqrt.f64", "fabs.f32", "fabs.f64", "floor.f32", "floor.f64", "ceil.f32",
 		"ceil.f64", "trunc.f32", "trunc.f64", "roundeven.f32", "roundeven.f64", NULL };
 	static const char *const any_int[] = { "ctpop.i", "ctlz.i", "cttz.i", "bitreverse.i", "smin.i", "smax.i", "umin.i", "umax.i", "uadd.sat.i",

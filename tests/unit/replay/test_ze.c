@@ -1,0 +1,516 @@
+/* test_ze.c - what the Intel target decides by itself, with functions of ours in the place of Level Zero's: they note calls, and do as little. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/msg.h"
+#include "replay/reserve.h"
+#include "replay/ze.h"
+
+#define HANDLES 4096
+
+static struct hg_target target;
+static struct hg_queue queue;
+static struct hg_gpu_state state;
+static char said[512];
+
+static void keep_line(enum hg_msg_level level, const char *line, void *arg)
+{
+	(void)level;
+	(void)arg;
+	snprintf(said, sizeof(said), "%s", line);
+}
+
+/* ---- the clock ---- */
+
+Test(ze_clock, counter_that_wraps_goes_on)
+{
+	struct ze_clock c;
+
+	ze_clock_init(&c, 19200000, 32, UINT64_C(0xfffffff0), 1000);
+	cr_expect_eq(ze_clock_ns(&c, c.ticks), 0);
+	ze_clock_update(&c, 0x10, 2000);
+	cr_expect_eq(c.ticks, UINT64_C(0x100000010));
+	cr_expect_eq(ze_clock_ns(&c, UINT64_C(0xfffffff0) + 19200000), 1000000000);
+	/* bits that a driver leaves above the valid ones are not looked at */
+	ze_clock_update(&c, UINT64_C(0xabcdef0000000020), 3000);
+	cr_expect_eq(c.ticks, UINT64_C(0x100000020));
+}
+
+Test(ze_clock, value_is_the_first_after_the_moment_before_it_was_written)
+{
+	struct ze_clock c;
+	uint64_t since;
+
+	ze_clock_init(&c, 1000000000, 32, 1000, 0);
+	since = ze_clock_now(&c, UINT64_C(10000000000));	/* two wraps on */
+	cr_expect_eq(since, UINT64_C(10000001000));
+	cr_expect_eq(ze_clock_extend(&c, (uint32_t)(since + 5000), since), since + 5000);
+	/* late by most of a turn */
+	cr_expect_eq(ze_clock_extend(&c, (uint32_t)(since + 3500000000u), since), since + 3500000000u);
+	/* the estimate was late */
+	cr_expect_eq(ze_clock_extend(&c, (uint32_t)(since - 100000), since), since - 100000);
+}
+
+Test(ze_clock, counter_of_64_bits_and_odd_frequencies_are_exact)
+{
+	struct ze_clock c;
+
+	ze_clock_init(&c, 12500000, 64, UINT64_C(1) << 62, 0);
+	cr_expect_eq(c.bits, 64);
+	cr_expect_eq(ze_clock_extend(&c, (UINT64_C(1) << 62) + 12500000, c.ticks), (UINT64_C(1) << 62) + 12500000);
+	cr_expect_eq(ze_clock_ns(&c, (UINT64_C(1) << 62) + UINT64_C(12500000) * 86400 * 365), UINT64_C(86400) * 365 * 1000000000);
+	/* what a driver does not say */
+	ze_clock_init(&c, 0, 0, 7, 0);
+	cr_expect_eq(ze_clock_ns(&c, 7 + 123), 123);
+	cr_expect_eq(ze_clock_ns(&c, 3), 0, "before the beginning");
+}
+
+/* ---- the ring ---- */
+
+Test(ze_ring, places_never_overlap_and_all_room_comes_back)
+{
+	struct ze_ring r = { .size = 4096 };
+	struct { size_t at, bytes, cost; } live[64];
+	unsigned int first = 0, nr = 0, seed = 1;
+
+	for (int i = 0; i < 20000; i++) {
+		size_t bytes = 1 + (seed = seed * 1103515245 + 12345) / 65536 % 700, at, cost;
+
+		while (!(cost = ze_ring_take(&r, bytes, &at))) {
+			cr_assert_gt(nr, 0, "nothing is taken, and there is no room for %zu bytes", bytes);
+			ze_ring_give(&r, live[first].cost);
+			first = (first + 1) % 64;
+			nr--;
+		}
+		cr_assert(at % ZE_RING_ALIGN == 0 && at + bytes <= r.size);
+		for (unsigned int k = 0; k < nr; k++) {
+			size_t other = live[(first + k) % 64].at, end = other + live[(first + k) % 64].bytes;
+
+			cr_assert(at + bytes <= other || at >= end, "%zu+%zu lies in %zu-%zu", at, bytes, other, end);
+		}
+		if (i % 7 == 0) {
+			size_t head = r.head, used = r.used, again;
+
+			/* what was taken last can be undone, and comes again */
+			ze_ring_undo(&r, cost);
+			cr_assert_eq(ze_ring_take(&r, bytes, &again), cost);
+			cr_assert(again == at && r.head == head && r.used == used);
+		}
+		live[(first + nr) % 64].at = at;
+		live[(first + nr) % 64].bytes = bytes;
+		live[(first + nr++) % 64].cost = cost;
+	}
+	while (nr--) {
+		ze_ring_give(&r, live[first].cost);
+		first = (first + 1) % 64;
+	}
+	cr_expect_eq(r.used, 0);
+}
+
+Test(ze_ring, takes_nothing_that_is_larger_than_it)
+{
+	struct ze_ring r = { .size = 4096 };
+	size_t at, cost;
+
+	cr_expect_eq(ze_ring_take(&r, 4097, &at), 0);
+	cr_expect_eq(ze_ring_take(&r, SIZE_MAX, &at), 0);
+	cr_expect_eq(ze_ring_take(&r, 0, &at), 0);
+	cost = ze_ring_take(&r, 4096, &at);
+	cr_expect_eq(cost, 4096);
+	cr_expect_eq(ze_ring_take(&r, 1, &at), 0);
+	ze_ring_undo(&r, cost);
+	cr_expect_eq(ze_ring_take(&r, 4096, &at), 4096);
+}
+
+/* ---- events and queues ---- */
+
+static struct { bool is_signalled; unsigned int resets; } event[HANDLES];
+static unsigned int nr_events, nr_appends, most_waits;
+static bool refuse;
+static ze_event_handle_t last_signal, last_wait;
+
+static size_t index_of(ze_event_handle_t e)
+{
+	return (uintptr_t)e - 1;
+}
+
+static ze_result_t pool_create(ze_context_handle_t c, const ze_event_pool_desc_t *d, uint32_t nr, ze_device_handle_t *devices,
+			       ze_event_pool_handle_t *out)
+{
+	(void)c;
+	(void)d;
+	(void)nr;
+	(void)devices;
+	*out = (ze_event_pool_handle_t)1;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t event_create(ze_event_pool_handle_t p, const ze_event_desc_t *d, ze_event_handle_t *out)
+{
+	(void)p;
+	(void)d;
+	cr_assert_lt(nr_events, HANDLES);
+	*out = (ze_event_handle_t)(uintptr_t)++nr_events;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t event_reset(ze_event_handle_t e)
+{
+	event[index_of(e)].is_signalled = false;
+	event[index_of(e)].resets++;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t event_query(ze_event_handle_t e)
+{
+	return event[index_of(e)].is_signalled ? ZE_RESULT_SUCCESS : ZE_RESULT_NOT_READY;
+}
+
+static ze_result_t event_wait(ze_event_handle_t e, uint64_t timeout)
+{
+	(void)timeout;
+	event[index_of(e)].is_signalled = true;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t host_alloc(ze_context_handle_t c, const ze_host_mem_alloc_desc_t *d, size_t size, size_t align, void **out)
+{
+	(void)c;
+	(void)d;
+	*out = aligned_alloc(align, (size + align - 1) & -align);
+	return *out ? ZE_RESULT_SUCCESS : ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
+}
+
+static ze_result_t append(ze_command_list_handle_t list, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
+{
+	(void)list;
+	if (refuse)
+		return ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY;
+	nr_appends++;
+	most_waits = nr > most_waits ? nr : most_waits;
+	cr_assert_not(event[index_of(signal)].is_signalled, "an event that is signalled stands for work that is not done");
+	for (uint32_t i = 0; i < nr; i++)
+		cr_assert_neq(wait[i], signal, "work waits for itself");
+	last_signal = signal;
+	last_wait = nr ? wait[0] : NULL;
+	return ZE_RESULT_SUCCESS;
+}
+
+static void begin(void)
+{
+	hg_ze.zeEventPoolCreate = pool_create;
+	hg_ze.zeEventCreate = event_create;
+	hg_ze.zeEventHostReset = event_reset;
+	hg_ze.zeEventQueryStatus = event_query;
+	hg_ze.zeEventHostSynchronize = event_wait;
+	hg_ze.zeMemAllocHost = host_alloc;
+	hg_ze.zeCommandListAppendBarrier = append;
+	gpu_memory_init(&target.memory);
+	gpu_target_init(&target.gpu, ze_list_is_idle);
+	pthread_mutex_init(&target.map_lock, NULL);
+	pthread_mutex_init(&target.events_lock, NULL);
+	pthread_mutex_init(&queue.lock, NULL);
+	queue.target = &target;
+	queue.gpu.target = &target.gpu;
+	queue.gpu.queue = &queue;
+	queue.gpu.state = &state;
+	target.arena = UINT64_C(1) << 46;
+	hg_msg_sink_set(keep_line, NULL);
+}
+
+static void work(size_t args)
+{
+	struct ze_step s;
+
+	cr_assert_eq(ze_begin(&queue, args, &s), HG_OK);
+	if (args)
+		memset(s.args, 1, args);
+	cr_assert_eq(ze_end(&queue, &s, ZE(zeCommandListAppendBarrier, queue.list, s.signal, s.nr_wait, s.wait)), HG_OK);
+}
+
+Test(ze_queue, each_piece_waits_for_the_one_before_until_that_is_done)
+{
+	ze_event_handle_t first;
+
+	begin();
+	work(0);
+	cr_expect_null(last_wait);
+	first = last_signal;
+	work(0);
+	cr_expect_eq(last_wait, first);
+	event[index_of(first)].is_signalled = true;
+	first = last_signal;
+	work(0);
+	cr_expect_eq(last_wait, first, "the one before is not done");
+	event[index_of(last_signal)].is_signalled = true;
+	cr_expect(ze_list_is_idle(&queue));
+	work(0);
+	cr_expect_null(last_wait);
+}
+
+Test(ze_queue, events_come_back_and_none_is_reset_before_its_work_is_done)
+{
+	begin();
+	for (int i = 0; i < 10000; i++) {
+		work(100);
+		if (i % 50 == 49)
+			event[index_of(last_signal)].is_signalled = true;
+	}
+	cr_expect_leq(nr_events, 2 * ZE_EVENTS, "%u events", nr_events);
+	cr_expect_leq(most_waits, 1);
+	ze_queue_throttle(&queue, 3);
+	cr_expect_leq(queue.issued - queue.known, 3);
+	ze_queue_throttle(&queue, 0);
+	cr_expect_eq(queue.issued, queue.known);
+	cr_expect_eq(queue.ring.used, 0);
+}
+
+Test(ze_queue, full_ring_of_arguments_is_not_waited_for)
+{
+	begin();
+	for (int i = 0; i < 300; i++)
+		work(4096);
+	cr_expect_eq(nr_appends, 300);
+	cr_expect_not_null(queue.pending[299 & (queue.room - 1)].own);
+	ze_queue_throttle(&queue, 0);
+	cr_expect_eq(queue.ring.used, 0);
+	cr_expect_not_null(target.memory.spare, "what was taken besides is kept for the next");
+}
+
+Test(ze_queue, work_that_is_refused_leaves_nothing)
+{
+	struct ze_step s;
+
+	begin();
+	work(64);
+	refuse = true;
+	cr_assert_eq(ze_begin(&queue, 64, &s), HG_OK);
+	cr_assert_eq(ze_end(&queue, &s, ZE(zeCommandListAppendBarrier, queue.list, s.signal, s.nr_wait, s.wait)), HG_ERR_NOMEM);
+	cr_expect(strstr(said, "for cuStreamWaitEvent: ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY (0x70000003)"), "said: %s", said);
+	cr_expect_eq(queue.issued, 1);
+	cr_expect_eq(queue.ring.used, 64);
+	refuse = false;
+	work(64);
+	ze_queue_throttle(&queue, 0);
+	cr_expect_eq(queue.ring.used, 0);
+	cr_expect_leq(nr_events, 3);
+}
+
+Test(ze_queue, lost_device_is_a_failure_of_the_queue)
+{
+	struct hg_fault fault;
+	struct ze_step s;
+
+	begin();
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
+	cr_assert_eq(ze_begin(&queue, 0, &s), HG_OK);
+	cr_expect_eq(ze_end(&queue, &s, HG_ERR_FAULT), HG_ERR_FAULT);
+	cr_assert(ze_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "device is lost"), "said: %s", fault.what);
+	cr_expect(gpu_queue_drops(&queue.gpu));
+}
+
+/* ---- addresses ---- */
+
+static unsigned int nr_reserves, nr_frees;
+
+/* As compute-runtime: a hint, 2 MiB more than asked for, multiples of 2 MiB. */
+static ze_result_t reserve(ze_context_handle_t c, const void *hint, size_t size, void **out)
+{
+	size_t all = ((size + HG_ARENA_GRANULE - 1) & -HG_ARENA_GRANULE) + HG_ARENA_GRANULE;
+	void *p = mmap((void *)(uintptr_t)hint, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	(void)c;
+	nr_reserves++;
+	if (p == MAP_FAILED)
+		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
+	*out = (void *)(((uintptr_t)p + HG_ARENA_GRANULE - 1) & -HG_ARENA_GRANULE);
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t unreserve(ze_context_handle_t c, const void *at, size_t size)
+{
+	(void)c;
+	nr_frees++;
+	munmap((void *)(uintptr_t)at, ((size + HG_ARENA_GRANULE - 1) & -HG_ARENA_GRANULE) + HG_ARENA_GRANULE);
+	return ZE_RESULT_SUCCESS;
+}
+
+static struct hg_held hold(uint64_t start, uint64_t size)
+{
+	void *p = mmap((void *)start, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	cr_assert_eq((uintptr_t)p, start);
+	return (struct hg_held){ start, start + size };
+}
+
+Test(ze_memory, ranges_side_by_side_outside_the_arena_are_taken_each)
+{
+	const uint64_t unit = HG_ARENA_GRANULE, base = UINT64_C(0x3a0000000000);
+	struct hg_held range[3];
+	struct hg_iv iv;
+
+	begin();
+	hg_ze.zeVirtualMemReserve = reserve;
+	hg_ze.zeVirtualMemFree = unreserve;
+	range[0] = hold(base, 2 * unit);
+	range[1] = hold(base + 3 * unit, unit);
+	range[2] = hold(base + 5 * unit, 4 * unit);
+	cr_assert_eq(ze_reserve(&target, range, 3), HG_OK, "said: %s", said);
+	for (int i = 0; i < 3; i++) {
+		cr_assert(hg_ivmap_find(&target.reserved, range[i].start, &iv));
+		cr_expect_geq(iv.start + iv.size, range[i].end);
+	}
+}
+
+Test(ze_memory, arena_is_one_reservation)
+{
+	const uint64_t unit = HG_ARENA_GRANULE;
+	struct hg_held range[2];
+	struct hg_iv iv;
+
+	begin();
+	hg_ze.zeVirtualMemReserve = reserve;
+	hg_ze.zeVirtualMemFree = unreserve;
+	range[0] = hold(target.arena, 2 * unit);
+	range[1] = hold(target.arena + 64 * unit, unit);
+	cr_assert_eq(ze_reserve(&target, range, 2), HG_OK, "said: %s", said);
+	cr_assert(hg_ivmap_find(&target.reserved, target.arena + (UINT64_C(1) << 40), &iv));
+	cr_expect_eq(nr_reserves, 1);
+	cr_expect_eq(iv.size, HG_ARENA_SIZE - unit);
+}
+
+static void is_reserved(uint64_t addr)
+{
+	struct hg_iv iv;
+
+	cr_expect(hg_ivmap_find(&target.reserved, addr, &iv), "0x%llx", (unsigned long long)addr);
+}
+
+static ze_result_t physical(ze_context_handle_t c, ze_device_handle_t d, ze_physical_mem_desc_t *desc, ze_physical_mem_handle_t *out)
+{
+	(void)c;
+	(void)d;
+	(void)desc;
+	*out = (ze_physical_mem_handle_t)1;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t map(ze_context_handle_t c, const void *at, size_t size, ze_physical_mem_handle_t m, size_t offset,
+		       ze_memory_access_attribute_t access)
+{
+	(void)c;
+	(void)m;
+	cr_expect(size && !offset && access == ZE_MEMORY_ACCESS_ATTRIBUTE_READWRITE);
+	is_reserved((uintptr_t)at);
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t append_fill(ze_command_list_handle_t list, void *at, const void *pattern, size_t n, size_t size, ze_event_handle_t signal,
+			       uint32_t nr, ze_event_handle_t *wait)
+{
+	(void)at;
+	(void)size;
+	cr_expect(n == 4 && !memcmp(pattern, "\0\0\0", 4));
+	return append(list, signal, nr, wait);
+}
+
+Test(ze_memory, arena_that_is_not_free_gives_what_is_free_in_it)
+{
+	const uint64_t unit = HG_ARENA_GRANULE;
+	hg_dptr at;
+
+	begin();
+	hg_ze.zeVirtualMemReserve = reserve;
+	hg_ze.zeVirtualMemFree = unreserve;
+	hg_ze.zePhysicalMemCreate = physical;
+	hg_ze.zeVirtualMemMap = map;
+	hg_ze.zeCommandListAppendMemoryFill = append_fill;
+	pthread_mutex_init(&target.service_lock, NULL);
+	target.service = &queue;
+	target.unit = unit;
+	hold(target.arena + 64 * unit, unit);
+	for (uint64_t i = 60; i < 80; i++)
+		if (i < 63 || i > 64)	/* 63: the driver wants what is behind it as well */
+			cr_expect_eq(ze_map(&target, target.arena + i * unit, unit, false, &at), HG_OK, "%llu: %s", (unsigned long long)i, said);
+}
+
+Test(ze_memory, addresses_that_are_in_use_are_refused_with_what_is_there)
+{
+	const uint64_t unit = HG_ARENA_GRANULE, base = UINT64_C(0x3b0000000000);
+	struct hg_held held;
+	hg_dptr at;
+
+	begin();
+	hg_ze.zeVirtualMemReserve = reserve;
+	hg_ze.zeVirtualMemFree = unreserve;
+	target.unit = unit;
+	held = hold(base + unit, unit);
+	cr_expect_eq(ze_map(&target, base, 2 * unit, false, &at), HG_ERR_NOSPC);
+	cr_expect(strstr(said, "instead of 0x3b0000000000-0x3b0000400000, where"), "said: %s", said);
+	cr_expect(strstr(said, "3b0000200000-3b0000400000"), "said: %s", said);
+	cr_expect_eq(nr_frees, nr_reserves, "what was had elsewhere is given back");
+	munmap((void *)held.start, unit);
+}
+
+/* ---- memory of the host ---- */
+
+static unsigned int nr_imports, nr_releases;
+static uint64_t imported;
+
+static ze_result_t import(ze_context_handle_t c, const ze_host_mem_alloc_desc_t *d, size_t size, size_t align, void **out)
+{
+	struct { ze_structure_type_t stype; const void *next; void *memory; uint64_t size; } ext;
+
+	(void)c;
+	(void)align;
+	cr_assert(d->pNext);
+	memcpy(&ext, d->pNext, sizeof(ext));
+	cr_expect_eq((int)ext.stype, 0x20037);
+	cr_expect(ext.size == size && size % 4096 == 0 && (uintptr_t)ext.memory % 4096 == 0);
+	nr_imports++;
+	imported += size;
+	*out = ext.memory;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t release(ze_context_handle_t c, void *p)
+{
+	(void)c;
+	(void)p;
+	nr_releases++;
+	return ZE_RESULT_SUCCESS;
+}
+
+Test(ze_memory, registered_memory_that_shares_a_page_is_imported_once)
+{
+	unsigned char *mem = (unsigned char *)0x10000000;
+	uint64_t len;
+
+	begin();
+	hg_ze.zeMemAllocHost = import;
+	hg_ze.zeMemFree = release;
+	target.has_memmap = true;
+	cr_assert_eq(ze_host_register(&target, mem + 100, 5000), HG_OK);	/* pages 0, 1 */
+	cr_assert_eq(ze_host_register(&target, mem + 6000, 5000), HG_OK);	/* 1, 2 */
+	cr_expect_eq(imported, 3 * 4096, "%llu bytes", (unsigned long long)imported);
+	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PINNED);
+	ze_host_unregister(&target, mem + 100, 5000);
+	cr_expect_eq(nr_releases, 0, "the page in common is still wanted");
+	ze_host_unregister(&target, mem + 6000, 5000);
+	cr_expect_eq(nr_releases, nr_imports);
+	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PAGEABLE);
+}
+
+Test(ze_memory, host_memory_that_kernels_cannot_reach_is_refused_by_name)
+{
+	begin();
+	snprintf(target.info.name, sizeof(target.info.name), "a GPU");
+	cr_expect_eq(ze_host_register(&target, &target, 100), HG_ERR_UNSUPPORTED);
+	cr_expect(strstr(said, "'a GPU'") && strstr(said, "ZE_extension_external_memmap_sysmem"), "said: %s", said);
+	target.info.host_access = true;
+	cr_expect_eq(ze_host_register(&target, &target, 100), HG_OK);
+}
