@@ -120,13 +120,12 @@ static void free_unused(struct hg_target *t, uint64_t wanted, uint64_t size)
 		}
 }
 
-/* With t->map_lock. */
-static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t size)
+/* With t->map_lock: more than is wanted, so that there is room beside it; silently. */
+static enum hg_status reserve_wide(struct hg_target *t, uint64_t wanted, uint64_t size)
 {
 	enum hg_status st = HG_ERR_NOSPC;
 	uint64_t got;
 
-	free_unused(t, wanted, size);
 	if (is_in_arena(t, wanted, wanted + size))
 		st = reserve_arena(t);
 	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]) && st == HG_ERR_NOSPC; i++) {
@@ -137,6 +136,16 @@ static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t
 		if (st == HG_ERR_NOSPC && size <= windows[i] - TAIL)	/* what is free behind it */
 			st = reserve_at(t, wanted, windows[i] - TAIL, &got);
 	}
+	return st;
+}
+
+/* With t->map_lock. */
+static enum hg_status reserve_for(struct hg_target *t, uint64_t wanted, uint64_t size)
+{
+	enum hg_status st;
+
+	free_unused(t, wanted, size);
+	st = reserve_wide(t, wanted, size);
 	return st == HG_ERR_NOSPC ? reserve_alone(t, wanted, size) : st;
 }
 
@@ -165,7 +174,8 @@ enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size
 	for (size_t i = 0; i < nr && !st; i++) {
 		if (hg_ivmap_find(&t->reserved, range[i].start, &iv) && range[i].end <= iv.start + iv.size)
 			continue;
-		st = is_in_arena(t, range[i].start, range[i].end) ? reserve_arena(t) : HG_ERR_NOSPC;
+		/* what the program allocates next lies beside what it has in the arena */
+		st = is_in_arena(t, range[i].start, range[i].end) ? reserve_wide(t, range[i].start, range[i].end - range[i].start) : HG_ERR_NOSPC;
 		if (st == HG_ERR_NOSPC)
 			st = reserve_alone(t, range[i].start, range[i].end - range[i].start);
 	}

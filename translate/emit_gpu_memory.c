@@ -193,7 +193,11 @@ static LLVMValueRef pointer(struct emit *e)
 		a = LLVMBuildAdd(e->b, emit_resize(e, a, 32, false), emit_i32(e, (uint32_t)off), "");
 		return gep(e, e->gpu->kernarg, emit_resize(e, a, 64, false));
 	case IR_SHARED:
-		p = e->gpu->isa->shared(e, emit_resize(e, a, 32, false));
+		a = emit_resize(e, a, 32, false);
+		/* the sum has 32 bits, as places in it have where it is no argument */
+		if (e->gpu->shared)
+			return e->gpu->isa->shared(e, LLVMBuildAdd(e->b, a, emit_i32(e, (uint32_t)off), ""));
+		p = e->gpu->isa->shared(e, a);
 		return off ? gep(e, p, emit_i32(e, (uint32_t)off)) : p;
 	case IR_CONST:
 		if (in->op == IR_ld && in->sem == IR_WEAK)

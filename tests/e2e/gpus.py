@@ -76,6 +76,7 @@ INTEL = Gpu(
     lacks=(("saxpy_streams", {"HG_FAKE_ZE_HINT": "0"}, ("Level Zero gives the addresses", "instead of 0x2")),
            ("saxpy_streams", {"HG_FAKE_ZE_MEMMAP": "0"}, ("bytes of host memory at", "cannot be reached", "ZE_extension_external_memmap_sysmem")),
            ("saxpy_streams", {"HG_FAKE_ZE_DEVICES": "0"}, ("no driver with a GPU",)),
+           ("saxpy_streams", {"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
            ("saxpy_streams", {"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere")),
            ("reduction", {"HG_FAKE_ZE_SUBGROUPS": "8,16"}, ("kernel '", "no sub-groups of 32")),
            ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),

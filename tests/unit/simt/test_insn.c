@@ -503,6 +503,20 @@ Test(simt_insn, division_and_roots_of_f32_by_integers)
 	hg_module_free(m);
 }
 
+Test(simt_insn, addresses_of_shared_memory_wrap)
+{
+	static uint32_t out[64];
+	struct { void *p; uint32_t n; } params = { out, 0 };
+	struct kernel_run r = { .block = { 64 }, .shared = 512, .params = &params, .data = out, .size = sizeof(out) };
+
+	/* below 0 for the lower half of the threads, if it were not for what is added */
+	run_both(KERNEL("ld.param.u64 %rd8, [p]; mov.u32 %r1, %tid.x; shl.b32 %r2, %r1, 2; sub.u32 %r3, %r2, 128;\n"
+			"st.shared.u32 [%r3+128], %r1; bar.sync 0; ld.shared.u32 %r4, [%r3+132]; mul.wide.u32 %rd1, %r1, 4; add.u64 %rd8, %rd8, %rd1;\n"
+			"setp.eq.u32 %p1, %r1, 63; @%p1 bra LAST; st.global.u32 [%rd8], %r4;\nLAST: ret;"), &r);
+	for (uint32_t i = 0; i < 63; i++)
+		cr_assert_eq(out[i], i + 1, "%u", i);
+}
+
 Test(simt_insn, clocks_go_on)
 {
 	static uint32_t seen[4];

@@ -46,6 +46,15 @@ Test(simt_memory, shared_sums_are_not_flushed)
 		    "st.global.v2.f32 [%rd7+65536], {%f3, %f4}; ret;"), 4, 128);
 }
 
+/* An address before the block's memory, and an offset that leads back. */
+Test(simt_memory, shared_addresses_wrap_at_32_bits)
+{
+	both(KERNEL(".shared .align 4 .b32 s[128];\n" HEAD "shl.b32 %r1, %r5, 2; mov.u32 %r2, s; sub.u32 %r3, %r2, %r1; add.u32 %r1, %r1, %r2;\n"
+		    "mul.wide.u32 %rd7, %r7, 4; add.u64 %rd7, %rd7, %rd8; ld.global.u32 %r4, [%rd7]; st.shared.u32 [%r3+508], %r4; bar.sync 0;\n"
+		    "ld.shared.u32 %r4, [%r1]; bar.sync 0; atom.shared.add.u32 %r5, [%r3+508], 1; bar.sync 0; ld.shared.u32 %r6, [%r1];\n"
+		    "mul.wide.u32 %rd7, %r7, 16; add.u64 %rd7, %rd7, %rd8; st.global.v2.u32 [%rd7+65536], {%r4, %r6}; ret;"), 4, 128);
+}
+
 Test(simt_memory, lanes)
 {
 	both(KERNEL(HEAD "mul.wide.u32 %rd7, %r7, 32; add.u64 %rd7, %rd7, %rd8; ld.global.f32 %f1, [%rd7];\n"
