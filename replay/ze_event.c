@@ -103,11 +103,13 @@ void ze_event_put(struct hg_target *t, struct ze_event *e)
 }
 
 /* Nothing is to come any more on a device that is lost, and in a process that ends. Where it cannot be told, the work may still use its event. */
-bool ze_event_is_done(struct ze_event *e)
+bool ze_event_is_done(struct hg_target *t, struct ze_event *e)
 {
 	switch (ZE_RAW(zeEventQueryStatus, e->handle)) {
-	case ZE_RESULT_SUCCESS:
 	case ZE_RESULT_ERROR_DEVICE_LOST:
+		atomic_store(&t->is_lost, true);
+		return true;
+	case ZE_RESULT_SUCCESS:
 	case ZE_RESULT_ERROR_UNINITIALIZED:
 		return true;
 	default:
@@ -257,10 +259,10 @@ bool ze_mark_is_done(struct hg_mark *m)
 
 	if (!e)
 		return true;
-	done = ze_event_is_done(e);
+	done = ze_event_is_done(m->target, e);
 	ze_event_put(m->target, e);
 	if (done)
-		gpu_target_look(&m->target->gpu);
+		ze_look(m->target);
 	return done;
 }
 
@@ -273,7 +275,7 @@ enum hg_status ze_mark_sync(struct hg_mark *m)
 		return HG_OK;
 	st = ze_event_wait(e);
 	ze_event_put(m->target, e);
-	gpu_target_look(&m->target->gpu);
+	ze_look(m->target);
 	return st;
 }
 
@@ -285,7 +287,7 @@ uint64_t ze_mark_time_ns(struct hg_mark *m)
 
 	if (!e)
 		return 0;
-	if (ze_event_is_done(e)) {
+	if (ze_event_is_done(t, e)) {
 		pthread_mutex_lock(&t->clock_lock);
 		ns = ze_clock_ns(&t->clock, ze_clock_extend(&t->clock, __atomic_load_n(e->stamp, __ATOMIC_RELAXED), e->ref_ticks));
 		pthread_mutex_unlock(&t->clock_lock);

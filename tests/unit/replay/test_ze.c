@@ -39,6 +39,20 @@ Test(ze_clock, counter_that_wraps_goes_on)
 	cr_expect_eq(c.ticks, UINT64_C(0x100000020));
 }
 
+Test(ze_clock, turns_that_nobody_looked_at_are_counted)
+{
+	const uint64_t hz = 19200000, hours = UINT64_C(5) * 3600;
+	struct ze_clock c;
+
+	/* 36 bits wrap after an hour */
+	ze_clock_init(&c, hz, 36, 1000, 0);
+	ze_clock_update(&c, (1000 + hz * hours) & ((UINT64_C(1) << 36) - 1), hours * 1000000000 + 40000000);
+	cr_expect_eq(ze_clock_ns(&c, c.ticks), hours * 1000000000, "%llu", (unsigned long long)c.ticks);
+	/* the host's clock is late */
+	ze_clock_update(&c, (1000 + hz * 2 * hours) & ((UINT64_C(1) << 36) - 1), 2 * hours * 1000000000 - 40000000);
+	cr_expect_eq(ze_clock_ns(&c, c.ticks), 2 * hours * 1000000000);
+}
+
 Test(ze_clock, value_is_the_first_after_the_moment_before_it_was_written)
 {
 	struct ze_clock c;
@@ -313,6 +327,62 @@ Test(ze_queue, lost_device_is_a_failure_of_the_queue)
 	cr_expect(gpu_queue_drops(&queue.gpu));
 }
 
+static ze_result_t event_query_lost(ze_event_handle_t e)
+{
+	(void)e;
+	return ZE_RESULT_ERROR_DEVICE_LOST;
+}
+
+/* Nothing is left to wait for, and what was queued has not been done. */
+Test(ze_queue, device_that_is_lost_meanwhile_is_no_success)
+{
+	struct hg_fault fault;
+
+	begin();
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
+	gpu_queue_list(&queue.gpu);
+	work(0);
+	hg_ze.zeEventQueryStatus = event_query_lost;
+	cr_expect_eq(ze_queue_sync(&queue), HG_ERR_FAULT);
+	cr_assert(ze_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "device is lost"), "said: %s", fault.what);
+}
+
+static ze_result_t timestamp(ze_command_list_handle_t list, uint64_t *at, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
+{
+	(void)at;
+	return append(list, signal, nr, wait);
+}
+
+static ze_result_t timestamps(ze_device_handle_t d, uint64_t *host, uint64_t *device)
+{
+	(void)d;
+	*host = *device = 0;
+	return ZE_RESULT_SUCCESS;
+}
+
+Test(ze_queue, mark_of_a_lost_device_is_a_failure_of_all_queues)
+{
+	struct hg_fault fault;
+	struct hg_mark *m;
+
+	begin();
+	hg_ze.zeCommandListAppendWriteGlobalTimestamp = timestamp;
+	hg_ze.zeDeviceGetGlobalTimestamps = timestamps;
+	pthread_mutex_init(&target.clock_lock, NULL);
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
+	gpu_queue_list(&queue.gpu);
+	cr_assert_eq(ze_clock_read(&target, 1000, 64), HG_OK);
+	cr_assert_eq(ze_mark_create(&target, &m), HG_OK);
+	cr_assert_eq(ze_mark_record(&queue, m), HG_OK);
+	cr_expect_not(ze_mark_is_done(m));
+	hg_ze.zeEventQueryStatus = event_query_lost;
+	cr_expect(ze_mark_is_done(m), "nobody waits for it for ever");
+	cr_assert(ze_fault(&target, &fault));
+	cr_expect(gpu_queue_drops(&queue.gpu));
+	ze_mark_destroy(m);
+}
+
 /* ---- addresses ---- */
 
 static unsigned int nr_reserves, nr_frees;
@@ -511,6 +581,18 @@ Test(ze_memory, host_memory_that_kernels_cannot_reach_is_refused_by_name)
 	snprintf(target.info.name, sizeof(target.info.name), "a GPU");
 	cr_expect_eq(ze_host_register(&target, &target, 100), HG_ERR_UNSUPPORTED);
 	cr_expect(strstr(said, "'a GPU'") && strstr(said, "ZE_extension_external_memmap_sysmem"), "said: %s", said);
+}
+
+/* Nothing is imported, and fills and copies may name it. */
+Test(ze_memory, host_memory_that_the_device_reaches_anyhow_is_known)
+{
+	unsigned char *mem = (unsigned char *)0x10000000;
+	uint64_t len;
+
+	begin();
 	target.info.host_access = true;
-	cr_expect_eq(ze_host_register(&target, &target, 100), HG_OK);
+	cr_assert_eq(ze_host_register(&target, mem, 8192), HG_OK);
+	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PINNED);
+	ze_host_unregister(&target, mem, 8192);
+	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PAGEABLE);
 }
