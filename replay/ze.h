@@ -31,7 +31,7 @@ struct ze_event {
 	ze_event_handle_t handle;
 	atomic_uint refs;
 	uint64_t *stamp;		/* pinned memory for a time of the device */
-	uint64_t ref_ticks;		/* ze_clock_ref when it was recorded */
+	uint64_t ref_ticks;		/* ze_clock_now when it was recorded, or last known not to be done; under clock_lock */
 };
 
 struct ze_pool {
@@ -152,7 +152,7 @@ struct ze_event *ze_event_ref(struct ze_event *e);
 void ze_event_put(struct hg_target *t, struct ze_event *e);
 bool ze_event_is_done(struct hg_target *t, struct ze_event *e);	/* a lost device is done with all: ze_look tells of it */
 /* Where the call fails it is made once more: memory that goes next must not be used by what still runs. */
-enum hg_status ze_event_wait(struct ze_event *e) HG_MUST_CHECK;
+enum hg_status ze_event_wait(struct hg_target *t, struct ze_event *e) HG_MUST_CHECK;
 void ze_events_fini(struct hg_target *t);
 enum hg_status ze_mark_create(struct hg_target *t, struct hg_mark **out) HG_MUST_CHECK;
 void ze_mark_destroy(struct hg_mark *m);

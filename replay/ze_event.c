@@ -15,6 +15,49 @@ struct hg_mark {
 	struct ze_event *event;		/* of the last recording, with a reference; NULL: never recorded */
 };
 
+/* ---- the clock ---- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+enum hg_status ze_clock_read(struct hg_target *t, uint64_t hz, unsigned int bits)
+{
+	uint64_t host, device;
+	enum hg_status st = ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device);
+
+	if (!st)
+		ze_clock_init(&t->clock, hz, bits, device, now_ns());
+	return st;
+}
+
+/* About what the device's counter is now. Where it cannot be read, the estimate goes on. */
+static uint64_t ticks_now(struct hg_target *t)
+{
+	uint64_t host, device, ticks;
+
+	pthread_mutex_lock(&t->clock_lock);
+	if (now_ns() - t->clock.host_ns >= CLOCK_NS && !ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device))
+		ze_clock_update(&t->clock, device, now_ns());
+	ticks = ze_clock_now(&t->clock, now_ns());
+	pthread_mutex_unlock(&t->clock_lock);
+	return ticks;
+}
+
+/* It is done now, or was not done a moment ago: this says more of its time than when it was recorded, which may be turns of the counter before. */
+static void date(struct hg_target *t, struct ze_event *e)
+{
+	uint64_t now = ticks_now(t);
+
+	pthread_mutex_lock(&t->clock_lock);
+	e->ref_ticks = now;
+	pthread_mutex_unlock(&t->clock_lock);
+}
+
 /* ---- events ---- */
 
 static enum hg_status pool_new(struct hg_target *t)
@@ -117,12 +160,15 @@ bool ze_event_is_done(struct hg_target *t, struct ze_event *e)
 	}
 }
 
-enum hg_status ze_event_wait(struct ze_event *e)
+enum hg_status ze_event_wait(struct hg_target *t, struct ze_event *e)
 {
+	uint64_t began_ns = now_ns();
 	enum hg_status st = ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
 
 	if (st)
 		(void)ZE_RAW(zeEventHostSynchronize, e->handle, UINT64_MAX);
+	else if (now_ns() - began_ns >= CLOCK_NS)
+		date(t, e);
 	return st;
 }
 
@@ -142,39 +188,6 @@ void ze_events_fini(struct hg_target *t)
 		free(p);
 	}
 	t->free_events = NULL;
-}
-
-/* ---- the clock ---- */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-enum hg_status ze_clock_read(struct hg_target *t, uint64_t hz, unsigned int bits)
-{
-	uint64_t host, device;
-	enum hg_status st = ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device);
-
-	if (!st)
-		ze_clock_init(&t->clock, hz, bits, device, now_ns());
-	return st;
-}
-
-/* About what the device's counter is now. Where it cannot be read, the estimate goes on. */
-static uint64_t ticks_now(struct hg_target *t)
-{
-	uint64_t host, device, ticks;
-
-	pthread_mutex_lock(&t->clock_lock);
-	if (now_ns() - t->clock.host_ns >= CLOCK_NS && !ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device))
-		ze_clock_update(&t->clock, device, now_ns());
-	ticks = ze_clock_now(&t->clock, now_ns());
-	pthread_mutex_unlock(&t->clock_lock);
-	return ticks;
 }
 
 /* ---- marks ---- */
@@ -263,6 +276,8 @@ bool ze_mark_is_done(struct hg_mark *m)
 	if (!e)
 		return true;
 	done = ze_event_is_done(m->target, e);
+	if (!done)
+		date(m->target, e);
 	ze_event_put(m->target, e);
 	if (done)
 		ze_look(m->target);
@@ -276,7 +291,7 @@ enum hg_status ze_mark_sync(struct hg_mark *m)
 
 	if (!e)
 		return HG_OK;
-	st = ze_event_wait(e);
+	st = ze_event_wait(m->target, e);
 	ze_event_put(m->target, e);
 	ze_look(m->target);
 	return st;

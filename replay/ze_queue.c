@@ -252,7 +252,7 @@ static enum hg_status wait_for_all(struct hg_queue *q)
 	/* on a lost device nothing is left to wait for */
 	if (!last)
 		return ze_said(q, atomic_load_explicit(&q->target->is_lost, memory_order_relaxed) ? HG_ERR_FAULT : HG_OK);
-	st = ze_event_wait(last);
+	st = ze_event_wait(q->target, last);
 	ze_event_put(q->target, last);
 	return ze_said(q, st);
 }
@@ -338,7 +338,7 @@ void ze_queue_throttle(struct hg_queue *q, uint32_t max)
 		pthread_mutex_unlock(&q->lock);
 		if (!event)
 			return;
-		st = ze_event_wait(event);
+		st = ze_event_wait(q->target, event);
 		ze_event_put(q->target, event);
 		if (st)
 			return;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "common/msg.h"
 #include "replay/reserve.h"
@@ -418,6 +420,52 @@ Test(ze_queue, mark_of_a_lost_device_is_a_failure_of_all_queues)
 	cr_expect(ze_mark_is_done(m), "nobody waits for it for ever");
 	cr_assert(ze_fault(&target, &fault));
 	cr_expect(gpu_queue_drops(&queue.gpu));
+	ze_mark_destroy(m);
+}
+
+static uint64_t microseconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static uint64_t *stamp;
+
+static ze_result_t timestamp_later(ze_command_list_handle_t list, uint64_t *at, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
+{
+	stamp = at;
+	return append(list, signal, nr, wait);
+}
+
+static ze_result_t timestamps_now(ze_device_handle_t d, uint64_t *host, uint64_t *device)
+{
+	(void)d;
+	*host = *device = microseconds();
+	return ZE_RESULT_SUCCESS;
+}
+
+/* The counter, of 19 bits, has turned once since the mark was recorded. */
+Test(ze_queue, mark_that_the_device_comes_to_late_has_its_own_time)
+{
+	struct hg_mark *m;
+	uint64_t ns;
+
+	begin();
+	hg_ze.zeCommandListAppendWriteGlobalTimestamp = timestamp_later;
+	hg_ze.zeDeviceGetGlobalTimestamps = timestamps_now;
+	pthread_mutex_init(&target.clock_lock, NULL);
+	cr_assert_eq(ze_clock_read(&target, 1000000, 19), HG_OK);
+	cr_assert_eq(ze_mark_create(&target, &m), HG_OK);
+	cr_assert_eq(ze_mark_record(&queue, m), HG_OK);
+	usleep(650000);
+	cr_expect_not(ze_mark_is_done(m));
+	*stamp = microseconds() & ((1 << 19) - 1);
+	event[index_of(last_signal)].is_signalled = true;
+	cr_expect(ze_mark_is_done(m));
+	ns = ze_mark_time_ns(m);
+	cr_expect(ns > 640000000 && ns < 1500000000, "%llu ns", (unsigned long long)ns);
 	ze_mark_destroy(m);
 }
 
