@@ -167,7 +167,7 @@ static void cell(const struct column *c, size_t kernel, char *out, size_t size)
 	if (!was_replayed(c->side))
 		snprintf(out, size, "not available");
 	else if (k->agree == k->launches)
-		snprintf(out, size, "all agree");
+		snprintf(out, size, k->changed ? "all agree" : "no change seen");
 	else
 		for (size_t i = 0; i < sizeof(part) / sizeof(part[0]) && at < size; i++)
 			if (part[i].nr)
@@ -311,9 +311,10 @@ static json_t *kernel_json(const struct agreement *a, const struct column *c, si
 {
 	const struct hg_agreement_kernel *row = &c->with.kernel[k];
 	const struct hg_side_refused *no = refused(c->side, k);
-	json_t *out = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "kernel", a->sides->kernel[k], "launches", (json_int_t)row->launches,
+	json_t *out = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kernel", a->sides->kernel[k], "launches", (json_int_t)row->launches,
 				"agree", (json_int_t)row->agree, "differ", (json_int_t)row->differ, "other_input",
-				(json_int_t)row->other_input, "not_reached", (json_int_t)not_reached(row));
+				(json_int_t)row->other_input, "not_reached", (json_int_t)not_reached(row), "changed",
+				(json_int_t)row->changed);
 
 	if (out && no)
 		json_object_set_new(out, "refused", json_string(no->why));
