@@ -299,7 +299,7 @@ bool ze_queue_is_idle(struct hg_queue *q)
 	}
 	/* an event of a lost device counts as done: this is where that is told */
 	result = ZE_RAW(zeDeviceGetStatus, q->target->device);
-	if (result == ZE_RESULT_ERROR_DEVICE_LOST)
+	if (result == ZE_RESULT_ERROR_DEVICE_LOST || atomic_load(&q->target->is_lost))
 		(void)ze_said(q, HG_ERR_FAULT);
 	gpu_queue_look(&q->gpu);
 	return true;

@@ -281,6 +281,8 @@ void agreement_print(const struct agreement *a)
 		printf("  %s\n", a->sides->kernel[k]);
 	}
 out:
+	if (a->first->stopped)	/* what comes after it is not compared */
+		printf("  %s: stopped: %s\n", a->first->target, a->first->stopped);
 	for (size_t i = 0; i < a->nr; i++)
 		print_column(a, &a->column[i]);
 	free(width);
