@@ -70,7 +70,7 @@ struct hg_target {
 	pthread_mutex_t events_lock;
 	struct ze_pool *pools;
 	struct ze_event *free_events;
-	atomic_bool is_lost;		/* a question after an event was answered with that */
+	atomic_bool is_lost;		/* a question after an event, or a wait for one, was answered with that */
 
 	pthread_mutex_t service_lock;
 	struct hg_queue *service;	/* for what is done outside queues */

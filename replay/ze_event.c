@@ -165,6 +165,8 @@ enum hg_status ze_event_wait(struct hg_target *t, struct ze_event *e)
 	uint64_t began_ns = now_ns();
 	enum hg_status st = ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
 
+	if (st == HG_ERR_FAULT)
+		atomic_store(&t->is_lost, true);
 	if (st)
 		(void)ZE_RAW(zeEventHostSynchronize, e->handle, UINT64_MAX);
 	else if (now_ns() - began_ns >= CLOCK_NS)

@@ -469,6 +469,34 @@ Test(ze_queue, mark_that_the_device_comes_to_late_has_its_own_time)
 	ze_mark_destroy(m);
 }
 
+/* ---- functions of the host ---- */
+
+static unsigned int nr_signals, nr_called;
+
+static ze_result_t signal_at_second_try(ze_event_handle_t e)
+{
+	if (!nr_signals++)
+		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
+	event[index_of(e)].is_signalled = true;
+	return ZE_RESULT_SUCCESS;
+}
+
+static void called(void *arg)
+{
+	(void)arg;
+	nr_called++;
+}
+
+Test(ze_queue, work_behind_a_host_function_goes_on_where_its_end_cannot_be_told_at_once)
+{
+	begin();
+	hg_ze.zeEventHostSignal = signal_at_second_try;
+	cr_assert_eq(ze_host_func(&queue, called, NULL), HG_OK);
+	ze_host_stop(&queue);
+	cr_expect_eq(nr_called, 1);
+	cr_expect(ze_list_is_idle(&queue));
+}
+
 /* ---- addresses ---- */
 
 static unsigned int nr_reserves, nr_frees;
