@@ -162,6 +162,14 @@ static void reserved_count(struct hg_target *t, uint64_t addr, int change)
 		pr_err("out of memory: the addresses 0x%" PRIx64 "-0x%" PRIx64 " are lost", iv.start, iv.start + iv.size);
 }
 
+/* With t->map_lock: what is mapped there is Level Zero's. */
+static bool is_reserved(const struct hg_target *t, const struct hg_held *range)
+{
+	struct hg_iv iv;
+
+	return hg_ivmap_find(&t->reserved, range->start, &iv) && range->end <= iv.start + iv.size;
+}
+
 enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
 {
 	enum hg_status st = HG_OK;
@@ -170,9 +178,10 @@ enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size
 	pthread_mutex_lock(&t->map_lock);
 	/* all that is held in the arena goes, so that there can be one reservation for it */
 	for (size_t i = 0; i < nr; i++)
-		munmap((void *)range[i].start, range[i].end - range[i].start);
+		if (!is_reserved(t, &range[i]))
+			munmap((void *)range[i].start, range[i].end - range[i].start);
 	for (size_t i = 0; i < nr && !st; i++) {
-		if (hg_ivmap_find(&t->reserved, range[i].start, &iv) && range[i].end <= iv.start + iv.size)
+		if (is_reserved(t, &range[i]))
 			continue;
 		/* what the program allocates next lies beside what it has in the arena */
 		st = is_in_arena(t, range[i].start, range[i].end) ? reserve_wide(t, range[i].start, range[i].end - range[i].start) : HG_ERR_NOSPC;

@@ -516,6 +516,8 @@ static int run(const struct command *c, char **argv)
 	}
 	s.reports = json_array();
 	worst = run_all(&s, argv);
+	if (c->verify && nr_targets > 1 && c->each && !s.sides)
+		worst = worse(worst, HG_ERR_NOMEM);
 	if (s.sides)
 		worst = worse(worst, say_agreement(&s, &agreement));
 	hg_sides_free(s.sides);

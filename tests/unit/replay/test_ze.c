@@ -565,6 +565,9 @@ Test(ze_memory, arena_is_one_reservation)
 	cr_assert(hg_ivmap_find(&target.reserved, target.arena + (UINT64_C(1) << 40), &iv));
 	cr_expect_eq(nr_reserves, 1);
 	cr_expect_eq(iv.size, HG_ARENA_SIZE - unit);
+	/* what it keeps is left alone */
+	cr_assert_eq(ze_reserve(&target, range, 2), HG_OK, "said: %s", said);
+	cr_expect_eq(mmap((void *)range[0].start, unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0), MAP_FAILED);
 }
 
 static void is_reserved(uint64_t addr)
