@@ -133,6 +133,7 @@ uint64_t zd_copy_extent(const struct zd_copy *c, uint64_t pitch, uint64_t slice)
 struct zd_event {
 	struct zd_object obj;		/* its parent is the pool */
 	uint32_t index;
+	bool for_host;			/* the scope of its signal */
 	/* under zd_lock */
 	bool is_signalled;
 	uint64_t start_ns, end_ns;

@@ -268,6 +268,37 @@ Test(queues, an_event_that_was_not_reset_is_told)
 	cr_assert(was_said("which is signalled: it was not reset"));
 }
 
+Test(queues, an_event_that_is_waited_for_is_not_reset)
+{
+	START();
+	ze_event_pool_handle_t p = pool();
+	ze_event_handle_t go = event(p, 0), done = event(p, 1);
+	ze_command_list_handle_t l = immediate_list();
+
+	catch_messages();
+	OK(ze.zeCommandListAppendBarrier(l, done, 1, &go));
+	OK(ze.zeEventHostReset(go));
+	cr_assert(was_said("misuse of zeEventHostReset: event"));
+	OK(ze.zeEventHostSignal(go));
+	OK(ze.zeEventHostSynchronize(done, FOREVER));
+	catch_messages();
+	OK(ze.zeEventHostReset(go));
+	OK(ze.zeEventHostReset(done));
+	cr_assert_not(was_said("misuse"));
+}
+
+Test(queues, an_event_for_the_host_has_its_scope)
+{
+	START();
+	const ze_event_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_EVENT_DESC, .signal = ZE_EVENT_SCOPE_FLAG_DEVICE };
+	ze_event_handle_t e;
+
+	OK(ze.zeEventCreate(pool(), &desc, &e));
+	catch_messages();
+	GIVES(ZE_RESULT_NOT_READY, ze.zeEventQueryStatus(e));
+	cr_assert(was_said("is not signalled for the host"));
+}
+
 Test(queues, lists_are_used_as_what_they_are)
 {
 	START();
