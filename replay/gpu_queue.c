@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "replay/gpu_queue.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,7 @@ void gpu_queue_remember(struct gpu_queue *g, uint64_t grid_id, const char *kerne
 	unsigned int i = grid_id % GPU_NAMES;
 
 	pthread_mutex_lock(&g->name_lock);
+	g->newest = grid_id;
 	g->name[i].grid_id = grid_id;
 	strncpy(g->name[i].kernel, kernel, GPU_NAME - 1);
 	pthread_mutex_unlock(&g->name_lock);
@@ -113,10 +115,16 @@ void gpu_queue_look(struct gpu_queue *g)
 enum hg_status gpu_queue_said(struct gpu_queue *g, enum hg_status st, const char *what)
 {
 	struct hg_fault fault = { .cuda_error = 719 /* CUDA_ERROR_LAUNCH_FAILED */ };
+	int n;
 
 	if (st != HG_ERR_FAULT)
 		return st;
-	strncpy(fault.what, what, sizeof(fault.what) - 1);
+	pthread_mutex_lock(&g->name_lock);
+	n = snprintf(fault.what, sizeof(fault.what), "%s", what);
+	if (g->newest && n > 0 && (size_t)n < sizeof(fault.what))
+		snprintf(fault.what + n, sizeof(fault.what) - (size_t)n, "; the last kernel of its stream was '%s'",
+			 g->name[g->newest % GPU_NAMES].kernel);
+	pthread_mutex_unlock(&g->name_lock);
 	pthread_mutex_lock(&g->target->lock);
 	look_locked(g);
 	if (!atomic_load(&g->failed))

@@ -45,6 +45,7 @@ struct gpu_queue {
 	uint64_t launches;
 
 	pthread_mutex_t name_lock;
+	uint64_t newest;		/* grid_id; 0: none */
 	struct { uint64_t grid_id; char kernel[GPU_NAME]; } name[GPU_NAMES];
 };
 
@@ -64,7 +65,7 @@ void gpu_queue_fini(struct gpu_queue *g);
 
 /* Whether a kernel failed meanwhile; then it is noted. Any thread. */
 void gpu_queue_look(struct gpu_queue *g);
-/* The vendor's runtime itself says `st`: HG_ERR_FAULT is noted in these words, unless the kernel has told more. Gives `st` back. */
+/* The vendor's runtime itself says `st`: HG_ERR_FAULT is noted in these words, with the last kernel's name, unless a kernel has told more. Gives `st` back. */
 enum hg_status gpu_queue_said(struct gpu_queue *g, enum hg_status st, const char *what);
 /* queue_cancel of struct hg_target_ops */
 void gpu_queue_cancel(struct gpu_queue *g);

@@ -251,7 +251,8 @@ static void ze_close(struct hg_target *t)
 	if (t->context) {
 		ze_events_fini(t);
 		ze_memory_fini(t);
-		ZE_TRY(zeContextDestroy, t->context);
+		if (hg_ze_nr_left() == t->nr_left)
+			ZE_TRY(zeContextDestroy, t->context);
 	}
 	gpu_memory_fini(&t->memory);
 	gpu_target_fini(&t->gpu);
@@ -297,6 +298,7 @@ static enum hg_status ze_open(struct hg_target **out)
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return HG_ERR_NOMEM;
+	t->nr_left = hg_ze_nr_left();
 	gpu_memory_init(&t->memory);
 	gpu_target_init(&t->gpu, ze_list_is_idle);
 	pthread_mutex_init(&t->map_lock, NULL);

@@ -51,6 +51,7 @@ struct hg_target {
 	ze_driver_handle_t driver;
 	ze_device_handle_t device;
 	ze_context_handle_t context;
+	uint64_t nr_left;		/* hg_ze_nr_left when it was opened */
 	uint64_t unit;			/* of mappings */
 	uint32_t ordinal;		/* of the command queue group that computes and copies */
 	uint32_t nr_indexes;		/* queues of that group */

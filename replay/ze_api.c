@@ -182,3 +182,17 @@ enum hg_status hg_ze_check(enum hg_ze_call which, ze_result_t result, const uint
 	pr_err("%s(%s), for %s: %s (0x%x)", call[which].symbol, args, call[which].cuda, hg_ze_result_name(result), (unsigned int)result);
 	return hg_ze_status(result);
 }
+
+static atomic_ullong nr_left;
+
+bool hg_ze_ended(enum hg_status st)
+{
+	if (st)
+		atomic_fetch_add(&nr_left, 1);
+	return !st;
+}
+
+uint64_t hg_ze_nr_left(void)
+{
+	return atomic_load(&nr_left);
+}

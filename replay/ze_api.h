@@ -53,7 +53,13 @@ enum hg_status hg_ze_check(enum hg_ze_call call, ze_result_t result, const uint6
 			result_ = (int)hg_ze.symbol(__VA_ARGS__);                                                   \
 		(ze_result_t)result_;                                                                               \
 	})
-/* Where nothing can be done about an error. */
-#define ZE_TRY(symbol, ...) ((void)(ZE(symbol, __VA_ARGS__) == HG_OK))
+/*
+ * Where nothing can be done about an error: what was to go is left, and is counted, as Level Zero wants nothing to be destroyed that has
+ * something left. True: it went.
+ */
+#define ZE_END(symbol, ...) hg_ze_ended(ZE(symbol, __VA_ARGS__))
+#define ZE_TRY(symbol, ...) ((void)ZE_END(symbol, __VA_ARGS__))
+bool hg_ze_ended(enum hg_status st);
+uint64_t hg_ze_nr_left(void);
 
 #endif

@@ -40,9 +40,9 @@ struct hg_target_module {
 
 static void unload(struct loaded *l)
 {
-	if (l->kernel)
-		ZE_TRY(zeKernelDestroy, l->kernel);
-	if (l->module)
+	bool has_gone = !l->kernel || ZE_END(zeKernelDestroy, l->kernel);
+
+	if (l->module && has_gone)
 		ZE_TRY(zeModuleDestroy, l->module);
 	pthread_mutex_destroy(&l->lock);
 	free(l);

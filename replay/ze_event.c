@@ -129,10 +129,13 @@ void ze_events_fini(struct hg_target *t)
 	struct ze_pool *p;
 
 	for (p = t->pools; p; p = t->pools) {
+		bool all = true;
+
 		t->pools = p->next;
 		for (uint32_t i = 0; i < p->nr; i++)
-			ZE_TRY(zeEventDestroy, p->event[i].handle);
-		ZE_TRY(zeEventPoolDestroy, p->handle);
+			all &= ZE_END(zeEventDestroy, p->event[i].handle);
+		if (all)
+			ZE_TRY(zeEventPoolDestroy, p->handle);
 		ze_own_give(t, p->stamps, ZE_EVENTS * sizeof(*p->stamps), ZE_OWN_HOST);
 		free(p);
 	}

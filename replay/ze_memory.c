@@ -188,11 +188,13 @@ enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size
 
 /* ---- memory at them ---- */
 
-static void give_back(struct hg_target *t, uint64_t addr, uint64_t size, ze_physical_mem_handle_t memory)
+/* False: it is still mapped. */
+static bool give_back(struct hg_target *t, uint64_t addr, uint64_t size, ze_physical_mem_handle_t memory)
 {
-	/* what cannot be unmapped stays as it is */
-	if (!ZE(zeVirtualMemUnmap, t->context, (const void *)addr, size))
-		ZE_TRY(zePhysicalMemDestroy, t->context, memory);
+	if (!ZE_END(zeVirtualMemUnmap, t->context, (const void *)addr, size))
+		return false;
+	ZE_TRY(zePhysicalMemDestroy, t->context, memory);
+	return true;
 }
 
 static enum hg_status zero(struct hg_target *t, uint64_t addr, uint64_t size)
@@ -230,7 +232,8 @@ static enum hg_status fill_in(struct hg_target *t, uint64_t addr, uint64_t size,
 	return HG_OK;
 
 err_unmap:
-	ZE_TRY(zeVirtualMemUnmap, t->context, (const void *)addr, size);
+	if (!ZE_END(zeVirtualMemUnmap, t->context, (const void *)addr, size))
+		return st;
 err_destroy:
 	ZE_TRY(zePhysicalMemDestroy, t->context, memory);
 	return st;
@@ -285,7 +288,8 @@ enum hg_status ze_map(struct hg_target *t, hg_dptr wanted, size_t size, bool hel
 	return HG_OK;
 
 err_unmap:
-	give_back(t, wanted, size, memory);
+	if (!give_back(t, wanted, size, memory))
+		return st;
 err_leave:
 	leave_reserved(t, wanted);
 	return st;
@@ -303,8 +307,8 @@ void ze_unmap(struct hg_target *t, hg_dptr ptr, size_t size)
 		pr_err("0x%" PRIx64 "-0x%" PRIx64 " is no mapping of device memory", ptr, ptr + size);
 		return;
 	}
-	give_back(t, ptr, size, (ze_physical_mem_handle_t)iv.value);
-	leave_reserved(t, ptr);
+	if (give_back(t, ptr, size, (ze_physical_mem_handle_t)iv.value))
+		leave_reserved(t, ptr);
 }
 
 /* ---- memory of the host ---- */
@@ -486,7 +490,10 @@ enum hg_status ze_write(struct hg_target *t, hg_dptr dst, const void *src, size_
 
 static int unmap_left(const struct hg_iv *iv, void *arg)
 {
-	give_back(arg, iv->start, iv->size, (ze_physical_mem_handle_t)iv->value);
+	struct hg_target *t = arg;
+
+	if (give_back(t, iv->start, iv->size, (ze_physical_mem_handle_t)iv->value))
+		leave_reserved(t, iv->start);
 	return 0;
 }
 
@@ -502,7 +509,9 @@ static int free_left(const struct hg_iv *iv, void *arg)
 {
 	struct hg_target *t = arg;
 
-	ZE_TRY(zeVirtualMemFree, t->context, (const void *)iv->start, iv->size);
+	/* one that has something left in it stays */
+	if (!iv->value)
+		ZE_TRY(zeVirtualMemFree, t->context, (const void *)iv->start, iv->size);
 	return 0;
 }
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Bump when the layouts below or the meaning of emitted code change: part of the cache's key. */
-#define HG_GPU_ABI 2
+#define HG_GPU_ABI 3
 
 /*
  * A kernel's only arguments: the block of its PTX parameters (param_bytes, rounded up to 16), and this behind it, by

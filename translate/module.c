@@ -16,7 +16,7 @@
 #include "translate/support.h"
 
 /* Part of every cache key: raise it when the same PTX becomes other hgIR. */
-#define TRANSLATOR_VERSION 5
+#define TRANSLATOR_VERSION 6
 
 struct hg_module {
 	struct ir_module *ir;

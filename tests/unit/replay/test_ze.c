@@ -199,6 +199,21 @@ static ze_result_t append(ze_command_list_handle_t list, ze_event_handle_t signa
 	return ZE_RESULT_SUCCESS;
 }
 
+/* Criterion has memory at addresses of chance. */
+static uint64_t free_arena(void)
+{
+	for (uint64_t at = 3 * HG_ARENA_SIZE; at < 7 * HG_ARENA_SIZE; at += HG_ARENA_SIZE / 2) {
+		void *p = mmap((void *)at, HG_ARENA_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		cr_assert_neq(p, MAP_FAILED);
+		munmap(p, HG_ARENA_SIZE);
+		if ((uintptr_t)p == at)
+			return at;
+	}
+	cr_assert_fail("the process has no room for an arena");
+	return 0;
+}
+
 static void begin(void)
 {
 	hg_ze.zeEventPoolCreate = pool_create;
@@ -217,7 +232,7 @@ static void begin(void)
 	queue.gpu.target = &target.gpu;
 	queue.gpu.queue = &queue;
 	queue.gpu.state = &state;
-	target.arena = UINT64_C(1) << 46;
+	target.arena = free_arena();
 	hg_msg_sink_set(keep_line, NULL);
 }
 
@@ -299,17 +314,40 @@ Test(ze_queue, work_that_is_refused_leaves_nothing)
 	cr_expect_leq(nr_events, 3);
 }
 
+static unsigned int nr_asked;
+
+/* Work ends while events are asked for, one after the other. */
+static ze_result_t query_done_from_the_second_on(ze_event_handle_t e)
+{
+	(void)e;
+	return ++nr_asked < 2 ? ZE_RESULT_NOT_READY : ZE_RESULT_SUCCESS;
+}
+
+Test(ze_queue, work_that_ends_while_it_is_looked_at_is_known_once)
+{
+	begin();
+	for (int i = 0; i < 3; i++)
+		work(0);
+	hg_ze.zeEventQueryStatus = query_done_from_the_second_on;
+	nr_asked = 0;
+	cr_assert(ze_list_is_idle(&queue));
+	cr_expect_eq(queue.known, 3);
+	cr_expect_eq(nr_asked, 4, "asked %u times", nr_asked);
+}
+
 Test(ze_queue, lost_device_is_a_failure_of_the_queue)
 {
 	struct hg_fault fault;
 	struct ze_step s;
 
 	begin();
+	gpu_queue_remember(&queue.gpu, 300, "first");
+	gpu_queue_remember(&queue.gpu, 301, "second");
 	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
 	cr_assert_eq(ze_begin(&queue, 0, &s), HG_OK);
 	cr_expect_eq(ze_end(&queue, &s, HG_ERR_FAULT), HG_ERR_FAULT);
 	cr_assert(ze_fault(&target, &fault));
-	cr_expect(strstr(fault.what, "device is lost"), "said: %s", fault.what);
+	cr_expect(strstr(fault.what, "device is lost; the last kernel of its stream was 'second'"), "said: %s", fault.what);
 	cr_expect(gpu_queue_drops(&queue.gpu));
 }
 
