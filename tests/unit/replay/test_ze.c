@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "common/msg.h"
 #include "replay/reserve.h"
@@ -349,6 +350,49 @@ Test(ze_queue, lost_device_is_a_failure_of_the_queue)
 	cr_assert(ze_fault(&target, &fault));
 	cr_expect(strstr(fault.what, "device is lost; the last kernel of its stream was 'second'"), "said: %s", fault.what);
 	cr_expect(gpu_queue_drops(&queue.gpu));
+}
+
+/* ---- marks ---- */
+
+static uint64_t stamp;			/* what the device's counter is when a mark is reached */
+
+static ze_result_t write_stamp(ze_command_list_handle_t list, uint64_t *at, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
+{
+	ze_result_t r = append(list, signal, nr, wait);
+
+	if (!r) {
+		*at = stamp;
+		event[index_of(signal)].is_signalled = true;
+	}
+	return r;
+}
+
+Test(ze_mark, time_between_marks_is_right_when_the_counter_wraps_between_them)
+{
+	struct hg_mark *first, *second, *none;
+	struct timespec now;
+
+	begin();
+	hg_ze.zeCommandListAppendWriteGlobalTimestamp = write_stamp;
+	pthread_mutex_init(&target.clock_lock, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ze_clock_init(&target.clock, 12500000, 32, UINT64_C(0xfffffff0), (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	cr_assert(!ze_mark_create(&target, &first) && !ze_mark_create(&target, &second) && !ze_mark_create(&target, &none));
+	stamp = UINT64_C(0xfffffff8);
+	cr_assert_eq(ze_mark_record(&queue, first), HG_OK);
+	stamp = 0x8;
+	cr_assert_eq(ze_mark_record(&queue, second), HG_OK);
+	cr_expect_eq(ze_mark_time_ns(second) - ze_mark_time_ns(first), 16 * 80, "%llu and %llu ns", (unsigned long long)ze_mark_time_ns(first),
+		     (unsigned long long)ze_mark_time_ns(second));
+	cr_expect_eq(ze_mark_time_ns(none), 0);
+	ze_mark_destroy(first);
+	ze_mark_destroy(second);
+	ze_mark_destroy(none);
+	cr_expect_leq(nr_events, 3);
+	/* they are free again, but those of the queue's last work */
+	ze_queue_throttle(&queue, 0);
+	for (uint32_t i = 0; i < nr_events; i++)
+		cr_expect_eq(event[i].resets, 1, "event %u", i);
 }
 
 /* ---- addresses ---- */
