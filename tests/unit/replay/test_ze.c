@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "common/msg.h"
+#include "replay/gpu_state.h"
 #include "replay/reserve.h"
 #include "replay/ze.h"
 
@@ -393,6 +394,72 @@ Test(ze_mark, time_between_marks_is_right_when_the_counter_wraps_between_them)
 	ze_queue_throttle(&queue, 0);
 	for (uint32_t i = 0; i < nr_events; i++)
 		cr_expect_eq(event[i].resets, 1, "event %u", i);
+}
+
+static void count_run(void *arg)
+{
+	atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+static ze_result_t event_signal(ze_event_handle_t e)
+{
+	event[index_of(e)].is_signalled = true;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t device_status(ze_device_handle_t d)
+{
+	(void)d;
+	return ZE_RESULT_SUCCESS;
+}
+
+static ze_result_t timestamps(ze_device_handle_t d, uint64_t *host, uint64_t *ticks)
+{
+	(void)d;
+	*host = *ticks = 0;
+	return ZE_RESULT_SUCCESS;
+}
+
+/* Whoever looks at work or waits for it, all in turn. */
+Test(ze_event, references_are_given_back_by_all_who_take_them)
+{
+	static struct hg_queue other;
+	static atomic_uint runs;
+	struct hg_mark *m;
+
+	begin();
+	hg_ze.zeCommandListAppendWriteGlobalTimestamp = write_stamp;
+	hg_ze.zeEventHostSignal = event_signal;
+	hg_ze.zeDeviceGetStatus = device_status;
+	pthread_mutex_init(&target.clock_lock, NULL);
+	hg_ze.zeDeviceGetGlobalTimestamps = timestamps;
+	ze_clock_init(&target.clock, 12500000, 64, 0, 0);
+	pthread_mutex_init(&other.lock, NULL);
+	other.target = &target;
+	for (int i = 0; i < 2; i++) {
+		struct hg_queue *q = i ? &other : &queue;
+
+		cr_assert_eq(gpu_queue_init(&q->gpu, &target.gpu, q, calloc(1, hg_gpu_state_bytes()), hg_gpu_state_bytes()), HG_OK);
+	}
+	cr_assert_eq(ze_mark_create(&target, &m), HG_OK);
+	for (unsigned int i = 0; i < 2 * ZE_EVENTS; i++) {
+		work(64);
+		cr_assert_eq(ze_mark_record(&queue, m), HG_OK);
+		cr_assert_eq(ze_mark_wait(&other, m), HG_OK);
+		cr_assert(ze_mark_is_done(m));
+		cr_assert_eq(ze_mark_sync(m), HG_OK);
+		(void)ze_mark_time_ns(m);
+		work(0);
+		cr_assert_not(ze_queue_is_idle(&queue));
+		cr_assert_eq(ze_host_func(&queue, count_run, &runs), HG_OK);
+		ze_host_stop(&queue);
+		cr_assert_eq(ze_queue_sync(&queue), HG_OK);
+		cr_assert_eq(ze_queue_sync(&other), HG_OK);
+	}
+	ze_mark_destroy(m);
+	cr_expect_eq(runs, 2 * ZE_EVENTS);
+	cr_expect_leq(nr_events, 16, "%u events", nr_events);
+	cr_expect_eq(queue.ring.used, 0);
 }
 
 /* ---- addresses ---- */
