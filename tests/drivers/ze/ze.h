@@ -198,9 +198,8 @@ struct zd_stream {
 	/* under zd_lock */
 	struct zd_work *first, **last;	/* that has not ended */
 	unsigned int running;
-	uint64_t begun, ended, submitted;
+	bool goes_ahead;		/* past commands that wait */
 	struct zd_stream *next;
-	uint64_t random;
 };
 
 extern pthread_mutex_t zd_lock;

@@ -47,6 +47,31 @@ Test(queues, a_command_waits_for_its_events_and_no_longer)
 	cr_assert_eq(h[0], 1);
 }
 
+/* Whether what is behind a command that waits for the host begins before it. */
+static bool goes_ahead(void)
+{
+	ze_event_pool_handle_t p = pool();
+	ze_event_handle_t go = event(p, 0), first = event(p, 1), second = event(p, 2);
+	ze_command_list_handle_t l = immediate_list();
+	uint32_t *h = host_memory(64), one = 1;
+	ze_result_t r;
+
+	OK(ze.zeCommandListAppendMemoryFill(l, h, &one, 4, 4, first, 1, &go));
+	OK(ze.zeCommandListAppendMemoryFill(l, h + 1, &one, 4, 4, second, 0, NULL));
+	r = ze.zeEventHostSynchronize(second, 500000000);
+	GIVES(ZE_RESULT_NOT_READY, ze.zeEventQueryStatus(first));
+	OK(ze.zeEventHostSignal(go));
+	OK(ze.zeEventHostSynchronize(first, FOREVER));
+	OK(ze.zeEventHostSynchronize(second, FOREVER));
+	return r == ZE_RESULT_SUCCESS;
+}
+
+Test(queues, commands_go_ahead_of_one_that_waits_in_every_other_list)
+{
+	START("STRICT=1", "DELAY_US=0");
+	cr_assert_neq(goes_ahead(), goes_ahead());
+}
+
 static void *signal_soon(void *arg)
 {
 	usleep(20000);
