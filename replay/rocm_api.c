@@ -113,7 +113,8 @@ enum hg_status hg_hip_load(const char **why)
 	return load_status;
 }
 
-enum hg_status hg_hip_status(int error)
+/* What an error of HIP is here. */
+static enum hg_status status_of(int error)
 {
 	switch (error) {
 	case HIP_SUCCESS:
@@ -147,5 +148,5 @@ enum hg_status hg_hip_check(enum hg_hip_call which, int error, const uint64_t *w
 	vendor_args_text(args, sizeof(args), word, nr);
 	pr_err("%s(%s), for %s: %s (%s)", call[which].symbol, args, call[which].cuda, hg_hip.hipGetErrorName(error),
 	       hg_hip.hipGetErrorString(error));
-	return hg_hip_status(error);
+	return status_of(error);
 }

@@ -80,8 +80,6 @@ extern struct hg_hip hg_hip;
  */
 enum hg_status hg_hip_load(const char **why) HG_MUST_CHECK;
 
-/* What an error of HIP is here. */
-enum hg_status hg_hip_status(int error);
 /*
  * The result of a call, looked at: an error is said, with the call, the words of its arguments, the error's name, and what of
  * CUDA it stands for. HIP(hipFree, ptr) makes the call and looks. The arguments must have no side effects.
