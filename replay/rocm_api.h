@@ -67,7 +67,7 @@ enum hg_hip_call {
 /* The library's functions; an OPTIONAL one may be NULL. */
 struct hg_hip {
 	int version;		/* as hipRuntimeGetVersion gives it: 60241134 is 6.2.41134 */
-	char path[512];		/* of the library */
+	char path[VENDOR_PATH];		/* of the library */
 #define ROCM_CALL(operation, since, need, symbol, params, cuda) int (*symbol) params;
 #define ROCM_TEXT(operation, since, need, symbol, params, cuda) const char *(*symbol) params;
 #include "replay/rocm_api.def"
