@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "tests/drivers/common/spans.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -160,10 +161,16 @@ void fake_reservation_end(uint64_t addr)
 	free(old);
 }
 
-void fake_reservations_each(void (*each)(uint64_t start, uint64_t size))
+void fake_spans_leaks(const char *who, const char *const *what)
 {
+	pthread_mutex_lock(&fake_span_lock);
+	for (size_t i = 0; i < nr_spans; i++)
+		fprintf(stderr, "%s: leak: %s 0x%llx, %llu bytes\n", who, what[span[i].mem], (unsigned long long)span[i].start,
+			(unsigned long long)span[i].size);
 	for (const struct reservation *r = reservations; r; r = r->next)
-		each(r->start, r->size);
+		fprintf(stderr, "%s: leak: reserved addresses 0x%llx, %llu bytes\n", who, (unsigned long long)r->start,
+			(unsigned long long)r->size);
+	pthread_mutex_unlock(&fake_span_lock);
 }
 
 /* ---- who may touch it ---- */
