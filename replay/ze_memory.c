@@ -474,18 +474,10 @@ void ze_own_give(struct hg_target *t, void *mem, size_t size, enum ze_own kind)
 
 static enum hg_status transfer(struct hg_target *t, uint64_t dst, uint64_t src, size_t size)
 {
-	const struct hg_copy c = {
-		.dst = dst, .src = src, .width = size, .height = 1, .depth = 1,
-		.dst_pitch = size, .src_pitch = size, .dst_slice = size, .src_slice = size,
-	};
 	enum hg_status st;
 
-	if (!size)
-		return HG_OK;
 	pthread_mutex_lock(&t->service_lock);
-	st = ze_copy(t->service, &c);
-	if (!st)
-		st = ze_queue_sync(t->service);
+	st = gpu_transfer(&hg_target_ze, t->service, dst, src, size);
 	pthread_mutex_unlock(&t->service_lock);
 	return st;
 }
@@ -527,13 +519,11 @@ static int free_left(const struct hg_iv *iv, void *arg)
 
 void ze_memory_fini(struct hg_target *t)
 {
-	struct gpu_spare *spare;
+	unsigned int kind;
+	void *mem;
 
-	for (spare = t->memory.spare; spare; spare = t->memory.spare) {
-		t->memory.spare = spare->next;
-		ZE_TRY(zeMemFree, t->context, spare->mem);
-		free(spare);
-	}
+	for (mem = gpu_spare_any(&t->memory, &kind); mem; mem = gpu_spare_any(&t->memory, &kind))
+		ZE_TRY(zeMemFree, t->context, mem);
 	hg_ivmap_each(&t->memory.maps, unmap_left, t);
 	hg_ivmap_each(&t->memory.pinned, release_left, t);
 	hg_ivmap_each(&t->reserved, free_left, t);
