@@ -117,11 +117,6 @@ LLVMValueRef emit_gpu_cas(struct emit *e, LLVMValueRef p, LLVMValueRef expected,
 bool emit_gpu_memory(struct emit *e);		/* false: the current instruction is none of memory's */
 void emit_gpu_memory_end(struct emit *e);	/* frees `kinds` */
 
-/* ---- emit_gpu_f32.c: of f32, correctly rounded, by integers; a NaN is 0x7fc00000 ---- */
-
-LLVMValueRef emit_gpu_f32_div(struct emit *e, LLVMValueRef a, LLVMValueRef b);
-LLVMValueRef emit_gpu_f32_sqrt(struct emit *e, LLVMValueRef a);
-
 /* ---- emit_gpu_warp.c ---- */
 
 /* i32: lanes of the warp that are here and where the bit holds. */
