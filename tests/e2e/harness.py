@@ -98,7 +98,7 @@ CUDA = Place("cuda", [ON, "cuda", "--"], rounds=FEW_ROUNDS, moments=10 if LONG e
 # AMD's chips, over the double of HIP: waves of 32, and of 64.
 CHIPS = ("gfx1100", "gfx90a", "gfx942")
 # The doubles of other vendors' drivers run generated code, which is slower still. All have the same, so that a program can be moved on.
-GPU_ROUNDS = dict(FEW_ROUNDS, pipeline=2, scan=10, shapes=5, texture=5)
+GPU_ROUNDS = dict(FEW_ROUNDS, pipeline=1, scan=10, shapes=5, texture=5)
 if LONG:  # room for ten moments, a round before the first of them and some after the last
     GPU_ROUNDS = {app: max(number, 13) for app, number in GPU_ROUNDS.items()}
     # It plants new trees in every eighth: which memory these get depends on which warp comes to the heap first, on a GPU another than on cpu.
