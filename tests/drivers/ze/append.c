@@ -176,6 +176,8 @@ ze_result_t zd_zeCommandListAppendMemoryFill(ze_command_list_handle_t list, void
 	} else if (!pattern_size || pattern_size & (pattern_size - 1) || pattern_size > (l->ordinal == ZD_GROUP_COMPUTE ? ZD_MAX_PATTERN : 1)) {
 		r = zd_misuse(ZE_RESULT_ERROR_INVALID_SIZE, "a pattern of %zu bytes; powers of two up to maxMemoryFillPatternSize are allowed",
 			      pattern_size);
+	} else if ((uintptr_t)dst % pattern_size || size % pattern_size) {
+		r = zd_misuse(ZE_RESULT_ERROR_INVALID_SIZE, "%zu bytes at %p are no whole patterns of %zu", size, dst, pattern_size);
 	} else {
 		c->fill = (struct zd_fill){ .dst = (uint64_t)(uintptr_t)dst, .size = size, .pattern_size = (uint32_t)pattern_size };
 		memcpy(c->fill.pattern, pattern, pattern_size);

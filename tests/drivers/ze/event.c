@@ -77,6 +77,7 @@ ze_result_t zd_zeEventCreate(ze_event_pool_handle_t pool, const ze_event_desc_t 
 	if (!e)
 		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
 	e->index = desc->index;
+	e->for_host = desc->signal & ZE_EVENT_SCOPE_FLAG_HOST;
 	pthread_mutex_lock(&zd_lock);
 	is_taken = p->taken[e->index];
 	p->taken[e->index] = true;
@@ -137,6 +138,8 @@ ze_result_t zd_zeEventHostSynchronize(ze_event_handle_t handle, uint64_t timeout
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
+	if (!e->for_host)
+		(void)zd_misuse(r, "event %p is not signalled for the host, which may not see what was written before it", (void *)handle);
 	fake_ref(&e->obj.base);
 	pthread_mutex_lock(&zd_lock);
 	r = zd_wait(is_signalled, e, timeout);
@@ -160,6 +163,9 @@ ze_result_t zd_zeEventHostReset(ze_event_handle_t handle)
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
 	pthread_mutex_lock(&zd_lock);
+	/* what waits for it would wait for ever, or for other work */
+	if (atomic_load(&e->obj.uses))
+		(void)zd_misuse(r, "event %p is reset while work that is queued or runs signals it or waits for it", (void *)handle);
 	e->is_signalled = false;
 	pthread_mutex_unlock(&zd_lock);
 	return r;

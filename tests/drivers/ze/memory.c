@@ -228,6 +228,8 @@ ze_result_t zd_zeMemFree(ze_context_handle_t ctx, void *ptr)
 		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "%p is no allocation of the context", ptr);
 	if (zd_is_used(old.start, old.size))
 		(void)zd_misuse(ZE_RESULT_ERROR_HANDLE_OBJECT_IN_USE, "%p is used by work that is queued or runs", ptr);
+	if (old.mem == ZD_MEM_IMPORTED && !fake_is_memory(old.start, old.size))
+		(void)zd_misuse(r, "%p, %llu bytes: the memory ended before its import", ptr, (unsigned long long)old.size);
 	pthread_mutex_lock(&fake_span_lock);
 	fake_span_remove(old.start);
 	if (old.mem != ZD_MEM_HOST && old.mem != ZD_MEM_IMPORTED)

@@ -190,7 +190,7 @@ ze_result_t zd_zeVirtualMemMap(ze_context_handle_t ctx, const void *ptr, size_t 
 		return r;
 	if (!prot_of(access, &new.prot))
 		return zd_misuse(ZE_RESULT_ERROR_INVALID_ENUMERATION, "access %u", access);
-	if (!is_whole(size) || new.start % SMALL_STEP || offset % SMALL_STEP || offset > p->size || size > p->size - offset)
+	if (!is_whole(size) || (new.start | offset) % step_of(size) || offset > p->size || size > p->size - offset)
 		return zd_misuse(ZE_RESULT_ERROR_UNSUPPORTED_ALIGNMENT, "%zu bytes from %zu of %llu at %p", size, offset,
 				 (unsigned long long)p->size, ptr);
 	new.device = p->device;

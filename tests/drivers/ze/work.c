@@ -10,7 +10,8 @@
 
 /*
  * Commands of a queue or an immediate list begin in their order, each when its events are signalled, and what has begun runs together: no
- * command waits for the end of another one but by an event or behind a barrier. Threads take what has begun; they rest for a time
+ * command waits for the end of another one but by an event or behind a barrier. In every other queue or list a command that waits for its events
+ * does not even hold up those behind it, as the specification allows. Threads take what has begun; they rest for a time
  * of chance before it, so that what relies on luck is found.
  */
 struct zd_work {
@@ -29,6 +30,7 @@ pthread_mutex_t zd_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t progress;			/* some work has ended, or an event was signalled; of CLOCK_MONOTONIC */
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static struct zd_stream *streams;
+static uint64_t nr_streams;			/* that there ever were */
 static struct zd_work *ready, **ready_end = &ready;
 static unsigned int nr_ready, nr_idle, nr_workers, busy;
 static bool is_shut_down;			/* at exit: nothing begins any more */
@@ -150,7 +152,6 @@ static void finish(struct zd_work *w)
 				s->last = at;
 			break;
 		}
-	s->ended++;
 	count_uses(w, -1);
 	pthread_cond_broadcast(&progress);
 }
@@ -183,8 +184,11 @@ static bool begin_of(struct zd_stream *s)
 		next = w->next;
 		if (w->has_begun)
 			continue;
-		if (!may_begin(w))
-			break;
+		if (!may_begin(w)) {
+			if (!s->goes_ahead || !is_done_by_thread(w->cmd->op))
+				break;
+			continue;
+		}
 		w->has_begun = any = true;
 		w->start_ns = fake_now_ns();
 		if (is_done_by_thread(w->cmd->op)) {
@@ -332,6 +336,7 @@ void zd_stream_open(struct zd_stream *s, struct zd_object *owner, struct zd_devi
 	s->device = device;
 	s->last = &s->first;
 	pthread_mutex_lock(&zd_lock);
+	s->goes_ahead = (nr_streams++ + zd_config.seed) % 2;
 	s->next = streams;
 	streams = s;
 	pthread_mutex_unlock(&zd_lock);
@@ -364,7 +369,6 @@ bool zd_submit_locked(struct zd_stream *s, struct zd_cmd *c, struct zd_object *l
 	count_uses(w, 1);
 	*s->last = w;
 	s->last = &w->next;
-	s->submitted++;
 	return true;
 }
 

@@ -133,6 +133,7 @@ uint64_t zd_copy_extent(const struct zd_copy *c, uint64_t pitch, uint64_t slice)
 struct zd_event {
 	struct zd_object obj;		/* its parent is the pool */
 	uint32_t index;
+	bool for_host;			/* the scope of its signal */
 	/* under zd_lock */
 	bool is_signalled;
 	uint64_t start_ns, end_ns;
@@ -197,9 +198,8 @@ struct zd_stream {
 	/* under zd_lock */
 	struct zd_work *first, **last;	/* that has not ended */
 	unsigned int running;
-	uint64_t begun, ended, submitted;
+	bool goes_ahead;		/* past commands that wait */
 	struct zd_stream *next;
-	uint64_t random;
 };
 
 extern pthread_mutex_t zd_lock;

@@ -79,6 +79,19 @@ Test(entry, calls_are_counted_and_fail_when_they_are_to)
 	unlink(temporary("control"));
 }
 
+/* What the loader's validation layer refuses does not come as far as the driver. */
+Test(entry, the_validation_layer_is_there)
+{
+	char knob[300];
+	ze_context_handle_t other;
+
+	snprintf(knob, sizeof(knob), "CONTROL=%s", temporary("control"));
+	START("STRICT=1", knob);
+	GIVES(ZE_RESULT_ERROR_INVALID_NULL_POINTER, ze.zeContextCreate(driver, NULL, &other));
+	cr_assert_eq(counter(temporary("control"), "zeContextCreate")->calls, 1, "it was called with no description");
+	unlink(temporary("control"));
+}
+
 Test(entry, what_is_left_at_the_end_is_told)
 {
 	pid_t pid;

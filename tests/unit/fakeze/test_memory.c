@@ -41,6 +41,7 @@ Test(memory, kinds_are_told)
 Test(memory, of_the_device_is_not_the_programs_to_touch, .signal = SIGSEGV)
 {
 	START("STRICT=1");
+	signal(SIGSEGV, SIG_DFL);	/* a sanitizer's would exit */
 	*(volatile char *)device_memory(64) = 1;
 }
 
@@ -262,4 +263,47 @@ Test(memory, large_allocations_want_relaxed_limits)
 	desc.pNext = &relaxed;
 	OK(ze.zeMemAllocDevice(context, &desc, size, 0, device, &p));
 	OK(ze.zeMemFree(context, p));
+}
+
+Test(memory, fills_are_of_whole_patterns)
+{
+	START();
+	ze_command_list_handle_t l = immediate_list();
+	uint32_t *h = host_memory(64), one = 1;
+
+	catch_messages();
+	GIVES(ZE_RESULT_ERROR_INVALID_SIZE, ze.zeCommandListAppendMemoryFill(l, (char *)h + 2, &one, 4, 8, NULL, 0, NULL));
+	cr_assert(was_said("no whole patterns of 4"));
+	GIVES(ZE_RESULT_ERROR_INVALID_SIZE, ze.zeCommandListAppendMemoryFill(l, h, &one, 4, 6, NULL, 0, NULL));
+	OK(ze.zeCommandListAppendMemoryFill(l, h + 1, &one, 4, 8, NULL, 0, NULL));
+}
+
+Test(memory, large_mappings_lie_on_large_pages)
+{
+	START();
+	ze_physical_mem_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_PHYSICAL_MEM_DESC, .size = 4 * MIB };
+	ze_physical_mem_handle_t physical;
+	char *p;
+
+	OK(ze.zeVirtualMemReserve(context, WANTED, 8 * MIB, (void **)&p));
+	OK(ze.zePhysicalMemCreate(context, device, &desc, &physical));
+	catch_messages();
+	GIVES(ZE_RESULT_ERROR_UNSUPPORTED_ALIGNMENT, ze.zeVirtualMemMap(context, p + 65536, 2 * MIB, physical, 0, ZE_MEMORY_ACCESS_ATTRIBUTE_READWRITE));
+	GIVES(ZE_RESULT_ERROR_UNSUPPORTED_ALIGNMENT, ze.zeVirtualMemMap(context, p, 2 * MIB, physical, 65536, ZE_MEMORY_ACCESS_ATTRIBUTE_READWRITE));
+	OK(ze.zeVirtualMemMap(context, p + 65536, 65536, physical, 65536, ZE_MEMORY_ACCESS_ATTRIBUTE_READWRITE));
+}
+
+Test(memory, imports_end_before_their_memory)
+{
+	START();
+	struct { ze_structure_type_t stype; const void *next; void *memory; uint64_t size; } ext = { .stype = (ze_structure_type_t)0x20037, .size = 4096 };
+	const ze_host_mem_alloc_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, .pNext = &ext };
+	void *p;
+
+	ext.memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	OK(ze.zeMemAllocHost(context, &desc, 4096, 0, &p));
+	munmap(ext.memory, 4096);
+	catch_messages();
+	OK(ze.zeMemFree(context, p));
+	cr_assert(was_said("ended before its import"));
 }

@@ -47,6 +47,31 @@ Test(queues, a_command_waits_for_its_events_and_no_longer)
 	cr_assert_eq(h[0], 1);
 }
 
+/* Whether what is behind a command that waits for the host begins before it. */
+static bool goes_ahead(void)
+{
+	ze_event_pool_handle_t p = pool();
+	ze_event_handle_t go = event(p, 0), first = event(p, 1), second = event(p, 2);
+	ze_command_list_handle_t l = immediate_list();
+	uint32_t *h = host_memory(64), one = 1;
+	ze_result_t r;
+
+	OK(ze.zeCommandListAppendMemoryFill(l, h, &one, 4, 4, first, 1, &go));
+	OK(ze.zeCommandListAppendMemoryFill(l, h + 1, &one, 4, 4, second, 0, NULL));
+	r = ze.zeEventHostSynchronize(second, 500000000);
+	GIVES(ZE_RESULT_NOT_READY, ze.zeEventQueryStatus(first));
+	OK(ze.zeEventHostSignal(go));
+	OK(ze.zeEventHostSynchronize(first, FOREVER));
+	OK(ze.zeEventHostSynchronize(second, FOREVER));
+	return r == ZE_RESULT_SUCCESS;
+}
+
+Test(queues, commands_go_ahead_of_one_that_waits_in_every_other_list)
+{
+	START("STRICT=1", "DELAY_US=0");
+	cr_assert_neq(goes_ahead(), goes_ahead());
+}
+
 static void *signal_soon(void *arg)
 {
 	usleep(20000);
@@ -266,6 +291,59 @@ Test(queues, an_event_that_was_not_reset_is_told)
 	cr_assert_not(was_said("misuse"));
 	OK(ze.zeCommandListAppendBarrier(l, e, 0, NULL));
 	cr_assert(was_said("which is signalled: it was not reset"));
+}
+
+Test(queues, an_event_that_is_waited_for_is_not_reset)
+{
+	START();
+	ze_event_pool_handle_t p = pool();
+	ze_event_handle_t go = event(p, 0), done = event(p, 1);
+	ze_command_list_handle_t l = immediate_list();
+
+	catch_messages();
+	OK(ze.zeCommandListAppendBarrier(l, done, 1, &go));
+	OK(ze.zeEventHostReset(go));
+	cr_assert(was_said("misuse of zeEventHostReset: event"));
+	OK(ze.zeEventHostSignal(go));
+	OK(ze.zeEventHostSynchronize(done, FOREVER));
+	catch_messages();
+	OK(ze.zeEventHostReset(go));
+	OK(ze.zeEventHostReset(done));
+	cr_assert_not(was_said("misuse"));
+}
+
+Test(queues, an_event_for_the_host_has_its_scope)
+{
+	START();
+	const ze_event_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_EVENT_DESC, .signal = ZE_EVENT_SCOPE_FLAG_DEVICE };
+	ze_event_handle_t e;
+
+	OK(ze.zeEventCreate(pool(), &desc, &e));
+	catch_messages();
+	GIVES(ZE_RESULT_NOT_READY, ze.zeEventQueryStatus(e));
+	cr_assert(was_said("is not signalled for the host"));
+}
+
+static void *append_often(void *l)
+{
+	for (int i = 0; i < 300; i++)
+		OK(ze.zeCommandListAppendBarrier(l, NULL, 0, NULL));
+	return NULL;
+}
+
+Test(queues, a_list_is_for_one_thread_at_a_time)
+{
+	START();
+	ze_command_list_handle_t l[2] = { immediate_list(), immediate_list() };
+	pthread_t other;
+
+	catch_messages();
+	for (int same = 0; same < 2; same++) {
+		pthread_create(&other, NULL, append_often, l[1]);
+		append_often(l[same]);
+		pthread_join(other, NULL);
+		cr_assert_eq(was_said("is used by two threads at once"), same);
+	}
 }
 
 Test(queues, lists_are_used_as_what_they_are)
