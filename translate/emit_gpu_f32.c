@@ -116,7 +116,7 @@ static LLVMValueRef rounded(struct emit *e, LLVMValueRef v, LLVMValueRef exponen
 	return emit_select(e, is(e, LLVMIntSGE, exponent, con(e, 255)), too_large(e, rnd, negative), word);
 }
 
-/* Of 64 bits, not 0: v * 2^(exponent - 190), where the lowest bit may stand for less than itself if the highest is among the upper three. */
+/* The same of v (i64), not 0, * 2^(exponent - 190). If bit 60 or a higher one is set, the lowest may stand for anything between 0 and 2. */
 static LLVMValueRef rounded_wide(struct emit *e, LLVMValueRef v, LLVMValueRef exponent, enum ir_rnd rnd, LLVMValueRef negative)
 {
 	LLVMTypeRef i64 = emit_scalar_int(e, 64);

@@ -278,9 +278,10 @@ Test(simt_insn, conversions_of_floats)
 	      "r setp.neu.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;", "r setp.num.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
 	      "r setp.nan.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;");
 	CHECK('g', 1, "r cvt.rzi.s32.f64 %r4, %fd1;", "r cvt.rni.u32.f64 %r4, %fd1;", "d cvt.rzi.s64.f64 %rd4, %fd1;", "d cvt.rpi.u64.f64 %rd4, %fd1;",
-	      "g cvt.rni.f64.f64 %fd4, %fd1;", "h cvt.rn.f16.f64 %h4, %fd1;");
-	CHECK('G', 1, "f cvt.rn.f32.f64 %f4, %fd1;", "f cvt.rz.f32.f64 %f4, %fd1;", "f cvt.rm.f32.f64 %f4, %fd1;", "f cvt.rp.f32.f64 %f4, %fd1;",
-	      "f cvt.rn.ftz.f32.f64 %f4, %fd1;", "f cvt.rn.sat.f32.f64 %f4, %fd1;",
+	      "g cvt.rni.f64.f64 %fd4, %fd1;");
+	CHECK('G', 1, "h cvt.rn.f16.f64 %h4, %fd1;", "h cvt.rz.f16.f64 %h4, %fd1;", "h cvt.rn.bf16.f64 %h4, %fd1;", "f cvt.rn.f32.f64 %f4, %fd1;",
+	      "f cvt.rz.f32.f64 %f4, %fd1;", "f cvt.rm.f32.f64 %f4, %fd1;", "f cvt.rp.f32.f64 %f4, %fd1;", "f cvt.rn.ftz.f32.f64 %f4, %fd1;",
+	      "f cvt.rn.sat.f32.f64 %f4, %fd1;",
 	      "f mul.f64 %fd4, %fd1, 0d3BF921FB54442D19; cvt.rn.f32.f64 %f4, %fd4;");
 }
 
