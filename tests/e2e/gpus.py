@@ -113,6 +113,13 @@ def the_same_result(gpu, app, scratch):
     return f"{want}, {', '.join(took)}"
 
 
+def without_f64(app, scratch):
+    """What CUDA's expf, logf, sinf and cosf are made of is made of integers there."""
+    want, seconds = plain(CPU.with_rounds(LEVEL_ZERO), app)
+    got, seconds = plain(LEVEL_ZERO.with_env(" without f64", HG_FAKE_ZE_FP64="0"), app)
+    expect(got == want, f"the result is {got}; on cpu it is {want}")
+
+
 def replays(recorder, app, scratch):
     """A log of another target, on every double: each snapshot of it, and one with all that follows."""
     log = os.path.join(scratch, "log")
@@ -294,6 +301,7 @@ def tests():
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cuda replays", bind(replays, CUDA, app)))
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
     found.append(("level-zero: the validation layer is there", the_validation_layer_is_there))
+    found.append(("train on level-zero without f64: the result of cpu", bind(without_f64, "train")))
     for gpu in GPUS:
         found += [(f"{gpu.name}: what a driver lacks is said", bind(what_a_driver_lacks, gpu)),
                   (f"{gpu.name}: what its driver complains of fails a test", bind(complaints_are_heard, gpu)),
