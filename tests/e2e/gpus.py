@@ -79,6 +79,7 @@ INTEL = Gpu(
            ("saxpy_streams", {"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
            ("saxpy_streams", {"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere")),
            ("reduction", {"HG_FAKE_ZE_SUBGROUPS": "8,16"}, ("kernel '", "no sub-groups of 32")),
+           ("vector_add", {"HG_FAKE_ZE_GROUPS": "2"}, ("kernel '", "blocks in dimension 0", "at most 2")),
            ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),
            ("histogram", {"HG_FAKE_ZE_INT64_ATOMICS": "0"}, ("kernel '", "no atomic operations of 64 bits"))),
     misuse="import ctypes; ze = ctypes.CDLL('libze_loader.so.1'); ze.zeInit(0); n = ctypes.c_uint32(1); d = ctypes.c_void_p(); "
@@ -206,6 +207,17 @@ def complaints_are_heard(gpu, scratch):
             raise Failed(f"{what} was not heard")
 
 
+def a_device_that_reaches_all_memory(scratch):
+    """Nothing is imported where the device may use any memory of the host."""
+    app, control = "saxpy_streams", os.path.join(scratch, "control")
+    want, unused = plain(CPU.with_rounds(LEVEL_ZERO), app)
+    place = LEVEL_ZERO.with_env("+system", HG_FAKE_ZE_SYSTEM="1", HG_FAKE_ZE_MEMMAP="0", HG_FAKE_ZE_CONTROL=control)
+    got, unused = plain(place, app)
+    expect(got == want, f"the result is {got}; on cpu it is {want}")
+    with Counters(control) as counters:
+        expect(counters.calls()["zeCommandListAppendLaunchKernel"], "it did not run there")
+
+
 WITHOUT_A_DESCRIPTION = """
 import ctypes
 ze = ctypes.CDLL("libze_loader.so.1")
@@ -292,7 +304,8 @@ def tests():
         if to:
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cuda replays", bind(replays, CUDA, app)))
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
-    found.append(("level-zero: the validation layer is there", the_validation_layer_is_there))
+    found += [("level-zero: the validation layer is there", the_validation_layer_is_there),
+              ("saxpy_streams on level-zero: a device that reaches all memory of the host", a_device_that_reaches_all_memory)]
     for gpu in GPUS:
         found += [(f"{gpu.name}: what a driver lacks is said", bind(what_a_driver_lacks, gpu)),
                   (f"{gpu.name}: what its driver complains of fails a test", bind(complaints_are_heard, gpu)),

@@ -73,6 +73,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.nr_cores = number("HG_FAKE_ZE_CORES", 8, 1024);
 	zd_config.slm_bytes = number("HG_FAKE_ZE_SLM", 65536, 131072);
 	zd_config.max_items = number("HG_FAKE_ZE_GROUP", 1024, 1024);
+	zd_config.max_groups = number("HG_FAKE_ZE_GROUPS", UINT32_MAX, UINT32_MAX);
 	zd_config.sub_groups = sub_groups(getenv("HG_FAKE_ZE_SUBGROUPS"));
 	zd_config.memory = fake_knob("HG_FAKE_ZE_MEMORY", (uint64_t)16 << 30) & -(uint64_t)65536;
 	zd_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)fake_knob("HG_FAKE_ZE_PATTERN", 0xcd) & 0xff;
