@@ -162,6 +162,14 @@ static void reserved_count(struct hg_target *t, uint64_t addr, int change)
 		pr_err("out of memory: the addresses 0x%" PRIx64 "-0x%" PRIx64 " are lost", iv.start, iv.start + iv.size);
 }
 
+/* With t->map_lock: what is mapped there is Level Zero's. */
+static bool is_reserved(const struct hg_target *t, const struct hg_held *range)
+{
+	struct hg_iv iv;
+
+	return hg_ivmap_find(&t->reserved, range->start, &iv) && range->end <= iv.start + iv.size;
+}
+
 enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
 {
 	enum hg_status st = HG_OK;
@@ -170,9 +178,10 @@ enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size
 	pthread_mutex_lock(&t->map_lock);
 	/* all that is held in the arena goes, so that there can be one reservation for it */
 	for (size_t i = 0; i < nr; i++)
-		munmap((void *)range[i].start, range[i].end - range[i].start);
+		if (!is_reserved(t, &range[i]))
+			munmap((void *)range[i].start, range[i].end - range[i].start);
 	for (size_t i = 0; i < nr && !st; i++) {
-		if (hg_ivmap_find(&t->reserved, range[i].start, &iv) && range[i].end <= iv.start + iv.size)
+		if (is_reserved(t, &range[i]))
 			continue;
 		/* what the program allocates next lies beside what it has in the arena */
 		st = is_in_arena(t, range[i].start, range[i].end) ? reserve_wide(t, range[i].start, range[i].end - range[i].start) : HG_ERR_NOSPC;
@@ -322,12 +331,19 @@ struct external_memmap {
 	uint64_t size;
 };
 
+static void release(struct hg_target *t, uint64_t addr)
+{
+	if (!t->info.host_access)
+		ZE_TRY(zeMemFree, t->context, (void *)addr);
+}
+
+/* Where the device reaches all memory of the host it is noted alone: commands may name it. */
 static enum hg_status import(struct hg_target *t, uint64_t addr, uint64_t size)
 {
 	const struct external_memmap memmap = { EXTERNAL_MEMMAP_DESC, NULL, (void *)addr, size };
 	const ze_host_mem_alloc_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, .pNext = &memmap };
-	void *at = NULL;
-	enum hg_status st = ZE(zeMemAllocHost, t->context, &desc, size, (size_t)0, &at);
+	void *at = (void *)addr;
+	enum hg_status st = t->info.host_access ? HG_OK : ZE(zeMemAllocHost, t->context, &desc, size, (size_t)0, &at);
 
 	if (st)
 		return st;
@@ -341,7 +357,7 @@ static enum hg_status import(struct hg_target *t, uint64_t addr, uint64_t size)
 	st = hg_ivmap_put(&t->memory.pinned, addr, size, 0);
 	pthread_mutex_unlock(&t->memory.lock);
 	if (st)
-		ZE_TRY(zeMemFree, t->context, at);
+		release(t, addr);
 	return st;
 }
 
@@ -365,7 +381,7 @@ static void pages_count(struct hg_target *t, uint64_t at, uint64_t end, int chan
 		if (!found)
 			return;
 		if (ends)
-			ZE_TRY(zeMemFree, t->context, (void *)iv.start);
+			release(t, iv.start);
 		at = iv.start + iv.size;
 	}
 }
@@ -407,9 +423,7 @@ enum hg_status ze_host_register(struct hg_target *t, void *ptr, size_t size)
 
 	if (!ptr || !size)
 		return HG_ERR_INVALID;
-	if (t->info.host_access)	/* as it is; copies treat it like any other memory of the host */
-		return HG_OK;
-	if (!t->has_memmap) {
+	if (!t->has_memmap && !t->info.host_access) {
 		pr_err("%zu bytes of host memory at %p cannot be reached by kernels on '%s': its driver has no " ZE_MEMMAP ", and kernels reach no "
 		       "memory that it did not allocate", size, ptr, t->info.name);
 		return HG_ERR_UNSUPPORTED;
@@ -428,8 +442,6 @@ void ze_host_unregister(struct hg_target *t, void *ptr, size_t size)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)ptr & -page, hi = ((uintptr_t)ptr + size + page - 1) & -page;
 
-	if (t->info.host_access)
-		return;
 	pthread_mutex_lock(&t->map_lock);
 	pages_count(t, lo, hi, -1);
 	pthread_mutex_unlock(&t->map_lock);
@@ -462,18 +474,10 @@ void ze_own_give(struct hg_target *t, void *mem, size_t size, enum ze_own kind)
 
 static enum hg_status transfer(struct hg_target *t, uint64_t dst, uint64_t src, size_t size)
 {
-	const struct hg_copy c = {
-		.dst = dst, .src = src, .width = size, .height = 1, .depth = 1,
-		.dst_pitch = size, .src_pitch = size, .dst_slice = size, .src_slice = size,
-	};
 	enum hg_status st;
 
-	if (!size)
-		return HG_OK;
 	pthread_mutex_lock(&t->service_lock);
-	st = ze_copy(t->service, &c);
-	if (!st)
-		st = ze_queue_sync(t->service);
+	st = gpu_transfer(&hg_target_ze, t->service, dst, src, size);
 	pthread_mutex_unlock(&t->service_lock);
 	return st;
 }
@@ -499,9 +503,7 @@ static int unmap_left(const struct hg_iv *iv, void *arg)
 
 static int release_left(const struct hg_iv *iv, void *arg)
 {
-	struct hg_target *t = arg;
-
-	ZE_TRY(zeMemFree, t->context, (void *)iv->start);
+	release(arg, iv->start);
 	return 0;
 }
 
@@ -517,13 +519,11 @@ static int free_left(const struct hg_iv *iv, void *arg)
 
 void ze_memory_fini(struct hg_target *t)
 {
-	struct gpu_spare *spare;
+	unsigned int kind;
+	void *mem;
 
-	for (spare = t->memory.spare; spare; spare = t->memory.spare) {
-		t->memory.spare = spare->next;
-		ZE_TRY(zeMemFree, t->context, spare->mem);
-		free(spare);
-	}
+	for (mem = gpu_spare_any(&t->memory, &kind); mem; mem = gpu_spare_any(&t->memory, &kind))
+		ZE_TRY(zeMemFree, t->context, mem);
 	hg_ivmap_each(&t->memory.maps, unmap_left, t);
 	hg_ivmap_each(&t->memory.pinned, release_left, t);
 	hg_ivmap_each(&t->reserved, free_left, t);

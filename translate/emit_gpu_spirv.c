@@ -1,6 +1,5 @@
 /* emit_gpu_spirv.c - what the GPU emitter needs of SPIR-V: the functions of spirv_write.h's dialect, and arithmetic that OpenCL leaves loose. */
 #include <stddef.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -219,7 +218,7 @@ static void replace(struct emit *e, LLVMValueRef insn)
 
 	LLVMPositionBuilderBefore(e->b, insn);
 	if (e->gpu->opt.no_f64)
-		v = b ? emit_gpu_f32_div(e, a, b) : emit_gpu_f32_sqrt(e, a);
+		v = b ? emit_gpu_f32_div(e, a, b, IR_RN) : emit_gpu_f32_sqrt(e, a, IR_RN);
 	else
 		v = through_f64(e, a, b);
 	LLVMReplaceAllUsesWith(insn, v);

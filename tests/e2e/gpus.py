@@ -293,7 +293,7 @@ def tests():
                           bind(the_same_result, gpu, app)))
         if app == "pipeline" and not LONG:  # minutes of it; each of its kernels was run
             continue
-        slow = [g.name for g in GPUS if app in g.slow]
+        slow = [g.name for g in GPUS if app in g.slow and not LONG]
         found += [(f"{app} on {name}: moved from cpu", bind(moved, CPU, [name], app)) for name in slow]
         ways = [g.name for g in GPUS if g.name not in slow]
         if ways:

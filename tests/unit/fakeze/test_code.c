@@ -144,6 +144,7 @@ Test(code, what_the_device_lacks_is_in_the_build_log)
 	cr_assert(strstr(log, "spirv-val: "), "%s", log);
 	GIVES(ZE_RESULT_ERROR_MODULE_BUILD_FAILURE, build_module("no module, that is", 16, &m, log, sizeof(log)));
 	cr_assert_str_eq(log, "16 bytes that are no SPIR-V module");
+	free(bytes);
 }
 
 Test(code, a_kernel_that_faults_takes_the_device)
