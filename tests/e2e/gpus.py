@@ -218,6 +218,18 @@ def a_device_that_reaches_all_memory(scratch):
         expect(counters.calls()["zeCommandListAppendLaunchKernel"], "it did not run there")
 
 
+def cooperative_kernels_are_launched_as_such(scratch):
+    """The driver for tests gives every block its turn, so that a grid that was launched like any other would not be found out."""
+    control = os.path.join(scratch, "control")
+    result = run([*LEVEL_ZERO.prefix, os.path.join(harness.BUILD, "apps", "cg"), "--rounds", "2"],
+                 env={"HG_FAKE_ZE_CONTROL": control, "HGSHIM_LOG": os.path.join(scratch, "log")})
+    expect(result.status == 0, f"{result}")
+    with Counters(control) as counters:
+        calls = counters.calls()
+    launched = calls["zeCommandListAppendLaunchCooperativeKernel"], calls["zeCommandListAppendLaunchKernel"]
+    expect(launched == (6, 2), f"{launched[0]} cooperative launches and {launched[1]} others, of 6 and 2")
+
+
 WITHOUT_A_DESCRIPTION = """
 import ctypes
 ze = ctypes.CDLL("libze_loader.so.1")
@@ -305,6 +317,7 @@ def tests():
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cuda replays", bind(replays, CUDA, app)))
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
     found += [("level-zero: the validation layer is there", the_validation_layer_is_there),
+              ("cg on level-zero: cooperative kernels are launched as such", cooperative_kernels_are_launched_as_such),
               ("saxpy_streams on level-zero: a device that reaches all memory of the host", a_device_that_reaches_all_memory)]
     for gpu in GPUS:
         found += [(f"{gpu.name}: what a driver lacks is said", bind(what_a_driver_lacks, gpu)),
