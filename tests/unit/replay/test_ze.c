@@ -669,6 +669,30 @@ static struct hg_held hold(uint64_t start, uint64_t size)
 	return (struct hg_held){ start, start + size };
 }
 
+static size_t largest_page;
+
+static ze_result_t page_size(ze_context_handle_t c, ze_device_handle_t d, size_t size, size_t *out)
+{
+	(void)c;
+	(void)d;
+	*out = size >= largest_page ? largest_page : 65536;
+	return ZE_RESULT_SUCCESS;
+}
+
+Test(ze_memory, unit_of_mappings_is_the_largest_page_there_is)
+{
+	begin();
+	hg_ze.zeVirtualMemQueryPageSize = page_size;
+	largest_page = HG_ARENA_GRANULE;
+	cr_assert_eq(ze_unit_read(&target), HG_OK);
+	cr_expect_eq(target.unit, HG_ARENA_GRANULE);
+	cr_expect_eq(ze_map_unit(), HG_ARENA_GRANULE);
+	largest_page = 2 * HG_ARENA_GRANULE;
+	cr_expect_eq(ze_unit_read(&target), HG_ERR_UNAVAILABLE);
+	cr_expect(strstr(said, "in units of 4194304 bytes"), "said: %s", said);
+	cr_expect_eq(target.unit, HG_ARENA_GRANULE);
+}
+
 Test(ze_memory, ranges_side_by_side_outside_the_arena_are_taken_each)
 {
 	const uint64_t unit = HG_ARENA_GRANULE, base = UINT64_C(0x3a0000000000);
