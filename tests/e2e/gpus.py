@@ -80,6 +80,7 @@ INTEL = Gpu(
            ("saxpy_streams", {"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere")),
            ("reduction", {"HG_FAKE_ZE_SUBGROUPS": "8,16"}, ("kernel '", "no sub-groups of 32")),
            ("vector_add", {"HG_FAKE_ZE_BUILDS": "0"}, ("cannot be built", "ZE_RESULT_ERROR_MODULE_BUILD_FAILURE", "compiler builds nothing")),
+           ("reduction", {"HG_FAKE_ZE_BUILDS": "16"}, ("needs sub-groups of 32", "built it with 16")),
            ("vector_add", {"HG_FAKE_ZE_GROUPS": "2"}, ("kernel '", "blocks in dimension 0", "at most 2")),
            ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),
            ("histogram", {"HG_FAKE_ZE_INT64_ATOMICS": "0"}, ("kernel '", "no atomic operations of 64 bits"))),

@@ -87,7 +87,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.has_fp16 = fake_knob("HG_FAKE_ZE_FP16", 1);
 	zd_config.has_int64_atomics = fake_knob("HG_FAKE_ZE_INT64_ATOMICS", 1);
 	zd_config.validate = fake_knob("HG_FAKE_ZE_VALIDATE", 0);
-	zd_config.builds = fake_knob("HG_FAKE_ZE_BUILDS", 1);
+	zd_config.builds = number("HG_FAKE_ZE_BUILDS", 32, 32);
 	zd_config.seed = fake_knob("HG_FAKE_ZE_SEED", 1);
 	zd_config.delay_us = number("HG_FAKE_ZE_DELAY_US", 100, 1000000);
 	zd_config.kernel_us = number("HG_FAKE_ZE_KERNEL_US", 0, 60000000);

@@ -254,7 +254,7 @@ ze_result_t zd_zeKernelGetProperties(ze_kernel_handle_t handle, ze_kernel_proper
 	p->requiredGroupSizeY = k->code->local_size[1];
 	p->requiredGroupSizeZ = k->code->local_size[2];
 	p->requiredNumSubGroups = 0;
-	p->requiredSubgroupSize = k->code->sub_group;
+	p->requiredSubgroupSize = k->code->sub_group == 32 ? zd_config.builds : k->code->sub_group;
 	p->maxSubgroupSize = k->code->sub_group ? k->code->sub_group : 32;
 	p->maxNumSubgroups = zd_config.max_items / p->maxSubgroupSize;
 	p->localMemSize = module_of(k)->code->local_bytes;

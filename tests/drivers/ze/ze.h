@@ -37,7 +37,8 @@ struct zd_config {
 	uint32_t nr_cores, slm_bytes, max_items, max_groups, sub_groups;	/* max_groups: in a dimension; sub_groups: bit n: sub-groups of n are there (8, 16, 32) */
 	uint64_t memory;
 	int pattern;			/* what fresh memory is filled with; -1: left as it is */
-	bool strict, leaks, protect, takes_hint, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate, builds;
+	bool strict, leaks, protect, takes_hint, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate;
+	uint32_t builds;		/* sub-groups that modules get which ask for 32; 0: they do not build */
 	uint64_t seed;
 	unsigned int delay_us, kernel_us;
 	struct fake_wrong wrong;
