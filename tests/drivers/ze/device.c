@@ -292,7 +292,7 @@ ze_result_t zd_zeDeviceGetComputeProperties(ze_device_handle_t handle, ze_device
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
 	p->maxTotalGroupSize = p->maxGroupSizeX = p->maxGroupSizeY = p->maxGroupSizeZ = zd_config.max_items;
-	p->maxGroupCountX = p->maxGroupCountY = p->maxGroupCountZ = ZD_MAX_GROUPS;
+	p->maxGroupCountX = p->maxGroupCountY = p->maxGroupCountZ = zd_config.max_groups;
 	p->maxSharedLocalMemory = zd_config.slm_bytes;
 	p->numSubGroupSizes = 0;
 	memset(p->subGroupSizes, 0, sizeof(p->subGroupSizes));

@@ -168,6 +168,10 @@ static ze_result_t build(struct zd_module *m, const ze_module_desc_t *desc, stru
 	}
 	if (!check_device(m->code, log) || (zd_config.validate && !validate(m->code, log)))
 		return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
+	if (!zd_config.builds) {
+		say(log, "this compiler builds nothing (HG_FAKE_ZE_BUILDS)");
+		return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
+	}
 	m->executor = calloc(m->code->nr_kernels + 1, sizeof(*m->executor));
 	if (!m->executor)
 		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
