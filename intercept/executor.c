@@ -37,7 +37,7 @@ static bool has_amd_driver(void)
 	return access("/dev/kfd", R_OK | W_OK) == 0;
 }
 
-/* A GPU of Intel's that this user may use, and Level Zero's loader. */
+/* A GPU of Intel's that this user may use, Level Zero's loader, and a driver for it: many machines have such a GPU and no use for it. */
 static bool has_intel_driver(void)
 {
 	for (int i = 128; i < 192; i++) {
@@ -51,7 +51,8 @@ static bool has_intel_driver(void)
 		f = fopen(path, "re");
 		if (f && fgets(vendor, sizeof(vendor), f) && !strncmp(vendor, "0x8086", 6)) {
 			fclose(f);
-			return hg_driver_has_library("libze_loader.so.1");
+			return hg_driver_has_library("libze_loader.so.1") &&
+			       (hg_driver_has_library("libze_intel_gpu.so.1") || hg_driver_has_library("libze_intel_gpu_legacy1.so.1"));
 		}
 		if (f)
 			fclose(f);

@@ -112,25 +112,39 @@ void gpu_queue_look(struct gpu_queue *g)
 	pthread_mutex_unlock(&g->target->lock);
 }
 
-enum hg_status gpu_queue_said(struct gpu_queue *g, enum hg_status st, const char *what)
+/* With target->lock. */
+static void said_locked(struct gpu_queue *g, const char *what)
 {
 	struct hg_fault fault = { .cuda_error = 719 /* CUDA_ERROR_LAUNCH_FAILED */ };
 	int n;
 
-	if (st != HG_ERR_FAULT)
-		return st;
 	pthread_mutex_lock(&g->name_lock);
 	n = snprintf(fault.what, sizeof(fault.what), "%s", what);
 	if (g->newest && n > 0 && (size_t)n < sizeof(fault.what))
 		snprintf(fault.what + n, sizeof(fault.what) - (size_t)n, "; the last kernel of its stream was '%s'",
 			 g->name[g->newest % GPU_NAMES].kernel);
 	pthread_mutex_unlock(&g->name_lock);
-	pthread_mutex_lock(&g->target->lock);
 	look_locked(g);
 	if (!atomic_load(&g->failed))
 		add_fault(g, &fault);
+}
+
+enum hg_status gpu_queue_said(struct gpu_queue *g, enum hg_status st, const char *what)
+{
+	if (st != HG_ERR_FAULT)
+		return st;
+	pthread_mutex_lock(&g->target->lock);
+	said_locked(g, what);
 	pthread_mutex_unlock(&g->target->lock);
 	return st;
+}
+
+void gpu_target_said(struct gpu_target *t, const char *what)
+{
+	pthread_mutex_lock(&t->lock);
+	for (struct gpu_queue *g = t->queues; g; g = g->next)
+		said_locked(g, what);
+	pthread_mutex_unlock(&t->lock);
 }
 
 void gpu_queue_cancel(struct gpu_queue *g)

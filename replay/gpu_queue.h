@@ -67,6 +67,8 @@ void gpu_queue_fini(struct gpu_queue *g);
 void gpu_queue_look(struct gpu_queue *g);
 /* The vendor's runtime itself says `st`: HG_ERR_FAULT is noted in these words, with the last kernel's name, unless a kernel has told more. Gives `st` back. */
 enum hg_status gpu_queue_said(struct gpu_queue *g, enum hg_status st, const char *what);
+/* It says HG_ERR_FAULT of the whole device: noted for every queue. */
+void gpu_target_said(struct gpu_target *t, const char *what);
 /* queue_cancel of struct hg_target_ops */
 void gpu_queue_cancel(struct gpu_queue *g);
 static inline bool gpu_queue_drops(struct gpu_queue *g)	/* what is queued now */

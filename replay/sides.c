@@ -386,7 +386,7 @@ enum hg_status hg_side_end(struct hg_side *s, enum hg_status st, const struct hg
 
 /* What one launch left on two sides. */
 struct launch_pair {
-	bool other_input, other_output;
+	bool other_input, other_output, changed;
 	const struct hg_side_buffer *first;	/* that it left otherwise, or had otherwise to begin with */
 };
 
@@ -414,6 +414,7 @@ static void compare_launch(const struct hg_side *other, const struct hg_side_lau
 		} else {
 			if (x->before != y->before)
 				note(out, y, false);
+			out->changed |= x->before != x->after || y->before != y->after;
 			/* what the launch has not touched does not count against it */
 			if (x->after != y->after && (x->before == y->before || x->before != x->after || y->before != y->after))
 				note(out, y, true);
@@ -426,6 +427,7 @@ static void compare_launch(const struct hg_side *other, const struct hg_side_lau
 static void count_launch(struct hg_agreement *out, struct hg_agreement_kernel *k, const struct hg_side_launch *l,
 			 const struct launch_pair *p, uint64_t last_equal)
 {
+	k->changed += p->changed;
 	if (!p->other_output)
 		k->agree++;
 	else if (p->other_input)

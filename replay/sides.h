@@ -79,6 +79,7 @@ struct hg_agreement_kernel {
 	uint64_t agree;			/* everything that the launch has changed is the same */
 	uint64_t differ;		/* it began with the same bytes, and left others */
 	uint64_t other_input;		/* it left others, and had begun with others */
+	uint64_t changed;		/* of these: it changed something that was looked at, on one side at least */
 	uint64_t seq;			/* the first that differs, 0: none does */
 	uint64_t addr, size;		/* and the first buffer that it left otherwise */
 };

@@ -31,7 +31,7 @@ struct ze_event {
 	ze_event_handle_t handle;
 	atomic_uint refs;
 	uint64_t *stamp;		/* pinned memory for a time of the device */
-	uint64_t ref_ticks;		/* ze_clock_ref when it was recorded */
+	uint64_t ref_ticks;		/* ze_clock_now when it was recorded, or last known not to be done; under clock_lock */
 };
 
 struct ze_pool {
@@ -70,6 +70,7 @@ struct hg_target {
 	pthread_mutex_t events_lock;
 	struct ze_pool *pools;
 	struct ze_event *free_events;
+	atomic_bool is_lost;		/* a question after an event, or a wait for one, was answered with that */
 
 	pthread_mutex_t service_lock;
 	struct hg_queue *service;	/* for what is done outside queues */
@@ -124,14 +125,11 @@ struct ze_step {
 };
 enum hg_status ze_begin(struct hg_queue *q, size_t args_bytes, struct ze_step *out) HG_MUST_CHECK;
 enum hg_status ze_end(struct hg_queue *q, struct ze_step *s, enum hg_status st) HG_MUST_CHECK;
+/* ze_end in two parts, for who holds q->gpu.launch_lock: with it, and without it, as ze_said takes the target's lock. */
+void ze_count(struct hg_queue *q, struct ze_step *s, enum hg_status st);
+enum hg_status ze_said(struct hg_queue *q, enum hg_status st);
 /* Behind all that is queued, zeros of ZE_BARRIER_BYTES where a cooperative grid has its barrier (struct hg_gpu_env); *out: there. */
 enum hg_status ze_barrier_clear(struct hg_queue *q, uint64_t *out) HG_MUST_CHECK;
-
-/*
- * A launch, in ze_code.c, is then: return HG_OK at once if gpu_queue_drops(&q->gpu); code; ze_barrier_clear if cooperative; grid_id = atomic_fetch_add(
- * &t->gpu.grids, 1) + 1; gpu_queue_remember(&q->gpu, grid_id, name); with q->gpu.launch_lock held: q->gpu.launches++, ze_begin, the block of
- * arguments into s.args (env.state = (uintptr_t)q->gpu.state), the kernel's arguments and the append with the kernel's own lock held, ze_end.
- */
 
 /* ze_memory.c: see struct hg_target_ops */
 uint64_t ze_map_unit(void);
@@ -152,9 +150,9 @@ void ze_own_give(struct hg_target *t, void *mem, size_t size, enum ze_own kind);
 enum hg_status ze_event_take(struct hg_target *t, struct ze_event **out) HG_MUST_CHECK;
 struct ze_event *ze_event_ref(struct ze_event *e);
 void ze_event_put(struct hg_target *t, struct ze_event *e);
-bool ze_event_is_done(struct ze_event *e);		/* a lost device is done with all: the queue tells of it */
+bool ze_event_is_done(struct hg_target *t, struct ze_event *e);	/* a lost device is done with all: ze_look tells of it */
 /* Where the call fails it is made once more: memory that goes next must not be used by what still runs. */
-enum hg_status ze_event_wait(struct ze_event *e) HG_MUST_CHECK;
+enum hg_status ze_event_wait(struct hg_target *t, struct ze_event *e) HG_MUST_CHECK;
 void ze_events_fini(struct hg_target *t);
 enum hg_status ze_mark_create(struct hg_target *t, struct hg_mark **out) HG_MUST_CHECK;
 void ze_mark_destroy(struct hg_mark *m);
@@ -176,6 +174,8 @@ struct ze_event *ze_queue_last(struct hg_queue *q);
 enum hg_status ze_queue_sync(struct hg_queue *q) HG_MUST_CHECK;
 void ze_queue_cancel(struct hg_queue *q);
 void ze_queue_throttle(struct hg_queue *q, uint32_t max);
+/* Failures and prints of all queues, which all have failed when the device is lost. */
+void ze_look(struct hg_target *t);
 bool ze_fault(struct hg_target *t, struct hg_fault *out);
 
 /* ze_host.c: functions of the host, each in its turn, on a thread of the queue's. stop: all have run. */

@@ -26,7 +26,12 @@ void ze_clock_init(struct ze_clock *c, uint64_t hz, unsigned int bits, uint64_t 
 
 void ze_clock_update(struct ze_clock *c, uint64_t value, uint64_t now_ns)
 {
-	c->ticks += gone(c, c->ticks, value);
+	/* whole turns since, by the host's clock: the two are less than half a turn apart */
+	uint64_t half = UINT64_C(1) << (c->bits - 1), guess = ze_clock_now(c, now_ns), from = guess - half > guess ? 0 : guess - half;
+
+	if (from < c->ticks)
+		from = c->ticks;
+	c->ticks = from + gone(c, from, value);
 	c->host_ns = now_ns;
 }
 

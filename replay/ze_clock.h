@@ -17,7 +17,7 @@ struct ze_clock {
 
 /* value: the device's counter now; now_ns: of CLOCK_MONOTONIC. hz 0 counts as 10^9, bits beyond 64 or 0 as 64. */
 void ze_clock_init(struct ze_clock *c, uint64_t hz, unsigned int bits, uint64_t value, uint64_t now_ns);
-/* Both clocks were read again; to be done at least once in half the time in which the counter wraps. */
+/* Both clocks were read again, however long after: how often the counter has wrapped, the host's clock tells. */
 void ze_clock_update(struct ze_clock *c, uint64_t value, uint64_t now_ns);
 /* What the counter is about now, without asking the device. */
 uint64_t ze_clock_now(const struct ze_clock *c, uint64_t now_ns);

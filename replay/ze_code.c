@@ -301,7 +301,6 @@ static enum hg_status append(struct hg_queue *q, const struct loaded *l, const s
 	return ZE(zeCommandListAppendLaunchKernel, q->list, l->kernel, &groups, s->signal, s->nr_wait, s->wait);
 }
 
-/* With the queue's launch_lock. */
 static enum hg_status launch_with(struct hg_queue *q, const struct hg_launch *launch, struct loaded *l, const struct hg_gpu_env *env,
 				  uint32_t local)
 {
@@ -311,10 +310,15 @@ static enum hg_status launch_with(struct hg_queue *q, const struct hg_launch *la
 	if (st)
 		return st;
 	gpu_args_write(s.args, l->code->param_bytes, launch, env);
+	pthread_mutex_lock(&q->gpu.launch_lock);
+	q->gpu.launches++;
 	pthread_mutex_lock(&l->lock);
 	st = append(q, l, launch, local, &s);
 	pthread_mutex_unlock(&l->lock);
-	return ze_end(q, &s, st);
+	ze_count(q, &s, st);
+	pthread_mutex_unlock(&q->gpu.launch_lock);
+	/* without that lock: whoever looks at all queues holds theirs, and takes it */
+	return ze_said(q, st);
 }
 
 enum hg_status ze_launch(struct hg_queue *q, const struct hg_launch *launch)
@@ -342,9 +346,5 @@ enum hg_status ze_launch(struct hg_queue *q, const struct hg_launch *launch)
 	env.shared_bytes = shared.used;
 	env.grid_id = atomic_fetch_add(&t->gpu.grids, 1) + 1;
 	gpu_queue_remember(&q->gpu, env.grid_id, k->info->name);
-	pthread_mutex_lock(&q->gpu.launch_lock);
-	q->gpu.launches++;
-	st = launch_with(q, launch, l, &env, shared.all);
-	pthread_mutex_unlock(&q->gpu.launch_lock);
-	return st;
+	return launch_with(q, launch, l, &env, shared.all);
 }

@@ -65,7 +65,7 @@ static enum hg_status chunk_mark(struct hg_queue *q, unsigned int i)
 
 static enum hg_status chunk_wait(struct hg_queue *q, unsigned int i)
 {
-	enum hg_status st = q->chunk[i].done ? ze_event_wait(q->chunk[i].done) : HG_OK;
+	enum hg_status st = q->chunk[i].done ? ze_event_wait(q->target, q->chunk[i].done) : HG_OK;
 
 	ze_event_put(q->target, q->chunk[i].done);
 	q->chunk[i].done = NULL;

@@ -15,6 +15,49 @@ struct hg_mark {
 	struct ze_event *event;		/* of the last recording, with a reference; NULL: never recorded */
 };
 
+/* ---- the clock ---- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+enum hg_status ze_clock_read(struct hg_target *t, uint64_t hz, unsigned int bits)
+{
+	uint64_t host, device;
+	enum hg_status st = ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device);
+
+	if (!st)
+		ze_clock_init(&t->clock, hz, bits, device, now_ns());
+	return st;
+}
+
+/* About what the device's counter is now. Where it cannot be read, the estimate goes on. */
+static uint64_t ticks_now(struct hg_target *t)
+{
+	uint64_t host, device, ticks;
+
+	pthread_mutex_lock(&t->clock_lock);
+	if (now_ns() - t->clock.host_ns >= CLOCK_NS && !ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device))
+		ze_clock_update(&t->clock, device, now_ns());
+	ticks = ze_clock_now(&t->clock, now_ns());
+	pthread_mutex_unlock(&t->clock_lock);
+	return ticks;
+}
+
+/* It is done now, or was not done a moment ago: this says more of its time than when it was recorded, which may be turns of the counter before. */
+static void date(struct hg_target *t, struct ze_event *e)
+{
+	uint64_t now = ticks_now(t);
+
+	pthread_mutex_lock(&t->clock_lock);
+	e->ref_ticks = now;
+	pthread_mutex_unlock(&t->clock_lock);
+}
+
 /* ---- events ---- */
 
 static enum hg_status pool_new(struct hg_target *t)
@@ -103,11 +146,13 @@ void ze_event_put(struct hg_target *t, struct ze_event *e)
 }
 
 /* Nothing is to come any more on a device that is lost, and in a process that ends. Where it cannot be told, the work may still use its event. */
-bool ze_event_is_done(struct ze_event *e)
+bool ze_event_is_done(struct hg_target *t, struct ze_event *e)
 {
 	switch (ZE_RAW(zeEventQueryStatus, e->handle)) {
-	case ZE_RESULT_SUCCESS:
 	case ZE_RESULT_ERROR_DEVICE_LOST:
+		atomic_store(&t->is_lost, true);
+		return true;
+	case ZE_RESULT_SUCCESS:
 	case ZE_RESULT_ERROR_UNINITIALIZED:
 		return true;
 	default:
@@ -115,12 +160,17 @@ bool ze_event_is_done(struct ze_event *e)
 	}
 }
 
-enum hg_status ze_event_wait(struct ze_event *e)
+enum hg_status ze_event_wait(struct hg_target *t, struct ze_event *e)
 {
+	uint64_t began_ns = now_ns();
 	enum hg_status st = ZE(zeEventHostSynchronize, e->handle, UINT64_MAX);
 
+	if (st == HG_ERR_FAULT)
+		atomic_store(&t->is_lost, true);
 	if (st)
 		(void)ZE_RAW(zeEventHostSynchronize, e->handle, UINT64_MAX);
+	else if (now_ns() - began_ns >= CLOCK_NS)
+		date(t, e);
 	return st;
 }
 
@@ -140,39 +190,6 @@ void ze_events_fini(struct hg_target *t)
 		free(p);
 	}
 	t->free_events = NULL;
-}
-
-/* ---- the clock ---- */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-enum hg_status ze_clock_read(struct hg_target *t, uint64_t hz, unsigned int bits)
-{
-	uint64_t host, device;
-	enum hg_status st = ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device);
-
-	if (!st)
-		ze_clock_init(&t->clock, hz, bits, device, now_ns());
-	return st;
-}
-
-/* About what the device's counter is now. Where it cannot be read, the estimate goes on. */
-static uint64_t ticks_now(struct hg_target *t)
-{
-	uint64_t host, device, ticks;
-
-	pthread_mutex_lock(&t->clock_lock);
-	if (now_ns() - t->clock.host_ns >= CLOCK_NS && !ZE(zeDeviceGetGlobalTimestamps, t->device, &host, &device))
-		ze_clock_update(&t->clock, device, now_ns());
-	ticks = ze_clock_now(&t->clock, now_ns());
-	pthread_mutex_unlock(&t->clock_lock);
-	return ticks;
 }
 
 /* ---- marks ---- */
@@ -260,10 +277,12 @@ bool ze_mark_is_done(struct hg_mark *m)
 
 	if (!e)
 		return true;
-	done = ze_event_is_done(e);
+	done = ze_event_is_done(m->target, e);
+	if (!done)
+		date(m->target, e);
 	ze_event_put(m->target, e);
 	if (done)
-		gpu_target_look(&m->target->gpu);
+		ze_look(m->target);
 	return done;
 }
 
@@ -274,9 +293,9 @@ enum hg_status ze_mark_sync(struct hg_mark *m)
 
 	if (!e)
 		return HG_OK;
-	st = ze_event_wait(e);
+	st = ze_event_wait(m->target, e);
 	ze_event_put(m->target, e);
-	gpu_target_look(&m->target->gpu);
+	ze_look(m->target);
 	return st;
 }
 
@@ -288,7 +307,7 @@ uint64_t ze_mark_time_ns(struct hg_mark *m)
 
 	if (!e)
 		return 0;
-	if (ze_event_is_done(e)) {
+	if (ze_event_is_done(t, e)) {
 		pthread_mutex_lock(&t->clock_lock);
 		ns = ze_clock_ns(&t->clock, ze_clock_extend(&t->clock, __atomic_load_n(e->stamp, __ATOMIC_RELAXED), e->ref_ticks));
 		pthread_mutex_unlock(&t->clock_lock);

@@ -27,10 +27,12 @@ struct ze_host {
 /* After an error of the device the function runs as well: whoever queued it waits for it. */
 static void run(struct hg_target *t, struct call *c)
 {
-	if (c->before && ze_event_wait(c->before))
+	if (c->before && ze_event_wait(t, c->before))
 		pr_debug("a host function runs after work that failed");
 	c->fn(c->arg);
-	ZE_TRY(zeEventHostSignal, c->after->handle);
+	/* what waits for it would wait for ever: once more */
+	if (ZE(zeEventHostSignal, c->after->handle))
+		ZE_TRY(zeEventHostSignal, c->after->handle);
 	ze_event_put(t, c->before);
 	ze_event_put(t, c->after);
 	free(c);

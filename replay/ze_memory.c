@@ -322,12 +322,19 @@ struct external_memmap {
 	uint64_t size;
 };
 
+static void release(struct hg_target *t, uint64_t addr)
+{
+	if (!t->info.host_access)
+		ZE_TRY(zeMemFree, t->context, (void *)addr);
+}
+
+/* Where the device reaches all memory of the host it is noted alone: commands may name it. */
 static enum hg_status import(struct hg_target *t, uint64_t addr, uint64_t size)
 {
 	const struct external_memmap memmap = { EXTERNAL_MEMMAP_DESC, NULL, (void *)addr, size };
 	const ze_host_mem_alloc_desc_t desc = { .stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC, .pNext = &memmap };
-	void *at = NULL;
-	enum hg_status st = ZE(zeMemAllocHost, t->context, &desc, size, (size_t)0, &at);
+	void *at = (void *)addr;
+	enum hg_status st = t->info.host_access ? HG_OK : ZE(zeMemAllocHost, t->context, &desc, size, (size_t)0, &at);
 
 	if (st)
 		return st;
@@ -341,7 +348,7 @@ static enum hg_status import(struct hg_target *t, uint64_t addr, uint64_t size)
 	st = hg_ivmap_put(&t->memory.pinned, addr, size, 0);
 	pthread_mutex_unlock(&t->memory.lock);
 	if (st)
-		ZE_TRY(zeMemFree, t->context, at);
+		release(t, addr);
 	return st;
 }
 
@@ -365,7 +372,7 @@ static void pages_count(struct hg_target *t, uint64_t at, uint64_t end, int chan
 		if (!found)
 			return;
 		if (ends)
-			ZE_TRY(zeMemFree, t->context, (void *)iv.start);
+			release(t, iv.start);
 		at = iv.start + iv.size;
 	}
 }
@@ -407,9 +414,7 @@ enum hg_status ze_host_register(struct hg_target *t, void *ptr, size_t size)
 
 	if (!ptr || !size)
 		return HG_ERR_INVALID;
-	if (t->info.host_access)	/* as it is; copies treat it like any other memory of the host */
-		return HG_OK;
-	if (!t->has_memmap) {
+	if (!t->has_memmap && !t->info.host_access) {
 		pr_err("%zu bytes of host memory at %p cannot be reached by kernels on '%s': its driver has no " ZE_MEMMAP ", and kernels reach no "
 		       "memory that it did not allocate", size, ptr, t->info.name);
 		return HG_ERR_UNSUPPORTED;
@@ -428,8 +433,6 @@ void ze_host_unregister(struct hg_target *t, void *ptr, size_t size)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)ptr & -page, hi = ((uintptr_t)ptr + size + page - 1) & -page;
 
-	if (t->info.host_access)
-		return;
 	pthread_mutex_lock(&t->map_lock);
 	pages_count(t, lo, hi, -1);
 	pthread_mutex_unlock(&t->map_lock);
@@ -499,9 +502,7 @@ static int unmap_left(const struct hg_iv *iv, void *arg)
 
 static int release_left(const struct hg_iv *iv, void *arg)
 {
-	struct hg_target *t = arg;
-
-	ZE_TRY(zeMemFree, t->context, (void *)iv->start);
+	release(arg, iv->start);
 	return 0;
 }
 

@@ -42,12 +42,12 @@ static void reap(struct hg_queue *q)
 {
 	if (q->known == q->issued)
 		return;
-	if (ze_event_is_done(piece(q, q->issued - 1)->event)) {
+	if (ze_event_is_done(q->target, piece(q, q->issued - 1)->event)) {
 		now_known(q, q->issued);
 		return;
 	}
 	/* the last may be done by now */
-	while (q->known < q->issued && ze_event_is_done(piece(q, q->known)->event))
+	while (q->known < q->issued && ze_event_is_done(q->target, piece(q, q->known)->event))
 		now_known(q, q->known + 1);
 }
 
@@ -143,7 +143,7 @@ enum hg_status ze_begin(struct hg_queue *q, size_t args_bytes, struct ze_step *o
 	return HG_OK;
 }
 
-enum hg_status ze_end(struct hg_queue *q, struct ze_step *s, enum hg_status st)
+void ze_count(struct hg_queue *q, struct ze_step *s, enum hg_status st)
 {
 	pthread_mutex_lock(&q->lock);
 	if (!st) {
@@ -157,7 +157,26 @@ enum hg_status ze_end(struct hg_queue *q, struct ze_step *s, enum hg_status st)
 		events_put(q, &s->work);
 	}
 	pthread_mutex_unlock(&q->lock);
-	return gpu_queue_said(&q->gpu, st, "Level Zero says that the device is lost");
+}
+
+static const char lost[] = "Level Zero says that the device is lost";
+
+enum hg_status ze_said(struct hg_queue *q, enum hg_status st)
+{
+	return gpu_queue_said(&q->gpu, st, lost);
+}
+
+void ze_look(struct hg_target *t)
+{
+	if (atomic_load_explicit(&t->is_lost, memory_order_relaxed))
+		gpu_target_said(&t->gpu, lost);
+	gpu_target_look(&t->gpu);
+}
+
+enum hg_status ze_end(struct hg_queue *q, struct ze_step *s, enum hg_status st)
+{
+	ze_count(q, s, st);
+	return ze_said(q, st);
 }
 
 enum hg_status ze_barrier_clear(struct hg_queue *q, uint64_t *out)
@@ -230,11 +249,12 @@ static enum hg_status wait_for_all(struct hg_queue *q)
 	struct ze_event *last = ze_queue_last(q);
 	enum hg_status st;
 
+	/* on a lost device nothing is left to wait for */
 	if (!last)
-		return HG_OK;
-	st = ze_event_wait(last);
+		return ze_said(q, atomic_load_explicit(&q->target->is_lost, memory_order_relaxed) ? HG_ERR_FAULT : HG_OK);
+	st = ze_event_wait(q->target, last);
 	ze_event_put(q->target, last);
-	return gpu_queue_said(&q->gpu, st, "Level Zero says that the device is lost");
+	return ze_said(q, st);
 }
 
 void ze_queue_destroy(struct hg_queue *q)
@@ -279,8 +299,8 @@ bool ze_queue_is_idle(struct hg_queue *q)
 	}
 	/* an event of a lost device counts as done: this is where that is told */
 	result = ZE_RAW(zeDeviceGetStatus, q->target->device);
-	if (result == ZE_RESULT_ERROR_DEVICE_LOST)
-		(void)gpu_queue_said(&q->gpu, HG_ERR_FAULT, "Level Zero says that the device is lost");
+	if (result == ZE_RESULT_ERROR_DEVICE_LOST || atomic_load(&q->target->is_lost))
+		(void)ze_said(q, HG_ERR_FAULT);
 	gpu_queue_look(&q->gpu);
 	return true;
 }
@@ -318,7 +338,7 @@ void ze_queue_throttle(struct hg_queue *q, uint32_t max)
 		pthread_mutex_unlock(&q->lock);
 		if (!event)
 			return;
-		st = ze_event_wait(event);
+		st = ze_event_wait(q->target, event);
 		ze_event_put(q->target, event);
 		if (st)
 			return;

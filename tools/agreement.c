@@ -167,7 +167,7 @@ static void cell(const struct column *c, size_t kernel, char *out, size_t size)
 	if (!was_replayed(c->side))
 		snprintf(out, size, "not available");
 	else if (k->agree == k->launches)
-		snprintf(out, size, "all agree");
+		snprintf(out, size, k->changed ? "all agree" : "no change seen");
 	else
 		for (size_t i = 0; i < sizeof(part) / sizeof(part[0]) && at < size; i++)
 			if (part[i].nr)
@@ -281,6 +281,8 @@ void agreement_print(const struct agreement *a)
 		printf("  %s\n", a->sides->kernel[k]);
 	}
 out:
+	if (a->first->stopped)	/* what comes after it is not compared */
+		printf("  %s: stopped: %s\n", a->first->target, a->first->stopped);
 	for (size_t i = 0; i < a->nr; i++)
 		print_column(a, &a->column[i]);
 	free(width);
@@ -311,9 +313,10 @@ static json_t *kernel_json(const struct agreement *a, const struct column *c, si
 {
 	const struct hg_agreement_kernel *row = &c->with.kernel[k];
 	const struct hg_side_refused *no = refused(c->side, k);
-	json_t *out = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "kernel", a->sides->kernel[k], "launches", (json_int_t)row->launches,
+	json_t *out = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "kernel", a->sides->kernel[k], "launches", (json_int_t)row->launches,
 				"agree", (json_int_t)row->agree, "differ", (json_int_t)row->differ, "other_input",
-				(json_int_t)row->other_input, "not_reached", (json_int_t)not_reached(row));
+				(json_int_t)row->other_input, "not_reached", (json_int_t)not_reached(row), "changed",
+				(json_int_t)row->changed);
 
 	if (out && no)
 		json_object_set_new(out, "refused", json_string(no->why));

@@ -1,6 +1,5 @@
 /* emit_gpu_spirv.c - what the GPU emitter needs of SPIR-V: the functions of spirv_write.h's dialect, and arithmetic that OpenCL leaves loose. */
 #include <stddef.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 

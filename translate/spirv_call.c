@@ -177,7 +177,6 @@ static uint32_t barrier(struct call *a)
 {
 	uint32_t scope = spv_i32(a->s, a->c, a->n), order;
 
-	a->s->uses_lanes |= a->n == SpvScopeSubgroup;
 	order = spv_i32(a->s, a->c, SpvMemorySemanticsAcquireReleaseMask | SpvMemorySemanticsWorkgroupMemoryMask |
 			SpvMemorySemanticsCrossWorkgroupMemoryMask);
 	SPV_PUT(a->s->out, SpvOpControlBarrier, scope, scope, order);
@@ -225,7 +224,6 @@ static const struct {
 	{ "hg.shuffle", 2, shuffle, 0 },
 	{ "hg.first", 1, first, 0 },
 	{ "hg.barrier", 0, barrier, SpvScopeWorkgroup },
-	{ "hg.wave.barrier", 0, barrier, SpvScopeSubgroup },
 };
 
 static bool is_named(const char *name, const char *want)

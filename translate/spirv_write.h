@@ -21,7 +21,6 @@
  *   hg.shuffle(v, lane)                        OpGroupNonUniformShuffle
  *   hg.first(v)                                OpGroupNonUniformBroadcastFirst
  *   hg.barrier()                               OpControlBarrier, Workgroup, AcquireRelease of Workgroup and CrossWorkgroup memory
- *   hg.wave.barrier()                          the same for Subgroup
  *
  * Left to the writer (emit_gpu_spirv.c has dealt with the rest):
  *   types           i1 i8 i16 i32 i64 half float double, { iN, i1 } of cmpxchg with its extractvalue 0 and 1, arrays of i8 in allocas

@@ -110,6 +110,9 @@ def a_kernel_that_is_refused(scratch):
     expect("refused" not in second and second["not_reached"] == second["launches"] > 0, f"{second}")
     expect(re.search(rf"{first['launches']} REFUSED +{re.escape(first['kernel'])}$", said.out, re.M), f"{said.out}")
     expect("level-zero: REFUSED: kernel" in said.out and "level-zero: stopped: " in said.out, f"{said.out}")
+    # nor is it passed over where the others are compared with it
+    answer, said = side_by_side(log, targets=("level-zero", "cpu"), status=1, env={"HG_FAKE_ZE_FP64": "0"})
+    expect("no launch was looked at" in said.out and "level-zero: stopped: " in said.out, f"{said.out}")
 
 
 def wrong_usage(scratch):

@@ -141,6 +141,28 @@ Test(sides, launches_that_one_side_did_not_come_to_do_not_count_as_equal)
 	end_sides(&a);
 }
 
+/* Their agreement says nothing of the kernel. */
+Test(sides, launches_that_change_nothing_are_not_counted_among_those_that_do)
+{
+	struct hg_agreement a;
+
+	two_sides();
+	for (int side = 0; side < 2; side++)
+		launch(side, 1, "reaches_nothing");
+	both(2, "reads", 1, 1, 1, 1);
+	both(3, "writes", 1, 2, 1, 2);
+	both(4, "writes", 2, 2, 2, 2);
+	both(5, "writes", 2, 2, 2, 3);
+	a = compared();
+	counts(&a, "reaches_nothing", 1, 1, 0, 0);
+	cr_assert_eq(a.kernel[hg_sides_kernel(sides, "reaches_nothing")].changed, 0u);
+	counts(&a, "reads", 1, 1, 0, 0);
+	cr_assert_eq(a.kernel[hg_sides_kernel(sides, "reads")].changed, 0u);
+	counts(&a, "writes", 3, 2, 1, 0);
+	cr_assert_eq(a.kernel[hg_sides_kernel(sides, "writes")].changed, 2u);
+	end_sides(&a);
+}
+
 Test(sides, a_buffer_that_one_side_alone_reaches_is_other_input)
 {
 	struct hg_agreement a;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/msg.h"
 #include "replay/gpu_state.h"
@@ -39,6 +40,20 @@ Test(ze_clock, counter_that_wraps_goes_on)
 	/* bits that a driver leaves above the valid ones are not looked at */
 	ze_clock_update(&c, UINT64_C(0xabcdef0000000020), 3000);
 	cr_expect_eq(c.ticks, UINT64_C(0x100000020));
+}
+
+Test(ze_clock, turns_that_nobody_looked_at_are_counted)
+{
+	const uint64_t hz = 19200000, hours = UINT64_C(5) * 3600;
+	struct ze_clock c;
+
+	/* 36 bits wrap after an hour */
+	ze_clock_init(&c, hz, 36, 1000, 0);
+	ze_clock_update(&c, (1000 + hz * hours) & ((UINT64_C(1) << 36) - 1), hours * 1000000000 + 40000000);
+	cr_expect_eq(ze_clock_ns(&c, c.ticks), hours * 1000000000, "%llu", (unsigned long long)c.ticks);
+	/* the host's clock is late */
+	ze_clock_update(&c, (1000 + hz * 2 * hours) & ((UINT64_C(1) << 36) - 1), 2 * hours * 1000000000 - 40000000);
+	cr_expect_eq(ze_clock_ns(&c, c.ticks), 2 * hours * 1000000000);
 }
 
 Test(ze_clock, value_is_the_first_after_the_moment_before_it_was_written)
@@ -355,14 +370,14 @@ Test(ze_queue, lost_device_is_a_failure_of_the_queue)
 
 /* ---- marks ---- */
 
-static uint64_t stamp;			/* what the device's counter is when a mark is reached */
+static uint64_t ticks;			/* what the device's counter is when a mark is reached */
 
 static ze_result_t write_stamp(ze_command_list_handle_t list, uint64_t *at, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
 {
 	ze_result_t r = append(list, signal, nr, wait);
 
 	if (!r) {
-		*at = stamp;
+		*at = ticks;
 		event[index_of(signal)].is_signalled = true;
 	}
 	return r;
@@ -379,9 +394,9 @@ Test(ze_mark, time_between_marks_is_right_when_the_counter_wraps_between_them)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	ze_clock_init(&target.clock, 12500000, 32, UINT64_C(0xfffffff0), (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
 	cr_assert(!ze_mark_create(&target, &first) && !ze_mark_create(&target, &second) && !ze_mark_create(&target, &none));
-	stamp = UINT64_C(0xfffffff8);
+	ticks = UINT64_C(0xfffffff8);
 	cr_assert_eq(ze_mark_record(&queue, first), HG_OK);
-	stamp = 0x8;
+	ticks = 0x8;
 	cr_assert_eq(ze_mark_record(&queue, second), HG_OK);
 	cr_expect_eq(ze_mark_time_ns(second) - ze_mark_time_ns(first), 16 * 80, "%llu and %llu ns", (unsigned long long)ze_mark_time_ns(first),
 		     (unsigned long long)ze_mark_time_ns(second));
@@ -413,10 +428,10 @@ static ze_result_t device_status(ze_device_handle_t d)
 	return ZE_RESULT_SUCCESS;
 }
 
-static ze_result_t timestamps(ze_device_handle_t d, uint64_t *host, uint64_t *ticks)
+static ze_result_t timestamps(ze_device_handle_t d, uint64_t *host, uint64_t *device)
 {
 	(void)d;
-	*host = *ticks = 0;
+	*host = *device = 0;
 	return ZE_RESULT_SUCCESS;
 }
 
@@ -460,6 +475,129 @@ Test(ze_event, references_are_given_back_by_all_who_take_them)
 	cr_expect_eq(runs, 2 * ZE_EVENTS);
 	cr_expect_leq(nr_events, 16, "%u events", nr_events);
 	cr_expect_eq(queue.ring.used, 0);
+}
+
+static ze_result_t event_query_lost(ze_event_handle_t e)
+{
+	(void)e;
+	return ZE_RESULT_ERROR_DEVICE_LOST;
+}
+
+/* Nothing is left to wait for, and what was queued has not been done. */
+Test(ze_queue, device_that_is_lost_meanwhile_is_no_success)
+{
+	struct hg_fault fault;
+
+	begin();
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
+	gpu_queue_list(&queue.gpu);
+	work(0);
+	hg_ze.zeEventQueryStatus = event_query_lost;
+	cr_expect_eq(ze_queue_sync(&queue), HG_ERR_FAULT);
+	cr_assert(ze_fault(&target, &fault));
+	cr_expect(strstr(fault.what, "device is lost"), "said: %s", fault.what);
+}
+
+static ze_result_t timestamp(ze_command_list_handle_t list, uint64_t *at, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
+{
+	(void)at;
+	return append(list, signal, nr, wait);
+}
+
+Test(ze_queue, mark_of_a_lost_device_is_a_failure_of_all_queues)
+{
+	struct hg_fault fault;
+	struct hg_mark *m;
+
+	begin();
+	hg_ze.zeCommandListAppendWriteGlobalTimestamp = timestamp;
+	hg_ze.zeDeviceGetGlobalTimestamps = timestamps;
+	pthread_mutex_init(&target.clock_lock, NULL);
+	queue.gpu.note = calloc(1, sizeof(*queue.gpu.note));
+	gpu_queue_list(&queue.gpu);
+	cr_assert_eq(ze_clock_read(&target, 1000, 64), HG_OK);
+	cr_assert_eq(ze_mark_create(&target, &m), HG_OK);
+	cr_assert_eq(ze_mark_record(&queue, m), HG_OK);
+	cr_expect_not(ze_mark_is_done(m));
+	hg_ze.zeEventQueryStatus = event_query_lost;
+	cr_expect(ze_mark_is_done(m), "nobody waits for it for ever");
+	cr_assert(ze_fault(&target, &fault));
+	cr_expect(gpu_queue_drops(&queue.gpu));
+	ze_mark_destroy(m);
+}
+
+static uint64_t microseconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static uint64_t *stamp;
+
+static ze_result_t timestamp_later(ze_command_list_handle_t list, uint64_t *at, ze_event_handle_t signal, uint32_t nr, ze_event_handle_t *wait)
+{
+	stamp = at;
+	return append(list, signal, nr, wait);
+}
+
+static ze_result_t timestamps_now(ze_device_handle_t d, uint64_t *host, uint64_t *device)
+{
+	(void)d;
+	*host = *device = microseconds();
+	return ZE_RESULT_SUCCESS;
+}
+
+/* The counter, of 19 bits, has turned once since the mark was recorded. */
+Test(ze_queue, mark_that_the_device_comes_to_late_has_its_own_time)
+{
+	struct hg_mark *m;
+	uint64_t ns;
+
+	begin();
+	hg_ze.zeCommandListAppendWriteGlobalTimestamp = timestamp_later;
+	hg_ze.zeDeviceGetGlobalTimestamps = timestamps_now;
+	pthread_mutex_init(&target.clock_lock, NULL);
+	cr_assert_eq(ze_clock_read(&target, 1000000, 19), HG_OK);
+	cr_assert_eq(ze_mark_create(&target, &m), HG_OK);
+	cr_assert_eq(ze_mark_record(&queue, m), HG_OK);
+	usleep(650000);
+	cr_expect_not(ze_mark_is_done(m));
+	*stamp = microseconds() & ((1 << 19) - 1);
+	event[index_of(last_signal)].is_signalled = true;
+	cr_expect(ze_mark_is_done(m));
+	ns = ze_mark_time_ns(m);
+	cr_expect(ns > 640000000 && ns < 1500000000, "%llu ns", (unsigned long long)ns);
+	ze_mark_destroy(m);
+}
+
+/* ---- functions of the host ---- */
+
+static unsigned int nr_signals, nr_called;
+
+static ze_result_t signal_at_second_try(ze_event_handle_t e)
+{
+	if (!nr_signals++)
+		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
+	event[index_of(e)].is_signalled = true;
+	return ZE_RESULT_SUCCESS;
+}
+
+static void called(void *arg)
+{
+	(void)arg;
+	nr_called++;
+}
+
+Test(ze_queue, work_behind_a_host_function_goes_on_where_its_end_cannot_be_told_at_once)
+{
+	begin();
+	hg_ze.zeEventHostSignal = signal_at_second_try;
+	cr_assert_eq(ze_host_func(&queue, called, NULL), HG_OK);
+	ze_host_stop(&queue);
+	cr_expect_eq(nr_called, 1);
+	cr_expect(ze_list_is_idle(&queue));
 }
 
 /* ---- addresses ---- */
@@ -669,6 +807,18 @@ Test(ze_memory, host_memory_that_kernels_cannot_reach_is_refused_by_name)
 	snprintf(target.info.name, sizeof(target.info.name), "a GPU");
 	cr_expect_eq(ze_host_register(&target, &target, 100), HG_ERR_UNSUPPORTED);
 	cr_expect(strstr(said, "'a GPU'") && strstr(said, "ZE_extension_external_memmap_sysmem"), "said: %s", said);
+}
+
+/* Nothing is imported, and fills and copies may name it. */
+Test(ze_memory, host_memory_that_the_device_reaches_anyhow_is_known)
+{
+	unsigned char *mem = (unsigned char *)0x10000000;
+	uint64_t len;
+
+	begin();
 	target.info.host_access = true;
-	cr_expect_eq(ze_host_register(&target, &target, 100), HG_OK);
+	cr_assert_eq(ze_host_register(&target, mem, 8192), HG_OK);
+	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PINNED);
+	ze_host_unregister(&target, mem, 8192);
+	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PAGEABLE);
 }

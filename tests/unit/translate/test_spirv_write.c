@@ -458,10 +458,9 @@ Test(spirv_write, what_the_environment_knows)
 
 Test(spirv_write, lanes)
 {
-	struct result r = write_kernel("declare i32 @hg.lane()\ndeclare i32 @hg.ballot(i1)\ndeclare i32 @hg.shuffle(i32, i32)\ndeclare i32 @hg.first(i32)\n"
-				       "declare void @hg.wave.barrier()",
+	struct result r = write_kernel("declare i32 @hg.lane()\ndeclare i32 @hg.ballot(i1)\ndeclare i32 @hg.shuffle(i32, i32)\ndeclare i32 @hg.first(i32)",
 				       "%l = call i32 @hg.lane()\n%c = icmp ult i32 %l, 7\n%b = call i32 @hg.ballot(i1 %c)\n%s = call i32 @hg.shuffle(i32 %b, i32 %l)\n"
-				       "%f = call i32 @hg.first(i32 %s)\ncall void @hg.wave.barrier()\nstore i32 %f, ptr addrspace(1) %p\nret void");
+				       "%f = call i32 @hg.first(i32 %s)\nstore i32 %f, ptr addrspace(1) %p\nret void");
 	const uint32_t *w = NULL;
 
 	check(&r, "lanes");
