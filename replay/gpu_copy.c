@@ -259,6 +259,20 @@ enum hg_status gpu_copy(const struct gpu_copy_ops *ops, struct gpu_queue *g, str
 	return st;
 }
 
+enum hg_status gpu_transfer(const struct hg_target_ops *target, struct hg_queue *q, uint64_t dst, uint64_t src, size_t size)
+{
+	const struct hg_copy c = {
+		.dst = dst, .src = src, .width = size, .height = 1, .depth = 1,
+		.dst_pitch = size, .src_pitch = size, .dst_slice = size, .src_slice = size,
+	};
+	enum hg_status st;
+
+	if (!size)
+		return HG_OK;
+	st = target->copy(q, &c);
+	return st ? st : target->queue_sync(q);
+}
+
 /* ---- fills ---- */
 
 static enum hg_status fill_linear(const struct copier *c, const struct hg_fill *f, uint64_t dst, size_t nr)

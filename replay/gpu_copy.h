@@ -42,5 +42,7 @@ enum hg_status gpu_copy(const struct gpu_copy_ops *ops, struct gpu_queue *g, str
 enum hg_status gpu_fill(const struct gpu_copy_ops *ops, struct gpu_queue *g, struct gpu_memory *m, const struct hg_fill *f) HG_MUST_CHECK;
 /* To any memory that the vendor's runtime allocated, from pageable memory; the queue is idle. */
 enum hg_status gpu_upload(const struct gpu_copy_ops *ops, struct gpu_queue *g, void *dst, const void *src, size_t size) HG_MUST_CHECK;
+/* read and write of struct hg_target_ops: `size` bytes by its copy, in a queue that nobody else feeds, and waits for them. */
+enum hg_status gpu_transfer(const struct hg_target_ops *target, struct hg_queue *q, uint64_t dst, uint64_t src, size_t size) HG_MUST_CHECK;
 
 #endif

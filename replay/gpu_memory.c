@@ -65,6 +65,16 @@ void *gpu_spare_take(struct gpu_memory *m, size_t size, unsigned int kind)
 	return mem;
 }
 
+void *gpu_spare_any(struct gpu_memory *m, unsigned int *kind)
+{
+	const struct gpu_spare *s = m->spare;
+
+	if (!s)
+		return NULL;
+	*kind = s->kind;
+	return gpu_spare_take(m, s->size, s->kind);
+}
+
 bool gpu_spare_give(struct gpu_memory *m, void *mem, size_t size, unsigned int kind)
 {
 	struct gpu_spare *spare = malloc(sizeof(*spare));

@@ -38,6 +38,7 @@ enum gpu_place gpu_memory_look(struct gpu_memory *m, uint64_t addr, uint64_t siz
  */
 void *gpu_spare_take(struct gpu_memory *m, size_t size, unsigned int kind);
 bool gpu_spare_give(struct gpu_memory *m, void *mem, size_t size, unsigned int kind);
+void *gpu_spare_any(struct gpu_memory *m, unsigned int *kind);	/* when there are no queues any more; NULL: none is left */
 
 /* What the process has mapped there, a line of /proc/self/maps; "" when nothing is found. */
 void gpu_in_the_way(uint64_t addr, uint64_t size, char *out, size_t out_size);

@@ -3,25 +3,16 @@
 #include "replay/rocm_api.h"
 
 #include <dlfcn.h>
-#include <inttypes.h>
-#include <link.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/msg.h"
-#include "replay/target.h"
 
 struct hg_hip hg_hip;
 
-enum need { NEEDED, OPTIONAL };
-
-static const struct {
-	const char *symbol, *since, *cuda;
-	enum need need;
-	size_t at;			/* in struct hg_hip */
-} call[HG_HIP_CALLS] = {
+static const struct vendor_function call[HG_HIP_CALLS] = {
 #define ROCM_CALL(operation, since, need, symbol, params, cuda) \
 	[HG_HIP_##symbol] = { #symbol, since, cuda, need, offsetof(struct hg_hip, symbol) },
 #include "replay/rocm_api.def"
@@ -72,48 +63,28 @@ static void *open_library(void)
 
 static void load(void)
 {
-	struct link_map *map = NULL;
 	void *library = open_library();
 
 	load_status = HG_ERR_UNAVAILABLE;
-	if (!library)
+	if (!library ||
+	    !vendor_functions(library, "HIP", call, HG_HIP_CALLS, &hg_hip, hg_hip.path, load_why, sizeof(load_why)))
 		return;
-	if (dlinfo(library, RTLD_DI_LINKMAP, &map) || !map)
-		snprintf(hg_hip.path, sizeof(hg_hip.path), "libamdhip64.so");
-	else
-		snprintf(hg_hip.path, sizeof(hg_hip.path), "%s", map->l_name);
-	for (size_t i = 0; i < HG_HIP_CALLS; i++) {
-		void *fn = dlsym(library, call[i].symbol);
-
-		if (!fn && call[i].need == NEEDED) {
-			snprintf(load_why, sizeof(load_why), "'%s' has no %s, which HIP has from version %s on", hg_hip.path,
-				 call[i].symbol, call[i].since);
-			return;
-		}
-		memcpy((char *)&hg_hip + call[i].at, &fn, sizeof(fn));
-	}
 	if (hg_hip.hipRuntimeGetVersion(&hg_hip.version))
 		hg_hip.version = 0;
 	load_status = HG_OK;
 }
 
-static void load_once(void *unused)
+enum hg_status hg_hip_load(const char **why)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	(void)unused;
-	pthread_once(&once, load);
-}
-
-enum hg_status hg_hip_load(const char **why)
-{
-	if (!hg_target_elsewhere || !hg_target_elsewhere(load_once, NULL))
-		load_once(NULL);
+	vendor_load_once(&once, load);
 	*why = load_status ? load_why : NULL;
 	return load_status;
 }
 
-enum hg_status hg_hip_status(int error)
+/* What an error of HIP is here. */
+static enum hg_status status_of(int error)
 {
 	switch (error) {
 	case HIP_SUCCESS:
@@ -147,5 +118,5 @@ enum hg_status hg_hip_check(enum hg_hip_call which, int error, const uint64_t *w
 	vendor_args_text(args, sizeof(args), word, nr);
 	pr_err("%s(%s), for %s: %s (%s)", call[which].symbol, args, call[which].cuda, hg_hip.hipGetErrorName(error),
 	       hg_hip.hipGetErrorString(error));
-	return hg_hip_status(error);
+	return status_of(error);
 }

@@ -67,7 +67,7 @@ enum hg_hip_call {
 /* The library's functions; an OPTIONAL one may be NULL. */
 struct hg_hip {
 	int version;		/* as hipRuntimeGetVersion gives it: 60241134 is 6.2.41134 */
-	char path[512];		/* of the library */
+	char path[VENDOR_PATH];		/* of the library */
 #define ROCM_CALL(operation, since, need, symbol, params, cuda) int (*symbol) params;
 #define ROCM_TEXT(operation, since, need, symbol, params, cuda) const char *(*symbol) params;
 #include "replay/rocm_api.def"
@@ -80,8 +80,6 @@ extern struct hg_hip hg_hip;
  */
 enum hg_status hg_hip_load(const char **why) HG_MUST_CHECK;
 
-/* What an error of HIP is here. */
-enum hg_status hg_hip_status(int error);
 /*
  * The result of a call, looked at: an error is said, with the call, the words of its arguments, the error's name, and what of
  * CUDA it stands for. HIP(hipFree, ptr) makes the call and looks. The arguments must have no side effects.

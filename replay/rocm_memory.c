@@ -307,18 +307,10 @@ void rocm_own_give(struct hg_target *t, void *mem, size_t size, unsigned int fla
 
 static enum hg_status transfer(struct hg_target *t, uint64_t dst, uint64_t src, size_t size)
 {
-	const struct hg_copy c = {
-		.dst = dst, .src = src, .width = size, .height = 1, .depth = 1,
-		.dst_pitch = size, .src_pitch = size, .dst_slice = size, .src_slice = size,
-	};
 	enum hg_status st;
 
-	if (!size)
-		return HG_OK;
 	pthread_mutex_lock(&t->service_lock);
-	st = rocm_copy(t->service, &c);
-	if (!st)
-		st = rocm_queue_sync(t->service);
+	st = gpu_transfer(&hg_target_rocm, t->service, dst, src, size);
 	pthread_mutex_unlock(&t->service_lock);
 	return st;
 }
@@ -349,14 +341,12 @@ static int unregister_left(const struct hg_iv *iv, void *arg)
 
 void rocm_memory_fini(struct hg_target *t)
 {
-	struct gpu_spare *spare;
+	unsigned int kind;
+	void *mem;
 
 	rocm_unmap_late(t);
-	for (spare = t->memory.spare; spare; spare = t->memory.spare) {
-		t->memory.spare = spare->next;
-		own_free(spare->mem, spare->kind);
-		free(spare);
-	}
+	for (mem = gpu_spare_any(&t->memory, &kind); mem; mem = gpu_spare_any(&t->memory, &kind))
+		own_free(mem, kind);
 	hg_ivmap_each(&t->memory.maps, unmap_left, NULL);
 	hg_ivmap_each(&t->memory.pinned, unregister_left, NULL);
 }

@@ -39,7 +39,9 @@ void hg_sides_free(struct hg_sides *s)
 	for (size_t i = 0; i < s->nr_sides; i++) {
 		struct hg_side *side = &s->side[i];
 
-		hg_side_ask_nothing(side);
+		for (size_t p = 0; p < side->nr_probes; p++)
+			free(side->probe[p].bytes);
+		free(side->probe);
 		for (size_t k = 0; k < side->nr_refused; k++)
 			free(side->refused[k].why);
 		free(side->refused);
@@ -126,15 +128,6 @@ enum hg_status hg_side_ask(struct hg_side *s, uint64_t seq, uint64_t addr, uint6
 	s->probe[at] = (struct hg_side_probe){ .seq = seq, .addr = addr, .size = size };
 	s->nr_probes++;
 	return HG_OK;
-}
-
-void hg_side_ask_nothing(struct hg_side *s)
-{
-	for (size_t i = 0; i < s->nr_probes; i++)
-		free(s->probe[i].bytes);
-	free(s->probe);
-	s->probe = NULL;
-	s->nr_probes = 0;
 }
 
 /* what a launch can reach */
@@ -493,6 +486,7 @@ void hg_side_detail(const struct hg_side *other, const struct hg_side *s, uint64
 {
 	const struct hg_side_probe *a = probe_find(other, seq, addr), *b = probe_find(s, seq, addr);
 	struct rp_difference d = { 0 };
+	uint64_t word;
 	size_t n;
 
 	*out = (struct hg_side_detail){ 0 };
@@ -501,10 +495,9 @@ void hg_side_detail(const struct hg_side *other, const struct hg_side *s, uint64
 	rp_differ(&d, 0, b->bytes, a->bytes, a->size);
 	if (!d.any)
 		return;
-	*out = (struct hg_side_detail){
-		.is_seen = true, .first = d.first, .nr_bytes = d.nr_bytes, .max_ulp = d.max_ulp, .offset = d.first & ~UINT64_C(3),
-	};
-	n = a->size - out->offset < 4 ? a->size - out->offset : 4;
-	memcpy(&out->value, b->bytes + out->offset, n);
-	memcpy(&out->other, a->bytes + out->offset, n);
+	*out = (struct hg_side_detail){ .is_seen = true, .first = d.first, .nr_bytes = d.nr_bytes, .max_ulp = d.max_ulp };
+	word = d.first & ~UINT64_C(3);
+	n = a->size - word < sizeof(out->value) ? a->size - word : sizeof(out->value);
+	memcpy(&out->value, b->bytes + word, n);
+	memcpy(&out->other, a->bytes + word, n);
 }

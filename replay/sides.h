@@ -99,8 +99,7 @@ struct hg_side_detail {
 	bool is_seen;			/* both were kept, and they differ */
 	uint64_t first, nr_bytes;	/* offset of the first byte that differs, how many do */
 	uint64_t max_ulp;		/* as 32-bit floats; UINT32_MAX: too far, or no numbers */
-	uint64_t offset;		/* of the word with that byte, and its value on both sides; of the last word: what there is of it */
-	uint32_t value, other;
+	uint32_t value, other;		/* the word with that byte, on both sides; of the last word: what there is of it */
 };
 
 /* each: 1 or more. NULL: no memory. Free it with hg_sides_free, after all replays. */
@@ -117,9 +116,9 @@ enum hg_status hg_side_end(struct hg_side *s, enum hg_status st, const struct hg
 /* `s` compared with `other`, of the same hg_sides. Free the result with hg_agreement_free. */
 enum hg_status hg_side_compare(const struct hg_side *other, const struct hg_side *s, struct hg_agreement *out) HG_MUST_CHECK;
 void hg_agreement_free(struct hg_agreement *a);
-/* Asks the next replay of a side for a buffer after a launch; and forgets all that was asked for and kept. */
+/* Asks the next replay of a side for a buffer after a launch. */
 enum hg_status hg_side_ask(struct hg_side *s, uint64_t seq, uint64_t addr, uint64_t size) HG_MUST_CHECK;
-void hg_side_ask_nothing(struct hg_side *s);
+/* What was asked for at that launch and address, `s` compared with `other`. */
 void hg_side_detail(const struct hg_side *other, const struct hg_side *s, uint64_t seq, uint64_t addr, struct hg_side_detail *out);
 
 #endif

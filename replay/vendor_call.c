@@ -1,11 +1,53 @@
-/* vendor_call.c - calls of a vendor's runtime. */
+/* vendor_call.c - a vendor's runtime: finds its functions, calls them. */
+#define _GNU_SOURCE
 #include "replay/vendor_call.h"
 
+#include <dlfcn.h>
 #include <inttypes.h>
+#include <link.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "replay/target.h"
+
+bool vendor_functions(void *library, const char *vendor, const struct vendor_function *function, size_t nr, void *all, char path[VENDOR_PATH],
+		      char *why, size_t why_size)
+{
+	struct link_map *map = NULL;
+
+	snprintf(path, VENDOR_PATH, "%s", dlinfo(library, RTLD_DI_LINKMAP, &map) || !map ? vendor : map->l_name);
+	for (size_t i = 0; i < nr; i++) {
+		void *fn = dlsym(library, function[i].symbol);
+
+		if (!fn && function[i].need == NEEDED) {
+			snprintf(why, why_size, "'%s' has no %s, which %s has from version %s on", path, function[i].symbol, vendor,
+				 function[i].since);
+			return false;
+		}
+		memcpy((char *)all + function[i].at, &fn, sizeof(fn));
+	}
+	return true;
+}
+
+struct load {
+	pthread_once_t *once;
+	void (*fn)(void);
+};
+
+static void load_once(void *arg)
+{
+	struct load *l = arg;
+
+	pthread_once(l->once, l->fn);
+}
+
+void vendor_load_once(pthread_once_t *once, void (*load)(void))
+{
+	struct load l = { once, load };
+
+	if (!hg_target_elsewhere || !hg_target_elsewhere(load_once, &l))
+		load_once(&l);
+}
 
 struct far_call {
 	void (*fn)(void);

@@ -1,12 +1,34 @@
-/* vendor_call.h - a call of a vendor's runtime: its arguments as words, for messages, and to be made by another thread. Private to replay/. */
+/*
+ * vendor_call.h - a vendor's runtime: its functions found, and calls with their arguments as words, for messages, and to be made by another
+ * thread. Private to replay/.
+ */
 #ifndef HG_REPLAY_VENDOR_CALL_H
 #define HG_REPLAY_VENDOR_CALL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#define VENDOR_PATH 512			/* bytes of a file's name */
 #define VENDOR_WORDS 12			/* most arguments of a call */
+
+/* A function that is called: a row of the vendor's table. */
+struct vendor_function {
+	const char *symbol;
+	const char *since;		/* the version of the vendor's interface that has it first */
+	const char *cuda;		/* what of CUDA it stands for */
+	enum { NEEDED, OPTIONAL } need;
+	size_t at;			/* of the pointer to it, in the structure that has all of them */
+};
+/*
+ * Looks them up in an open library: `all` is that structure, and gets NULL for an OPTIONAL one that is missing; path is the file that was opened.
+ * False: a NEEDED one is missing, and `why` says which. vendor: as people call the interface.
+ */
+bool vendor_functions(void *library, const char *vendor, const struct vendor_function *function, size_t nr, void *all, char path[VENDOR_PATH],
+		      char *why, size_t why_size);
+/* Calls load, once for the process, where what it opens is the program's too (hg_target_elsewhere). */
+void vendor_load_once(pthread_once_t *once, void (*load)(void));
 
 /*
  * True: the call was made, by a thread that shares the program's descriptors, as a runtime keeps its own among them

@@ -3,25 +3,16 @@
 #include "replay/ze_api.h"
 
 #include <dlfcn.h>
-#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/msg.h"
-#include "replay/target.h"
 
 struct hg_ze hg_ze;
 
-enum need { NEEDED, OPTIONAL };
-
-static const struct {
-	const char *symbol, *since, *cuda;
-	enum need need;
-	size_t at;			/* in struct hg_ze */
-} call[HG_ZE_CALLS] = {
+static const struct vendor_function call[HG_ZE_CALLS] = {
 #define ZE_CALL(operation, since, need, symbol, cuda) [HG_ZE_##symbol] = { #symbol, since, cuda, need, offsetof(struct hg_ze, symbol) },
 #include "replay/ze_api.def"
 };
@@ -50,32 +41,13 @@ static void *open_library(void)
 
 static void load(void)
 {
-	struct link_map *map = NULL;
 	void *library = open_library();
 
 	load_status = HG_ERR_UNAVAILABLE;
-	if (!library)
+	if (!library ||
+	    !vendor_functions(library, "Level Zero", call, HG_ZE_CALLS, &hg_ze, hg_ze.path, load_why, sizeof(load_why)))
 		return;
-	snprintf(hg_ze.path, sizeof(hg_ze.path), "%s", dlinfo(library, RTLD_DI_LINKMAP, &map) || !map ? library_name : map->l_name);
-	for (size_t i = 0; i < HG_ZE_CALLS; i++) {
-		void *fn = dlsym(library, call[i].symbol);
-
-		if (!fn && call[i].need == NEEDED) {
-			snprintf(load_why, sizeof(load_why), "'%s' has no %s, which Level Zero has from version %s on", hg_ze.path,
-				 call[i].symbol, call[i].since);
-			return;
-		}
-		memcpy((char *)&hg_ze + call[i].at, &fn, sizeof(fn));
-	}
 	load_status = HG_OK;
-}
-
-static void load_once(void *unused)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	(void)unused;
-	pthread_once(&once, load);
 }
 
 /* Level Zero's loader and drivers end with the process; what a thread still asks of them is refused, and nobody's business. */
@@ -96,8 +68,9 @@ void hg_ze_began(void)
 
 enum hg_status hg_ze_load(const char **why)
 {
-	if (!hg_target_elsewhere || !hg_target_elsewhere(load_once, NULL))
-		load_once(NULL);
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	vendor_load_once(&once, load);
 	*why = load_status ? load_why : NULL;
 	return load_status;
 }

@@ -19,7 +19,7 @@ enum hg_ze_call {
 
 /* The loader's functions; an OPTIONAL one may be NULL. */
 struct hg_ze {
-	char path[512];		/* of the loader */
+	char path[VENDOR_PATH];		/* of the loader */
 #define ZE_CALL(operation, since, need, symbol, cuda) __typeof__(symbol) *symbol;
 #include "replay/ze_api.def"
 };

@@ -162,6 +162,14 @@ static void reserved_count(struct hg_target *t, uint64_t addr, int change)
 		pr_err("out of memory: the addresses 0x%" PRIx64 "-0x%" PRIx64 " are lost", iv.start, iv.start + iv.size);
 }
 
+/* With t->map_lock: what is mapped there is Level Zero's. */
+static bool is_reserved(const struct hg_target *t, const struct hg_held *range)
+{
+	struct hg_iv iv;
+
+	return hg_ivmap_find(&t->reserved, range->start, &iv) && range->end <= iv.start + iv.size;
+}
+
 enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size_t nr)
 {
 	enum hg_status st = HG_OK;
@@ -170,9 +178,10 @@ enum hg_status ze_reserve(struct hg_target *t, const struct hg_held *range, size
 	pthread_mutex_lock(&t->map_lock);
 	/* all that is held in the arena goes, so that there can be one reservation for it */
 	for (size_t i = 0; i < nr; i++)
-		munmap((void *)range[i].start, range[i].end - range[i].start);
+		if (!is_reserved(t, &range[i]))
+			munmap((void *)range[i].start, range[i].end - range[i].start);
 	for (size_t i = 0; i < nr && !st; i++) {
-		if (hg_ivmap_find(&t->reserved, range[i].start, &iv) && range[i].end <= iv.start + iv.size)
+		if (is_reserved(t, &range[i]))
 			continue;
 		/* what the program allocates next lies beside what it has in the arena */
 		st = is_in_arena(t, range[i].start, range[i].end) ? reserve_wide(t, range[i].start, range[i].end - range[i].start) : HG_ERR_NOSPC;
@@ -465,18 +474,10 @@ void ze_own_give(struct hg_target *t, void *mem, size_t size, enum ze_own kind)
 
 static enum hg_status transfer(struct hg_target *t, uint64_t dst, uint64_t src, size_t size)
 {
-	const struct hg_copy c = {
-		.dst = dst, .src = src, .width = size, .height = 1, .depth = 1,
-		.dst_pitch = size, .src_pitch = size, .dst_slice = size, .src_slice = size,
-	};
 	enum hg_status st;
 
-	if (!size)
-		return HG_OK;
 	pthread_mutex_lock(&t->service_lock);
-	st = ze_copy(t->service, &c);
-	if (!st)
-		st = ze_queue_sync(t->service);
+	st = gpu_transfer(&hg_target_ze, t->service, dst, src, size);
 	pthread_mutex_unlock(&t->service_lock);
 	return st;
 }
@@ -518,13 +519,11 @@ static int free_left(const struct hg_iv *iv, void *arg)
 
 void ze_memory_fini(struct hg_target *t)
 {
-	struct gpu_spare *spare;
+	unsigned int kind;
+	void *mem;
 
-	for (spare = t->memory.spare; spare; spare = t->memory.spare) {
-		t->memory.spare = spare->next;
-		ZE_TRY(zeMemFree, t->context, spare->mem);
-		free(spare);
-	}
+	for (mem = gpu_spare_any(&t->memory, &kind); mem; mem = gpu_spare_any(&t->memory, &kind))
+		ZE_TRY(zeMemFree, t->context, mem);
 	hg_ivmap_each(&t->memory.maps, unmap_left, t);
 	hg_ivmap_each(&t->memory.pinned, release_left, t);
 	hg_ivmap_each(&t->reserved, free_left, t);

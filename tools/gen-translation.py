@@ -10,7 +10,7 @@ HEAD = """# CUDA on HIP and Level Zero
 
 What the targets `rocm` and `level-zero` call, and for what. Made from [replay/rocm_api.def](../replay/rocm_api.def) and [replay/ze_api.def](../replay/ze_api.def)
 by `make docs/translation.md`; `make lint` looks whether it is current. The names of CUDA's calls are those without `_v2`. How the calls are used is in
-[targets.md](targets.md).
+[targets.md](targets.md) and [level-zero-target.md](level-zero-target.md).
 
 | CUDA | HIP | Level Zero |
 |---|---|---|

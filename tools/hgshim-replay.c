@@ -407,7 +407,7 @@ static enum hg_status replay_on(struct hg_log *log, const struct command *c, con
 
 /* all targets */
 
-struct session {
+struct replays {
 	const struct command *c;
 	struct hg_log *log;
 	struct hg_sides *sides;		/* NULL: no table */
@@ -417,7 +417,7 @@ struct session {
 /* For the bytes that are to be shown; nothing is said about it again. */
 static enum hg_status replay_again(size_t index, uint64_t to, void *arg)
 {
-	struct session *s = arg;
+	struct replays *s = arg;
 	struct hg_side *side = &s->sides->side[index];
 	struct hg_replay_options opt = {
 		.target = hg_target_by_name(side->target), .has_snapshot = s->c->has_snapshot, .snapshot = s->c->snapshot,
@@ -436,7 +436,7 @@ static enum hg_status replay_again(size_t index, uint64_t to, void *arg)
 	return st;
 }
 
-static enum hg_status say_agreement(struct session *s, json_t **json)
+static enum hg_status say_agreement(struct replays *s, json_t **json)
 {
 	struct agreement *a;
 	enum hg_status st;
@@ -466,7 +466,7 @@ static enum hg_status worse(enum hg_status a, enum hg_status b)
 	return rank[y] > rank[x] ? b : a;
 }
 
-static enum hg_status run_all(struct session *s, char **argv)
+static enum hg_status run_all(struct replays *s, char **argv)
 {
 	char names[256], *rest = names, *name;
 	enum hg_status st, worst = HG_OK;
@@ -485,7 +485,7 @@ static enum hg_status run_all(struct session *s, char **argv)
 static int run(const struct command *c, char **argv)
 {
 	char path[4096], names[256], *rest = names, *name;
-	struct session s = { .c = c };
+	struct replays s = { .c = c };
 	const struct hg_target_ops *target;
 	enum hg_status st, worst;
 	json_t *agreement = NULL;
@@ -516,6 +516,8 @@ static int run(const struct command *c, char **argv)
 	}
 	s.reports = json_array();
 	worst = run_all(&s, argv);
+	if (c->verify && nr_targets > 1 && c->each && !s.sides)
+		worst = worse(worst, HG_ERR_NOMEM);
 	if (s.sides)
 		worst = worse(worst, say_agreement(&s, &agreement));
 	hg_sides_free(s.sides);

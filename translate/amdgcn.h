@@ -25,7 +25,7 @@ struct hg_amd_chip {
 enum hg_status hg_amd_chip_find(const char *gcn_arch_name, struct hg_amd_chip *out) HG_MUST_CHECK;
 
 /*
- * The code of a module, made kernel by kernel when asked for, kept in memory and in the disk cache. Borrows `m`, which must outlive it.
+ * The code of a module, made kernel by kernel when asked for, kept in memory and in the disk cache. Borrows `ir`, which must outlive it.
  * Thread-safe. key, of hg_module_hash; NULL: not cached on disk.
  */
 struct hg_amd_module;
@@ -57,7 +57,7 @@ void hg_amd_block(const struct hg_amd_code *c, const uint32_t block[3], uint32_t
 /* Whether the chip can run a kernel at all (its static limits); `why` is NUL-terminated, cut to fit. Compiles nothing. */
 bool hg_amd_fits(const struct hg_amd_chip *chip, const struct hg_kernel_info *k, char *why, size_t why_size);
 
-/* A kernel's LLVM IR, assembly, for people and tests; *out is malloc'ed. */
+/* A kernel's LLVM IR or assembly, for people and tests; *out is malloc'ed. */
 enum hg_amd_text { HG_AMD_LLVM, HG_AMD_ASM };
 enum hg_status hg_amd_text(const struct ir_module *ir, size_t kernel, const struct hg_amd_chip *chip, const struct hg_gpu_need *need,
 			   enum hg_amd_text kind, char **out) HG_MUST_CHECK;

@@ -126,8 +126,9 @@ bool hg_cache_get(const unsigned char key[16], void **data, size_t *size)
 	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		goto out;
-	if (fstat(fd, &s) || !S_ISREG(s.st_mode) || s.st_uid != geteuid() || !hg_read_all(fd, &h, sizeof(h)) || memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) ||
-	    h.size > MAX_ENTRY || (uint64_t)s.st_size != sizeof(h) + h.size)
+	if (fstat(fd, &s) || !S_ISREG(s.st_mode) || s.st_uid != geteuid() || !hg_read_all(fd, &h, sizeof(h)) ||
+	    memcmp(h.magic, magic, sizeof(magic)) || memcmp(h.key, key, 16) || h.size > MAX_ENTRY ||
+	    (uint64_t)s.st_size != sizeof(h) + h.size)
 		goto damaged;
 	bytes = malloc(h.size ? h.size : 1);
 	if (!bytes)

@@ -44,6 +44,7 @@ struct emit {
 	const struct emit_info *info;
 	const struct emit_ops *ops;
 	struct emit_gpu *gpu;		/* emit_gpu_priv.h; NULL: for the CPU */
+	bool no_f64;			/* a GPU: f32 is rounded by emit_gpu_f32.c */
 	struct emit_options opt;
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -224,5 +225,21 @@ LLVMValueRef emit_f32_to_half(struct emit *e, LLVMValueRef v, bool bf);
 LLVMValueRef emit_flush_half(struct emit *e, LLVMValueRef h, bool bf);	/* a subnormal becomes 0 of its sign */
 LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v);
 LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v);	/* a float's NaN */
+
+/*
+ * emit_gpu_f32.c: f32 by integers, for devices without f64: the exact result rounded once, in any of PTX's directions, or to odd: cut, and the last bit 1 if
+ * something was lost, so that a narrower type that it is rounded to is right. At most FLT_MAX then. With one lane only.
+ */
+#define EMIT_TO_ODD IR_RND_NONE
+LLVMValueRef emit_gpu_f32_div(struct emit *e, LLVMValueRef a, LLVMValueRef b, enum ir_rnd rnd);
+LLVMValueRef emit_gpu_f32_sqrt(struct emit *e, LLVMValueRef a, enum ir_rnd rnd);
+/* a * b + c; b, c NULL: without them */
+LLVMValueRef emit_gpu_f32_fma(struct emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c, enum ir_rnd rnd);
+/* of an integer of up to 64 bits */
+LLVMValueRef emit_gpu_f32_of_int(struct emit *e, LLVMValueRef v, bool is_signed, enum ir_rnd rnd);
+/* An f64 is its bits there, i64. */
+LLVMValueRef emit_gpu_f32_of_f64(struct emit *e, LLVMValueRef bits, enum ir_rnd rnd);
+LLVMValueRef emit_gpu_f64_of_f32(struct emit *e, LLVMValueRef v);
+LLVMValueRef emit_gpu_f64_of_int(struct emit *e, LLVMValueRef v, bool is_signed, enum ir_rnd rnd);
 
 #endif

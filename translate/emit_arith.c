@@ -403,8 +403,11 @@ static LLVMValueRef round_f32(struct emit *e, LLVMValueRef s, LLVMValueRef err, 
 static LLVMValueRef directed_f32(struct emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c, enum ir_rnd rnd)
 {
 	LLVMTypeRef f64 = emit_float(e, 64);
-	LLVMValueRef p = LLVMBuildFPExt(e->b, a, f64, ""), s, err, t, u, r, zero, pz;
+	LLVMValueRef p, s, err, t, u, r, zero, pz;
 
+	if (e->no_f64)
+		return emit_gpu_f32_fma(e, a, b, c, rnd);
+	p = LLVMBuildFPExt(e->b, a, f64, "");
 	if (b)
 		p = LLVMBuildFMul(e->b, p, LLVMBuildFPExt(e->b, b, f64, ""), "");	/* exact */
 	if (!c)
@@ -426,12 +429,19 @@ static LLVMValueRef directed_f32(struct emit *e, LLVMValueRef a, LLVMValueRef b,
 	return emit_select(e, zero, pz, r);
 }
 
-/* By the hardware's rounding mode, one lane after the other. */
+/* By the hardware's rounding mode, one lane after the other; on GPUs, what hg_expand_no_f64 leaves. */
 static LLVMValueRef directed_slow(struct emit *e, uint32_t op, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c, enum ir_rnd rnd,
 				  unsigned int bits)
 {
 	LLVMValueRef args[5];
 
+	if (e->no_f64 && bits == 32) {
+		switch (op) {
+		case HG_CPU_DIV_F32: return emit_gpu_f32_div(e, a, b, rnd);
+		case HG_CPU_SQRT_F32: return emit_gpu_f32_sqrt(e, a, rnd);
+		default: return emit_gpu_f32_of_int(e, a, op == HG_CPU_S64_F32, rnd);
+		}
+	}
 	if (e->gpu) {
 		emit_unsupported(e, "rounding");
 		return LLVMGetUndef(emit_float(e, bits));
@@ -771,6 +781,10 @@ static LLVMValueRef half_result(struct emit *e, LLVMValueRef *x, unsigned int nr
 		LLVMTypeRef f64 = emit_float(e, 64);
 		LLVMValueRef p, c, s, t, u, err;
 
+		if (e->no_f64) {
+			h = emit_f32_to_half(e, emit_gpu_f32_fma(e, f[0], f[1], f[2], EMIT_TO_ODD), bf);
+			break;
+		}
 		p = LLVMBuildFMul(e->b, LLVMBuildFPExt(e->b, f[0], f64, ""), LLVMBuildFPExt(e->b, f[1], f64, ""), "");
 		c = LLVMBuildFPExt(e->b, f[2], f64, "");
 		s = LLVMBuildFAdd(e->b, p, c, "");
@@ -1035,6 +1049,8 @@ static LLVMValueRef int_to_float(struct emit *e, LLVMValueRef v, bool s, unsigne
 	if (bits == 32) {
 		LLVMTypeRef f64 = emit_float(e, 64);
 
+		if (e->no_f64)
+			return emit_gpu_f32_of_int(e, v, s, rnd);
 		v = s ? LLVMBuildSIToFP(e->b, v, f64, "") : LLVMBuildUIToFP(e->b, v, f64, "");
 		return round_f32(e, v, NULL, rnd);
 	}
@@ -1122,6 +1138,26 @@ static void cvt_float_float(struct emit *e)
 	emit_fset(e, v);
 }
 
+/* Where an f64 is 64 bits and no more. False: it is none of those that are made so. */
+static bool cvt_no_f64(struct emit *e)
+{
+	const struct ir_insn *in = e->insn;
+	bool from_int = !ir_type_is_float(in->type2);
+
+	if (in->type == IR_F32 && in->type2 == IR_F64) {
+		emit_fset(e, emit_gpu_f32_of_f64(e, emit_src(e, 0, 64), in->rnd));
+	} else if (in->type == IR_F64 && from_int && !(in->flags & IR_SAT)) {
+		emit_set(e, 0, emit_gpu_f64_of_int(e, emit_src(e, 0, ir_type_bits(in->type2)), ir_type_is_signed(in->type2), in->rnd));
+	} else if (in->type == IR_F64 && !from_int && in->type2 != IR_F64) {
+		LLVMValueRef v = round_to_integral(e, cvt_source(e, 0), in->rnd);
+
+		emit_set(e, 0, emit_gpu_f64_of_f32(e, in->flags & IR_SAT ? clamp01(e, v) : v));
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void cvt(struct emit *e)
 {
 	const struct ir_insn *in = e->insn;
@@ -1129,6 +1165,8 @@ static void cvt(struct emit *e)
 	bool to_float = ir_type_is_float(in->type), from_float = ir_type_is_float(in->type2);
 	LLVMValueRef v;
 
+	if (e->no_f64 && cvt_no_f64(e))
+		return;
 	if (to_float && from_float) {
 		cvt_float_float(e);
 		return;
@@ -1143,7 +1181,8 @@ static void cvt(struct emit *e)
 		bool s = ir_type_is_signed(in->type2);
 
 		if (is_half(in->type)) {
-			v = from == 64 ? int64_to_odd_f64(e, v, s) : int_to_float(e, v, s, 64, IR_RN);
+			v = e->no_f64 ? emit_gpu_f32_of_int(e, v, s, EMIT_TO_ODD) :
+			    from == 64 ? int64_to_odd_f64(e, v, s) : int_to_float(e, v, s, 64, IR_RN);
 			emit_set_ext(e, 0, cvt_to_half(e, v, is_bf(in->type)), false);
 			return;
 		}

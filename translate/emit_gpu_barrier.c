@@ -57,8 +57,11 @@ bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct e
 	return false;
 }
 
-/* Barrier 0 is one thing: if any other instruction might mean it, the hardware cannot know. bar_red is not to be mixed with others. */
-bool emit_gpu_barrier_is_hard(const struct emit *e)
+/*
+ * The current instruction's barrier is the hardware's. Barrier 0 is one thing: if any other instruction might mean it, the hardware cannot
+ * know. bar_red is not to be mixed with others.
+ */
+static bool is_hard(const struct emit *e)
 {
 	const struct ir_func *fn = e->fn;
 
@@ -351,7 +354,7 @@ void emit_gpu_barrier(struct emit *e)
 	LLVMValueRef id, count, turn, pred = NULL;
 	struct emit_gpu_guard g;
 
-	if (emit_gpu_barrier_is_hard(e)) {
+	if (is_hard(e)) {
 		emit_gpu_hard_barrier(e);
 		return;
 	}

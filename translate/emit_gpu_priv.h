@@ -117,11 +117,6 @@ LLVMValueRef emit_gpu_cas(struct emit *e, LLVMValueRef p, LLVMValueRef expected,
 bool emit_gpu_memory(struct emit *e);		/* false: the current instruction is none of memory's */
 void emit_gpu_memory_end(struct emit *e);	/* frees `kinds` */
 
-/* ---- emit_gpu_f32.c: of f32, correctly rounded, by integers; a NaN is 0x7fc00000 ---- */
-
-LLVMValueRef emit_gpu_f32_div(struct emit *e, LLVMValueRef a, LLVMValueRef b);
-LLVMValueRef emit_gpu_f32_sqrt(struct emit *e, LLVMValueRef a);
-
 /* ---- emit_gpu_warp.c ---- */
 
 /* i32: lanes of the warp that are here and where the bit holds. */
@@ -148,8 +143,6 @@ void emit_gpu_scheduled(struct emit *e);
 void emit_gpu_hard_barrier(struct emit *e);
 /* Whether the kernel's barriers must be counted by code: some are for other threads than all, or of another number, or give a result. */
 bool emit_gpu_needs_soft_barriers(const struct emit_gpu_isa *isa, const struct emit_gpu_options *opt, const struct ir_func *fn);
-/* The current instruction's barrier is the hardware's. */
-bool emit_gpu_barrier_is_hard(const struct emit *e);
 /* How much local data share they take behind env.shared_bytes. */
 uint32_t emit_gpu_barrier_bytes(const struct emit_gpu *g);
 /* ends_together: before a barrier, one thread looks for all whether the queue has failed; behind it, what it saw (i32, 0: no). */

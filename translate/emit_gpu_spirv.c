@@ -218,7 +218,7 @@ static void replace(struct emit *e, LLVMValueRef insn)
 
 	LLVMPositionBuilderBefore(e->b, insn);
 	if (e->gpu->opt.no_f64)
-		v = b ? emit_gpu_f32_div(e, a, b) : emit_gpu_f32_sqrt(e, a);
+		v = b ? emit_gpu_f32_div(e, a, b, IR_RN) : emit_gpu_f32_sqrt(e, a, IR_RN);
 	else
 		v = through_f64(e, a, b);
 	LLVMReplaceAllUsesWith(insn, v);

@@ -336,7 +336,8 @@ static LLVMValueRef operand(struct emit *e, const struct ir_operand *o, unsigned
 	switch (o->kind) {
 	case IR_OPD_REG:
 		v = emit_reg_get(e, o->reg);
-		if (canonical && e->info->raw_nan[o->reg])
+		/* an f64 that integers make has the one NaN already */
+		if (canonical && e->info->raw_nan[o->reg] && !(e->no_f64 && e->fn->reg_type[o->reg] == IR_B64))
 			v = emit_to_int(e, emit_canonical(e, emit_to_float(e, v)));
 		break;
 	case IR_OPD_IMM:

@@ -14,7 +14,7 @@
 #define MAX_COPIED 4096
 
 static const struct expand_rule *const family[] = {
-	expand_arith_rules, expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules,
+	expand_f64_rules, expand_no_f64_rules, expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules,
 };
 
 /* What a kernel does with a body. */
@@ -701,9 +701,11 @@ static void copy_code(struct hg_pool *pool, const struct ir_func *fn, struct ir_
 	}
 }
 
-static void collect_rules(struct expand *x)
+static void collect_rules(struct expand *x, bool no_f64)
 {
-	for (size_t f = 0; f < sizeof(family) / sizeof(family[0]); f++)
+	for (size_t f = 0; f < sizeof(family) / sizeof(family[0]); f++) {
+		if (family[f] == (no_f64 ? expand_f64_rules : expand_no_f64_rules))
+			continue;
 		for (const struct expand_rule *r = family[f]; r->write; r++) {
 			unsigned int k = 0;
 
@@ -711,9 +713,10 @@ static void collect_rules(struct expand *x)
 				k++;
 			x->rule[r->op][k] = r;
 		}
+	}
 }
 
-enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
+static enum hg_status expand(const struct ir_module *from, bool no_f64, struct ir_module **out)
 {
 	struct hg_pool *pool = hg_pool_create();
 	struct ptx_log log = { 0 };
@@ -725,7 +728,7 @@ enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 		goto err;
 	m->pool = pool;
 	x.l.m = m;
-	collect_rules(&x);
+	collect_rules(&x, no_f64);
 	m->func = hg_pool_array(pool, from->nr_funcs, sizeof(*m->func));
 	copy_vars(m, from);
 	if (pool->failed)
@@ -753,4 +756,14 @@ nomem:
 err:
 	hg_pool_destroy(pool);
 	return st;
+}
+
+enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
+{
+	return expand(from, false, out);
+}
+
+enum hg_status hg_expand_no_f64(const struct ir_module *from, struct ir_module **out)
+{
+	return expand(from, true, out);
 }

@@ -18,6 +18,11 @@ static bool is_directed_f64(const struct ir_insn *in)
 	return in->type == IR_F64 && is_directed(in);
 }
 
+static bool is_f64(const struct ir_insn *in)
+{
+	return in->type == IR_F64;
+}
+
 static bool is_directed_float(const struct ir_insn *in)
 {
 	return (in->type == IR_F32 || in->type == IR_F64) && is_directed(in);
@@ -67,7 +72,7 @@ static ir_reg nearest(struct expand *x, enum ir_op op, unsigned int nr, const st
 	return in->dst[0] = lower_reg(expand_lower(x), IR_B64);
 }
 
-static void fma_f64(struct expand *x, const struct ir_insn *in)
+static void fma_by(struct expand *x, const struct ir_insn *in, const char *function)
 {
 	struct ir_operand arg[4] = { in->src[0], in->src[1], { 0 }, expand_imm(in->rnd) }, sign = expand_imm(UINT64_C(1) << 63);
 
@@ -84,7 +89,17 @@ static void fma_f64(struct expand *x, const struct ir_insn *in)
 		arg[2] = in->op == IR_sub ? expand_reg(EXPAND_OP(x, IR_xor, IR_B64, in->src[1], sign)) : in->src[1];
 		break;
 	}
-	expand_call(x, expand_support("hg_fma_f64"), arg, in->dst);
+	expand_call(x, expand_support(function), arg, in->dst);
+}
+
+static void fma_f64(struct expand *x, const struct ir_insn *in)
+{
+	fma_by(x, in, "hg_fma_f64");
+}
+
+static void soft_fma(struct expand *x, const struct ir_insn *in)
+{
+	fma_by(x, in, "hg_soft_fma_f64");
 }
 
 static void divide(struct expand *x, const struct ir_insn *in)
@@ -129,9 +144,15 @@ static void from_int64(struct expand *x, const struct ir_insn *in)
 	finish(x, in, wide);
 }
 
-const struct expand_rule expand_arith_rules[] = {
+const struct expand_rule expand_f64_rules[] = {
 	{ IR_add, is_directed_f64, fma_f64 }, { IR_sub, is_directed_f64, fma_f64 }, { IR_mul, is_directed_f64, fma_f64 },
 	{ IR_fma, is_directed_f64, fma_f64 }, { IR_div, is_directed_float, divide }, { IR_rcp, is_directed_float, divide },
 	{ IR_sqrt, is_directed_float, root }, { IR_cvt, is_directed_int64, from_int64 },
+	{ 0 },
+};
+
+/* Conversions, and what is f32, stay for emit_gpu_f32.c; quotients and roots of f64 for whoever refuses them. */
+const struct expand_rule expand_no_f64_rules[] = {
+	{ IR_add, is_f64, soft_fma }, { IR_sub, is_f64, soft_fma }, { IR_mul, is_f64, soft_fma }, { IR_fma, is_f64, soft_fma },
 	{ 0 },
 };

@@ -99,7 +99,7 @@ static enum hg_status need_expanded(struct gpu_module *m)
 
 	pthread_mutex_lock(&m->lock);
 	if (!m->is_expanded) {
-		m->expand_st = hg_expand(m->ir, &m->expanded);
+		m->expand_st = m->device->no_f64 ? hg_expand_no_f64(m->ir, &m->expanded) : hg_expand(m->ir, &m->expanded);
 		m->is_expanded = true;
 	}
 	st = m->expand_st;

@@ -53,6 +53,7 @@ struct gpu_device {
 	const char *name;		/* for messages: "gfx90a", "this device" */
 	const char *id;			/* what code depends on, as text: part of the cache's key */
 	uint32_t max_work_items;	/* of a block */
+	bool no_f64;			/* kernels are expanded for a device without */
 };
 
 /* Borrows all, which must outlive it. Thread-safe. key: of hg_module_hash; NULL: what is made is not kept on disk. */

@@ -261,7 +261,8 @@ enum hg_status hg_spirv_module_create(const struct ir_module *ir, const unsigned
 		return HG_ERR_NOMEM;
 	m->can = *device;
 	snprintf(m->id, sizeof(m->id), "%d%d%d%d", device->has_fp16, device->has_fp64, device->has_int64_atomics, device->has_subgroup_32);
-	m->device = (struct gpu_device){ .name = "this device", .id = m->id, .max_work_items = device->max_work_items };
+	m->device = (struct gpu_device){ .name = "this device", .id = m->id, .max_work_items = device->max_work_items,
+					 .no_f64 = !device->has_fp64 };
 	st = gpu_module_open(ir, key, &maker, &m->device, m, &m->gpu);
 	if (st)
 		free(m);

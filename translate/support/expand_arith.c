@@ -2,11 +2,12 @@
 #include "translate/support/support.h"
 
 /* Directions, as enum ir_rnd counts them. */
-enum { RZ = 2, RM = 3, RP = 4 };
+enum { RN = 1, RZ, RM, RP };
 
 #define SIGN (1ULL << 63)
 #define INFINITE (0x7ffULL << 52)
 #define FRACTION ((1ULL << 52) - 1)
+#define NO_NUMBER (0xfff8ULL << 48)
 
 struct f64 { u64 bits; };
 
@@ -46,10 +47,10 @@ static inline u64 significand(u64 bits, int *exp)
 	return m << n;
 }
 
-/* Whether a magnitude in between is rounded away from zero. */
+/* Whether a magnitude in between is rounded away from zero, where that does not depend on how far it is. */
 static inline u64 is_away(u64 sign, u32 rnd)
 {
-	return rnd == RZ ? 0 : (rnd == RM) == (sign != 0);
+	return rnd == RM ? sign != 0 : rnd == RP && !sign;
 }
 
 /* sig * 2^exp, the highest bit of sig set, and a little more if `rest`; sig has 64 bits. */
@@ -59,7 +60,7 @@ static inline u64 rounded(u64 sign, int exp, u64 sig, u64 rest, u32 rnd)
 	u64 lost, r;
 
 	if (e > 2046)
-		return sign | (INFINITE - !is_away(sign, rnd));
+		return sign | (INFINITE - (rnd != RN && !is_away(sign, rnd)));
 	if (e < 1) {
 		int n = 1 - e;
 
@@ -76,7 +77,7 @@ static inline u64 rounded(u64 sign, int exp, u64 sig, u64 rest, u32 rnd)
 	}
 	lost = sig << 53 | rest;
 	r = ((u64)e << 52) + (sig >> 11);
-	return sign | (r + (lost && is_away(sign, rnd)));
+	return sign | (r + (rnd == RN ? lost > SIGN || (lost == SIGN && (r & 1)) : lost && is_away(sign, rnd)));
 }
 
 struct u128 { u64 lo, hi; };
@@ -104,22 +105,20 @@ static inline struct u128 shift_right(struct u128 v, int n)
 	return r;
 }
 
-/* a * b + c. An addition is a * 1 + c, a product a * b + 0 with the zero's sign that of the product. */
-EXPANSION hg_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
+static inline u64 is_finite(u64 bits)
+{
+	return (bits & INFINITE) != INFINITE;
+}
+
+/* a * b + c, all finite. An addition is a * 1 + c, a product a * b + 0 with the zero's sign that of the product. */
+static inline u64 fma_finite(u64 a, u64 b, u64 c, u32 rnd)
 {
 	u64 psign = (a ^ b) & SIGN, csign = c & SIGN, sign, sig, borrow;
 	int pe, ce, e, n;
 	struct u128 p, q;
 
-	/* what is no matter of rounding: NaN, infinities, an exact zero */
-	if ((a & INFINITE) == INFINITE || (b & INFINITE) == INFINITE || (c & INFINITE) == INFINITE) {
-		out->bits = bits_of(__nvvm_fma_rn_d(number(a), number(b), number(c)));
-		return;
-	}
-	if (!(a << 1) || !(b << 1)) {
-		out->bits = c << 1 ? c : psign == csign ? csign : rnd == RM ? SIGN : 0;
-		return;
-	}
+	if (!(a << 1) || !(b << 1))
+		return c << 1 ? c : psign == csign ? csign : rnd == RM ? SIGN : 0;
 	a = significand(a, &pe);
 	b = significand(b, &e);
 	pe += e;
@@ -157,10 +156,8 @@ EXPANSION hg_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
 			borrow = p.lo < q.lo;
 			p.lo -= q.lo;
 			p.hi -= q.hi + borrow;
-			if (!(p.lo | p.hi)) {
-				out->bits = rnd == RM ? SIGN : 0;
-				return;
-			}
+			if (!(p.lo | p.hi))
+				return rnd == RM ? SIGN : 0;
 		}
 	}
 	/* the highest bit to 127 */
@@ -171,7 +168,34 @@ EXPANSION hg_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
 	}
 	n = clz64(p.hi);
 	sig = n ? p.hi << n | p.lo >> (64 - n) : p.hi;
-	out->bits = rounded(sign, e - n + 64, sig, (p.lo << n) != 0, rnd);
+	return rounded(sign, e - n + 64, sig, (p.lo << n) != 0, rnd);
+}
+
+EXPANSION hg_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
+{
+	/* NaN and infinities are no matter of rounding */
+	if (is_finite(a) && is_finite(b) && is_finite(c))
+		out->bits = fma_finite(a, b, c, rnd);
+	else
+		out->bits = bits_of(__nvvm_fma_rn_d(number(a), number(b), number(c)));
+}
+
+/* The same where there is no f64 at all. */
+EXPANSION hg_soft_fma_f64(u64 a, u64 b, u64 c, u32 rnd, struct f64 *restrict out)
+{
+	u64 product = ((a ^ b) & SIGN) | INFINITE, r;
+
+	if (is_finite(a) && is_finite(b) && is_finite(c)) {
+		out->bits = fma_finite(a, b, c, rnd);
+		return;
+	}
+	if (is_finite(a) && is_finite(b))
+		r = c;
+	else
+		r = !(a << 1) || !(b << 1) || (!is_finite(c) && c != product) ? NO_NUMBER : product;
+	if (a << 1 > INFINITE << 1 || b << 1 > INFINITE << 1 || c << 1 > INFINITE << 1)
+		r = NO_NUMBER;
+	out->bits = r;
 }
 
 /*

@@ -2,18 +2,18 @@
 #define _GNU_SOURCE
 #include "tests/drivers/common/spans.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "tests/drivers/common/physical.h"
+#include "tests/drivers/common/sorted.h"
 
 pthread_mutex_t fake_span_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- spans: sorted by address, disjoint ---- */
 
-static struct fake_span *span;
-static size_t nr_spans, max_spans;
+static struct fake_sorted spans = FAKE_SORTED(struct fake_span);
 static uint64_t memory, used;		/* bytes of device memory, of all kinds: that there are, that are taken */
 static bool protect;
 
@@ -23,71 +23,35 @@ void fake_spans_set_up(uint64_t bytes, bool is_protected)
 	protect = is_protected;
 }
 
-/* Of the first range that ends behind the address. */
-static size_t index_from(uint64_t addr)
+static const struct fake_span *span_at(size_t i)
 {
-	size_t lo = 0, hi = nr_spans;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (span[mid].start + span[mid].size <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return (const struct fake_span *)spans.item + i;
 }
 
 struct fake_span *fake_span_from(uint64_t addr)
 {
-	size_t i = index_from(addr);
-
-	return i < nr_spans ? &span[i] : NULL;
+	return fake_sorted_from(&spans, addr);
 }
 
 struct fake_span *fake_span_find(uint64_t addr)
 {
-	struct fake_span *r = fake_span_from(addr);
-
-	return r && r->start <= addr ? r : NULL;
+	return fake_sorted_find(&spans, addr);
 }
 
 bool fake_span_add(const struct fake_span *r)
 {
-	size_t i = index_from(r->start);
-
-	if (i < nr_spans && span[i].start < r->start + r->size)
-		return false;
-	if (nr_spans == max_spans) {
-		size_t max = max_spans ? 2 * max_spans : 64;
-		struct fake_span *more = realloc(span, max * sizeof(*span));
-
-		if (!more)
-			return false;
-		span = more;
-		max_spans = max;
-	}
-	memmove(span + i + 1, span + i, (nr_spans - i) * sizeof(*span));
-	span[i] = *r;
-	nr_spans++;
-	return true;
+	return fake_sorted_add(&spans, r);
 }
 
 void fake_span_remove(uint64_t start)
 {
-	size_t i = index_from(start);
-
-	if (i == nr_spans || span[i].start != start)
-		return;
-	nr_spans--;
-	memmove(span + i, span + i + 1, (nr_spans - i) * sizeof(*span));
+	fake_sorted_remove(&spans, start);
 }
 
 void fake_spans_each(void (*each)(const struct fake_span *r, void *arg), void *arg)
 {
-	for (size_t i = 0; i < nr_spans; i++)
-		each(&span[i], arg);
+	for (size_t i = 0; i < spans.nr; i++)
+		each(span_at(i), arg);
 }
 
 bool fake_span_account(int64_t bytes)
@@ -160,10 +124,16 @@ void fake_reservation_end(uint64_t addr)
 	free(old);
 }
 
-void fake_reservations_each(void (*each)(uint64_t start, uint64_t size))
+void fake_spans_leaks(const char *who, const char *const *what)
 {
+	pthread_mutex_lock(&fake_span_lock);
+	for (size_t i = 0; i < spans.nr; i++)
+		fprintf(stderr, "%s: leak: %s 0x%llx, %llu bytes\n", who, what[span_at(i)->mem], (unsigned long long)span_at(i)->start,
+			(unsigned long long)span_at(i)->size);
 	for (const struct reservation *r = reservations; r; r = r->next)
-		each(r->start, r->size);
+		fprintf(stderr, "%s: leak: reserved addresses 0x%llx, %llu bytes\n", who, (unsigned long long)r->start,
+			(unsigned long long)r->size);
+	pthread_mutex_unlock(&fake_span_lock);
 }
 
 /* ---- who may touch it ---- */
@@ -192,14 +162,14 @@ void fake_span_protect(const struct fake_span *r)
 /* Neighbours are changed by one call. */
 static void protect_all(void)
 {
-	for (size_t i = 0; i < nr_spans;) {
-		uint64_t start = span[i].start, end = start;
-		int prot = prot_of(&span[i]);
-		bool is_device = span[i].is_device;
+	for (size_t i = 0; i < spans.nr;) {
+		uint64_t start = span_at(i)->start, end = start;
+		int prot = prot_of(span_at(i));
+		bool is_device = span_at(i)->is_device;
 
-		while (i < nr_spans && span[i].start == end && span[i].is_device == is_device &&
-		       prot_of(&span[i]) == prot)
-			end = span[i].start + fake_page_round(span[i].size), i++;
+		while (i < spans.nr && span_at(i)->start == end && span_at(i)->is_device == is_device &&
+		       prot_of(span_at(i)) == prot)
+			end = span_at(i)->start + fake_page_round(span_at(i)->size), i++;
 		if (is_device)
 			mprotect((void *)(uintptr_t)start, end - start, prot);
 	}

@@ -40,7 +40,8 @@ uint64_t fake_reservation_new(uint64_t hint, uint64_t size, uint64_t align, uint
 uint64_t fake_reservation_of(uint64_t addr, uint64_t size);	/* where the one begins that the range lies in; 0: none */
 bool fake_reservation_is(uint64_t addr, uint64_t size);		/* the range is one as a whole */
 void fake_reservation_end(uint64_t addr);			/* of that one; nothing may be mapped in it */
-void fake_reservations_each(void (*each)(uint64_t start, uint64_t size));
+/* Spans and reservations that are left, a line on stderr for each; who: how the double's messages begin, what: names of `mem`. Takes the lock itself. */
+void fake_spans_leaks(const char *who, const char *const *what);
 /* Makes a span that is device memory as accessible as it is now to be. */
 void fake_span_protect(const struct fake_span *r);
 uint64_t fake_page_round(uint64_t size);

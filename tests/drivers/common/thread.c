@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "common/msg.h"
@@ -85,4 +86,11 @@ uint64_t fake_knob(const char *name, uint64_t otherwise)
 		return otherwise;
 	}
 	return v;
+}
+
+int fake_knob_pattern(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text && !strcmp(text, "off") ? -1 : (int)(fake_knob(name, 0xcd) & 0xff);
 }

@@ -14,5 +14,7 @@ uint64_t fake_now_ns(void);			/* CLOCK_MONOTONIC */
 void fake_rest_until(uint64_t ns);
 /* The environment variable as a number as in C; `otherwise` where it is not set, or, with a message, none. */
 uint64_t fake_knob(const char *name, uint64_t otherwise);
+/* What fresh memory of a device is filled with: a byte (0xcd); -1, for "off": nothing, it is left as it is. */
+int fake_knob_pattern(const char *name);
 
 #endif

@@ -109,7 +109,7 @@ static void at_exit(int status, void *arg)
 
 __attribute__((constructor)) static void load(void)
 {
-	const char *path = getenv("HG_FAKE_CUDA_CONTROL"), *pattern = getenv("HG_FAKE_CUDA_PATTERN");
+	const char *path = getenv("HG_FAKE_CUDA_CONTROL");
 	uint64_t cc;
 
 	hg_msg_prefix("fake CUDA driver");
@@ -124,7 +124,7 @@ __attribute__((constructor)) static void load(void)
 	fake_config.nr_sms = (int)fake_knob("HG_FAKE_CUDA_SMS", 8);
 	fake_config.memory = fake_knob("HG_FAKE_CUDA_MEMORY", (uint64_t)16 << 30) & -FAKE_GRANULE;
 	fake_config.range = fake_knob("HG_FAKE_CUDA_RANGE", (uint64_t)64 << 30) & -FAKE_GRANULE;
-	fake_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)fake_knob("HG_FAKE_CUDA_PATTERN", 0xcd) & 0xff;
+	fake_config.pattern = fake_knob_pattern("HG_FAKE_CUDA_PATTERN");
 	fake_config.keep_range = fake_knob("HG_FAKE_CUDA_KEEP_RESERVATION", 0);
 	fake_config.null_launch = fake_knob("HG_FAKE_CUDA_NULL", 0);
 	fake_config.host_pointer = fake_knob("HG_FAKE_CUDA_HOST_POINTER", 1);

@@ -5,76 +5,38 @@
 #include <sys/mman.h>
 
 #include "common/msg.h"
+#include "tests/drivers/common/sorted.h"
 #include "tests/drivers/cuda/fake.h"
 
 pthread_mutex_t fake_mem_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- ranges: sorted by address, disjoint ---- */
 
-static struct fake_range *range;
-static size_t nr_ranges, max_ranges;
-
-/* Of the first range that ends behind the address. */
-static size_t index_from(uint64_t addr)
-{
-	size_t lo = 0, hi = nr_ranges;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (range[mid].start + range[mid].size <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
+static struct fake_sorted ranges = FAKE_SORTED(struct fake_range);
 
 struct fake_range *fake_range_from(uint64_t addr)
 {
-	size_t i = index_from(addr);
-
-	return i < nr_ranges ? &range[i] : NULL;
+	return fake_sorted_from(&ranges, addr);
 }
 
 struct fake_range *fake_range_find(uint64_t addr)
 {
-	struct fake_range *r = fake_range_from(addr);
-
-	return r && r->start <= addr ? r : NULL;
+	return fake_sorted_find(&ranges, addr);
 }
 
 bool fake_range_add(const struct fake_range *r)
 {
 	static uint64_t next_id = 1;
-	size_t i = index_from(r->start);
+	struct fake_range *added = fake_sorted_add(&ranges, r);
 
-	if (i < nr_ranges && range[i].start < r->start + r->size)
-		return false;
-	if (nr_ranges == max_ranges) {
-		size_t max = max_ranges ? 2 * max_ranges : 64;
-		struct fake_range *more = realloc(range, max * sizeof(*range));
-
-		if (!more)
-			return false;
-		range = more;
-		max_ranges = max;
-	}
-	memmove(range + i + 1, range + i, (nr_ranges - i) * sizeof(*range));
-	range[i] = *r;
-	range[i].id = next_id++;
-	nr_ranges++;
-	return true;
+	if (added)
+		added->id = next_id++;
+	return added;
 }
 
 void fake_range_remove(uint64_t start)
 {
-	size_t i = index_from(start);
-
-	if (i == nr_ranges || range[i].start != start)
-		return;
-	nr_ranges--;
-	memmove(range + i, range + i + 1, (nr_ranges - i) * sizeof(*range));
+	fake_sorted_remove(&ranges, start);
 }
 
 CUresult fake_place(uint64_t addr, uint64_t size, enum fake_place *out)
@@ -334,10 +296,10 @@ static bool take_range_of(struct fake_ctx *ctx, struct fake_range *out)
 	bool found = false;
 
 	pthread_mutex_lock(&fake_mem_lock);
-	for (size_t i = nr_ranges; i-- && !found;)
-		if (range[i].ctx == ctx) {
-			*out = range[i];
-			fake_range_remove(range[i].start);
+	for (size_t i = ranges.nr; i-- && !found;)
+		if (((const struct fake_range *)ranges.item)[i].ctx == ctx) {
+			*out = ((const struct fake_range *)ranges.item)[i];
+			fake_range_remove(out->start);
 			found = true;
 		}
 	pthread_mutex_unlock(&fake_mem_lock);

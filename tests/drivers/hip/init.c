@@ -48,7 +48,7 @@ static void at_exit(int status, void *arg)
 
 __attribute__((constructor)) static void load(void)
 {
-	const char *path = getenv("HG_FAKE_HIP_CONTROL"), *pattern = getenv("HG_FAKE_HIP_PATTERN");
+	const char *path = getenv("HG_FAKE_HIP_CONTROL");
 	const char *chip = getenv("HG_FAKE_HIP_CHIP");
 
 	hg_msg_prefix("hip double");
@@ -62,7 +62,7 @@ __attribute__((constructor)) static void load(void)
 	if (hd_config.granule < HD_PAGE || hd_config.granule & (hd_config.granule - 1))
 		hd_config.granule = HD_PAGE;
 	hd_config.memory = fake_knob("HG_FAKE_HIP_MEMORY", (uint64_t)16 << 30) & -hd_config.granule;
-	hd_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)fake_knob("HG_FAKE_HIP_PATTERN", 0xcd) & 0xff;
+	hd_config.pattern = fake_knob_pattern("HG_FAKE_HIP_PATTERN");
 	hd_config.strict = fake_knob("HG_FAKE_HIP_STRICT", 0);
 	hd_config.leaks = fake_knob("HG_FAKE_HIP_LEAKS", 0);
 	hd_config.protect = fake_knob("HG_FAKE_HIP_PROTECT", 1);
@@ -95,27 +95,12 @@ static void tell(struct fake_obj *obj)
 		fprintf(stderr, "hip double: leak: %s %p\n", what[obj->kind], (void *)obj);
 }
 
-static void tell_range(const struct fake_span *r, void *arg)
+void hd_at_exit(void)
 {
 	static const char *const what[] = { "device memory", "mapping", "host memory", "registered memory" };
 
-	(void)arg;
-	fprintf(stderr, "hip double: leak: %s 0x%llx, %llu bytes\n", what[r->mem], (unsigned long long)r->start,
-		(unsigned long long)r->size);
-}
-
-static void tell_reservation(uint64_t start, uint64_t size)
-{
-	fprintf(stderr, "hip double: leak: reserved addresses 0x%llx, %llu bytes\n", (unsigned long long)start, (unsigned long long)size);
-}
-
-void hd_at_exit(void)
-{
 	if (!hd_config.leaks)
 		return;
 	fake_handles_of(NULL, tell);
-	pthread_mutex_lock(&fake_span_lock);
-	fake_spans_each(tell_range, NULL);
-	fake_reservations_each(tell_reservation);
-	pthread_mutex_unlock(&fake_span_lock);
+	fake_spans_leaks("hip double", what);
 }

@@ -56,7 +56,8 @@ out:
 
 static uint64_t alloc(uint64_t size, unsigned int flags, int device)
 {
-	struct fake_span new = { .size = size, .mem = HD_MEM_DEVICE, .is_device = true, .flags = flags, .device = device, .prot = PROT_READ | PROT_WRITE };
+	struct fake_span new = { .size = size, .mem = HD_MEM_DEVICE, .is_device = true, .flags = flags, .device = device,
+				 .prot = PROT_READ | PROT_WRITE };
 	uint64_t bytes = fake_page_round(size);
 	void *p = bytes < size ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 

@@ -144,6 +144,15 @@ static bool clip(uint32_t *count, uint32_t there, const void *out)
 	return fill;
 }
 
+/* Of what is asked for a list, and where its length is to be written. */
+static ze_result_t check_list(const void *handle, enum zd_kind kind, const uint32_t *count)
+{
+	struct zd_object *o;
+	ze_result_t r = zd_object_get(handle, kind, &o);
+
+	return r == ZE_RESULT_SUCCESS && !count ? ZE_RESULT_ERROR_INVALID_NULL_POINTER : r;
+}
+
 ze_result_t zd_zeDriverGet(uint32_t *count, ze_driver_handle_t *drivers)
 {
 	if (!count)
@@ -192,12 +201,10 @@ ze_result_t zd_zeDriverGetExtensionProperties(ze_driver_handle_t handle, uint32_
 		{ "ZE_experimental_relaxed_allocation_limits", ZE_RELAXED_ALLOCATION_LIMITS_EXP_VERSION_1_0 },
 		{ "ZE_extension_external_memmap_sysmem", ZE_MAKE_VERSION(1, 0) },	/* the last: has_memmap */
 	};
-	ze_result_t r = get_driver(handle);
+	ze_result_t r = check_list(handle, ZD_DRIVER, count);
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!count)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	if (clip(count, zd_config.has_memmap ? 3 : 2, prop))
 		memcpy(prop, there, *count * sizeof(*prop));
 	return r;
@@ -219,12 +226,10 @@ void zd_device_fails(struct zd_device *d, ze_result_t error)
 
 ze_result_t zd_zeDeviceGet(ze_driver_handle_t handle, uint32_t *count, ze_device_handle_t *devices)
 {
-	ze_result_t r = get_driver(handle);
+	ze_result_t r = check_list(handle, ZD_DRIVER, count);
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!count)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	if (clip(count, (uint32_t)zd_config.nr_devices, devices))
 		for (uint32_t i = 0; i < *count; i++)
 			devices[i] = (ze_device_handle_t)device[i];
@@ -233,13 +238,10 @@ ze_result_t zd_zeDeviceGet(ze_driver_handle_t handle, uint32_t *count, ze_device
 
 ze_result_t zd_zeDeviceGetSubDevices(ze_device_handle_t handle, uint32_t *count, ze_device_handle_t *devices)
 {
-	struct zd_device *d;
-	ze_result_t r = zd_object_get(handle, ZD_DEVICE, &d);
+	ze_result_t r = check_list(handle, ZD_DEVICE, count);
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!count)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	(void)devices;
 	*count = 0;
 	return r;
@@ -330,13 +332,10 @@ ze_result_t zd_zeDeviceGetModuleProperties(ze_device_handle_t handle, ze_device_
 
 ze_result_t zd_zeDeviceGetCommandQueueGroupProperties(ze_device_handle_t handle, uint32_t *count, ze_command_queue_group_properties_t *p)
 {
-	struct zd_device *d;
-	ze_result_t r = zd_object_get(handle, ZD_DEVICE, &d);
+	ze_result_t r = check_list(handle, ZD_DEVICE, count);
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!count)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	if (!clip(count, ZD_NR_GROUPS, p))
 		return r;
 	for (uint32_t i = 0; i < *count && r == ZE_RESULT_SUCCESS; i++) {
@@ -351,13 +350,10 @@ ze_result_t zd_zeDeviceGetCommandQueueGroupProperties(ze_device_handle_t handle,
 
 ze_result_t zd_zeDeviceGetMemoryProperties(ze_device_handle_t handle, uint32_t *count, ze_device_memory_properties_t *p)
 {
-	struct zd_device *d;
-	ze_result_t r = zd_object_get(handle, ZD_DEVICE, &d);
+	ze_result_t r = check_list(handle, ZD_DEVICE, count);
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!count)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	if (!clip(count, 1, p))
 		return r;
 	r = zd_check_struct(p, ZE_STRUCTURE_TYPE_DEVICE_MEMORY_PROPERTIES, NULL, 0);
@@ -387,13 +383,10 @@ ze_result_t zd_zeDeviceGetMemoryAccessProperties(ze_device_handle_t handle, ze_d
 
 ze_result_t zd_zeDeviceGetCacheProperties(ze_device_handle_t handle, uint32_t *count, ze_device_cache_properties_t *p)
 {
-	struct zd_device *d;
-	ze_result_t r = zd_object_get(handle, ZD_DEVICE, &d);
+	ze_result_t r = check_list(handle, ZD_DEVICE, count);
 
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!count)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	if (!clip(count, 1, p))
 		return r;
 	r = zd_check_struct(p, ZE_STRUCTURE_TYPE_DEVICE_CACHE_PROPERTIES, NULL, 0);
@@ -484,9 +477,14 @@ ze_result_t zd_zeContextCreateEx(ze_driver_handle_t handle, const ze_context_des
 	return r == ZE_RESULT_SUCCESS ? zd_zeContextCreate(handle, desc, out) : r;
 }
 
+struct memory_of {
+	const void *ctx;
+	uint64_t addr;			/* of something that it owns; 0: nothing was found */
+};
+
 static void find_memory_of(const struct fake_span *s, void *arg)
 {
-	struct { const void *ctx; uint64_t addr; } *find = arg;
+	struct memory_of *find = arg;
 
 	if (s->owner == find->ctx)
 		find->addr = s->start;
@@ -494,7 +492,7 @@ static void find_memory_of(const struct fake_span *s, void *arg)
 
 ze_result_t zd_zeContextDestroy(ze_context_handle_t handle)
 {
-	struct { const void *ctx; uint64_t addr; } find = { handle, 0 };
+	struct memory_of find = { .ctx = handle };
 
 	pthread_mutex_lock(&fake_span_lock);
 	fake_spans_each(find_memory_of, &find);

@@ -41,15 +41,64 @@ void zd_say_refused(ze_result_t error, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* ---- what one thread at a time may use ---- */
+
+#define MAX_ALONE 256			/* handles in calls right now; those beyond are not looked at */
+
+static pthread_mutex_t alone_lock = PTHREAD_MUTEX_INITIALIZER;
+static const void *alone[MAX_ALONE];
+
+/* The specification: not "from simultaneous threads with the same command list handle", kernel handle. */
+static bool is_for_one(enum zd_call i)
+{
+	return !strncmp(zd_call_name[i], "zeCommandListAppend", 19) || !strncmp(zd_call_name[i], "zeKernelSet", 11);
+}
+
+/* Rests now and then, so that another thread comes. */
+static void begin_alone(const void *handle)
+{
+	static __thread uint64_t random;
+	const void **free_place = NULL;
+	bool is_used = false;
+
+	pthread_mutex_lock(&alone_lock);
+	for (int n = 0; n < MAX_ALONE; n++) {
+		is_used |= alone[n] == handle;
+		if (!alone[n])
+			free_place = &alone[n];
+	}
+	if (free_place)
+		*free_place = handle;
+	pthread_mutex_unlock(&alone_lock);
+	if (is_used)
+		(void)zd_misuse(ZE_RESULT_SUCCESS, "%p is used by two threads at once", handle);
+	if (!random)
+		random = fake_random_seed(zd_config.seed + (uintptr_t)&random);
+	fake_rest(&random, zd_config.delay_us);
+}
+
+static void end_alone(const void *handle)
+{
+	pthread_mutex_lock(&alone_lock);
+	for (int n = 0; n < MAX_ALONE; n++)
+		if (alone[n] == handle) {
+			alone[n] = NULL;
+			break;
+		}
+	pthread_mutex_unlock(&alone_lock);
+}
+
 /* ---- calls ---- */
 
 static _Atomic(bool) was_initialized;
 
-static ze_result_t enter(enum zd_call i)
+static ze_result_t enter(enum zd_call i, const void *first)
 {
 	uint32_t injected = fake_control_enter(&zd_control[i]);
 
 	zd_current_call = zd_call_name[i];
+	if (is_for_one(i) && first)
+		begin_alone(first);
 	if (injected)
 		return (ze_result_t)injected;
 	if (i != ZD_zeInit && !atomic_load_explicit(&was_initialized, memory_order_relaxed))
@@ -57,22 +106,25 @@ static ze_result_t enter(enum zd_call i)
 	return atomic_load_explicit(&zd_state, memory_order_acquire);
 }
 
-static ze_result_t leave(enum zd_call i, ze_result_t r)
+static ze_result_t leave(enum zd_call i, const void *first, ze_result_t r)
 {
+	if (is_for_one(i) && first)
+		end_alone(first);
 	zd_current_call = NULL;
 	if (i == ZD_zeInit && r == ZE_RESULT_SUCCESS)
 		atomic_store_explicit(&was_initialized, true, memory_order_relaxed);
 	return r;
 }
 
+#define FIRST(a, ...) ((const void *)(uintptr_t)(a))
 #define ZE_CALL(table, member, name, params, args)                                                 \
 	static ze_result_t enter_##name params                                                     \
 	{                                                                                          \
-		ze_result_t result_ = enter(ZD_##name);                                            \
+		ze_result_t result_ = enter(ZD_##name, FIRST args);                                \
                                                                                                    \
 		if (result_ == ZE_RESULT_SUCCESS)                                                  \
 			result_ = zd_##name args;                                                  \
-		return leave(ZD_##name, result_);                                                  \
+		return leave(ZD_##name, FIRST args, result_);                                      \
 	}
 #include "tests/drivers/ze/calls.def"
 

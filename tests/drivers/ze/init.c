@@ -65,7 +65,7 @@ static uint32_t number(const char *name, uint32_t otherwise, uint32_t most)
 
 __attribute__((constructor)) static void load(void)
 {
-	const char *path = getenv("HG_FAKE_ZE_CONTROL"), *pattern = getenv("HG_FAKE_ZE_PATTERN");
+	const char *path = getenv("HG_FAKE_ZE_CONTROL");
 
 	hg_msg_prefix("level-zero test driver");
 	fake_control_name(own_control, zd_call_name, ZD_CALL_COUNT);
@@ -75,7 +75,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.max_items = number("HG_FAKE_ZE_GROUP", 1024, 1024);
 	zd_config.sub_groups = sub_groups(getenv("HG_FAKE_ZE_SUBGROUPS"));
 	zd_config.memory = fake_knob("HG_FAKE_ZE_MEMORY", (uint64_t)16 << 30) & -(uint64_t)65536;
-	zd_config.pattern = pattern && !strcmp(pattern, "off") ? -1 : (int)fake_knob("HG_FAKE_ZE_PATTERN", 0xcd) & 0xff;
+	zd_config.pattern = fake_knob_pattern("HG_FAKE_ZE_PATTERN");
 	zd_config.strict = fake_knob("HG_FAKE_ZE_STRICT", 0);
 	zd_config.leaks = fake_knob("HG_FAKE_ZE_LEAKS", 0);
 	zd_config.protect = fake_knob("HG_FAKE_ZE_PROTECT", 1);
@@ -107,28 +107,12 @@ static void tell(struct fake_obj *obj)
 		fprintf(stderr, "level-zero test driver: leak: %s %p\n", zd_kind_name[obj->kind], (void *)obj);
 }
 
-static void tell_span(const struct fake_span *r, void *arg)
+void zd_at_exit(void)
 {
 	static const char *const what[] = { "device memory", "mapping", "host memory", "shared memory", "imported memory" };
 
-	(void)arg;
-	fprintf(stderr, "level-zero test driver: leak: %s 0x%llx, %llu bytes\n", what[r->mem], (unsigned long long)r->start,
-		(unsigned long long)r->size);
-}
-
-static void tell_reservation(uint64_t start, uint64_t size)
-{
-	fprintf(stderr, "level-zero test driver: leak: reserved addresses 0x%llx, %llu bytes\n", (unsigned long long)start,
-		(unsigned long long)size);
-}
-
-void zd_at_exit(void)
-{
 	if (!zd_config.leaks)
 		return;
 	fake_handles_of(NULL, tell);
-	pthread_mutex_lock(&fake_span_lock);
-	fake_spans_each(tell_span, NULL);
-	fake_reservations_each(tell_reservation);
-	pthread_mutex_unlock(&fake_span_lock);
+	fake_spans_leaks("level-zero test driver", what);
 }

@@ -25,20 +25,27 @@ static ze_result_t check_queue_desc(const ze_command_queue_desc_t *desc)
 		zd_misuse(ZE_RESULT_ERROR_INVALID_ENUMERATION, "flags 0x%x, mode %u, priority %u", desc->flags, desc->mode, desc->priority) : r;
 }
 
+/* What a queue and an immediate list are made of. */
+static ze_result_t check_new(ze_context_handle_t ctx, ze_device_handle_t device, const ze_command_queue_desc_t *desc, const void *out,
+			     struct zd_object **c, struct zd_device **d)
+{
+	ze_result_t r = zd_get_both(ctx, device, c, d);
+
+	if (r == ZE_RESULT_SUCCESS)
+		r = check_queue_desc(desc);
+	return r == ZE_RESULT_SUCCESS && !out ? ZE_RESULT_ERROR_INVALID_NULL_POINTER : r;
+}
+
 ze_result_t zd_zeCommandQueueCreate(ze_context_handle_t ctx, ze_device_handle_t device, const ze_command_queue_desc_t *desc,
 				    ze_command_queue_handle_t *out)
 {
 	struct zd_object *c;
 	struct zd_device *d;
 	struct zd_queue *q;
-	ze_result_t r = zd_get_both(ctx, device, &c, &d);
+	ze_result_t r = check_new(ctx, device, desc, out, &c, &d);
 
-	if (r == ZE_RESULT_SUCCESS)
-		r = check_queue_desc(desc);
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!out)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	q = zd_object_new(sizeof(*q), ZD_QUEUE, c, queue_release);
 	if (!q)
 		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
@@ -278,14 +285,10 @@ ze_result_t zd_zeCommandListCreateImmediate(ze_context_handle_t ctx, ze_device_h
 	struct zd_object *c;
 	struct zd_device *d;
 	struct zd_list *l;
-	ze_result_t r = zd_get_both(ctx, device, &c, &d);
+	ze_result_t r = check_new(ctx, device, desc, out, &c, &d);
 
-	if (r == ZE_RESULT_SUCCESS)
-		r = check_queue_desc(desc);
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	if (!out)
-		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
 	l = list_new(c, d, desc->ordinal);
 	if (!l)
 		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;

@@ -324,6 +324,28 @@ Test(queues, an_event_for_the_host_has_its_scope)
 	cr_assert(was_said("is not signalled for the host"));
 }
 
+static void *append_often(void *l)
+{
+	for (int i = 0; i < 300; i++)
+		OK(ze.zeCommandListAppendBarrier(l, NULL, 0, NULL));
+	return NULL;
+}
+
+Test(queues, a_list_is_for_one_thread_at_a_time)
+{
+	START();
+	ze_command_list_handle_t l[2] = { immediate_list(), immediate_list() };
+	pthread_t other;
+
+	catch_messages();
+	for (int same = 0; same < 2; same++) {
+		pthread_create(&other, NULL, append_often, l[1]);
+		append_often(l[same]);
+		pthread_join(other, NULL);
+		cr_assert_eq(was_said("is used by two threads at once"), same);
+	}
+}
+
 Test(queues, lists_are_used_as_what_they_are)
 {
 	START();

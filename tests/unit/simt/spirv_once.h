@@ -22,6 +22,14 @@ static inline bool spirv_may_be_direct(const struct ir_module *ir, const struct 
 	return plan.direct || (plan.rows && gpu_is_in_rows(g.block, 32));
 }
 
+static inline bool spirv_asks_for(const uint32_t *words, size_t nr, uint32_t capability)
+{
+	for (size_t i = 5; i + 1 < nr && words[i] == (2u << 16 | 17); i += 2)
+		if (words[i + 1] == capability)
+			return true;
+	return false;
+}
+
 enum { SPIRV_DIRECT, SPIRV_SCHEDULED, SPIRV_NO_F64 };
 
 /* One launch of the first kernel of a module without variables. A failure that the kernel tells of is HG_ERR_FAULT. */
@@ -45,7 +53,7 @@ static inline enum hg_status spirv_once(const struct ir_module *ir, int how, con
 	enum hg_status st;
 	size_t nr;
 
-	cr_assert_eq(hg_expand(ir, &expanded), HG_OK);
+	cr_assert_eq(opt.no_f64 ? hg_expand_no_f64(ir, &expanded) : hg_expand(ir, &expanded), HG_OK);
 	opt.local_bytes = expanded->func[0].local_bytes + (expanded->func[0].uses_stack ? 16384 : 0);
 	cr_assert_eq(expanded->func[0].refused, NULL, "%s", expanded->func[0].refused);
 	cr_assert_eq(gpu_plan_make(&expanded->func[0], &plan), HG_OK);
@@ -53,6 +61,8 @@ static inline enum hg_status spirv_once(const struct ir_module *ir, int how, con
 	st = emit_spirv(&expanded->func[0], &opt, c, m, "k", &extra, why, why_size);
 	if (!st)
 		st = spirv_write(m, &write, &words, &nr, &version, why, why_size);
+	if (!st && opt.no_f64)
+		cr_assert_not(spirv_asks_for(words, nr, 10), "f64 is used");	/* Float64 */
 	if (!st)
 		st = simt_spirv_get(words, 4 * nr, "k", &k, why, why_size);
 	at = HG_GPU_ENV_OFFSET(expanded->func[0].param_bytes);
