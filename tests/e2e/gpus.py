@@ -82,6 +82,7 @@ INTEL = Gpu(
            ("vector_add", {"HG_FAKE_ZE_BUILDS": "0"}, ("cannot be built", "ZE_RESULT_ERROR_MODULE_BUILD_FAILURE", "compiler builds nothing")),
            ("reduction", {"HG_FAKE_ZE_BUILDS": "16"}, ("needs sub-groups of 32", "built it with 16")),
            ("vector_add", {"HG_FAKE_ZE_GROUPS": "2"}, ("kernel '", "blocks in dimension 0", "at most 2")),
+           ("reduction", {"HG_FAKE_ZE_SPIRV": "2"}, ("kernel '", "SPIR-V 1.3", "takes 1.2 at most")),
            ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),
            ("histogram", {"HG_FAKE_ZE_INT64_ATOMICS": "0"}, ("kernel '", "no atomic operations of 64 bits"))),
     misuse="import ctypes; ze = ctypes.CDLL('libze_loader.so.1'); ze.zeInit(0); n = ctypes.c_uint32(1); d = ctypes.c_void_p(); "
@@ -113,6 +114,13 @@ def the_same_result(gpu, app, scratch):
         expect(got == want, f"on {place.name} the result is {got}; on cpu it is {want}")
         took.append(f"{seconds * ticks(place, app):.1f} s on {place.name}")
     return f"{want}, {', '.join(took)}"
+
+
+def without_f64(app, scratch):
+    """What CUDA's expf, logf, sinf and cosf are made of is made of integers there."""
+    want, seconds = plain(CPU.with_rounds(LEVEL_ZERO), app)
+    got, seconds = plain(LEVEL_ZERO.with_env(" without f64", HG_FAKE_ZE_FP64="0"), app)
+    expect(got == want, f"the result is {got}; on cpu it is {want}")
 
 
 def replays(recorder, app, scratch):
@@ -320,7 +328,8 @@ def tests():
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
     found += [("level-zero: the validation layer is there", the_validation_layer_is_there),
               ("cg on level-zero: cooperative kernels are launched as such", cooperative_kernels_are_launched_as_such),
-              ("saxpy_streams on level-zero: a device that reaches all memory of the host", a_device_that_reaches_all_memory)]
+              ("saxpy_streams on level-zero: a device that reaches all memory of the host", a_device_that_reaches_all_memory),
+              ("train on level-zero without f64: the result of cpu", bind(without_f64, "train"))]
     for gpu in GPUS:
         found += [(f"{gpu.name}: what a driver lacks is said", bind(what_a_driver_lacks, gpu)),
                   (f"{gpu.name}: what its driver complains of fails a test", bind(complaints_are_heard, gpu)),

@@ -84,6 +84,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.has_memmap = fake_knob("HG_FAKE_ZE_MEMMAP", 1);
 	zd_config.has_system = fake_knob("HG_FAKE_ZE_SYSTEM", 0);
 	zd_config.has_fp64 = fake_knob("HG_FAKE_ZE_FP64", 1);
+	zd_config.spirv_minor = (uint32_t)fake_knob("HG_FAKE_ZE_SPIRV", 3);
 	zd_config.has_fp16 = fake_knob("HG_FAKE_ZE_FP16", 1);
 	zd_config.has_int64_atomics = fake_knob("HG_FAKE_ZE_INT64_ATOMICS", 1);
 	zd_config.validate = fake_knob("HG_FAKE_ZE_VALIDATE", 0);

@@ -93,8 +93,8 @@ static bool say(struct zd_log *log, const char *fmt, ...)
 
 static bool check_device(const struct spirv_module *s, struct zd_log *log)
 {
-	if (s->version > 0x10300)
-		return say(log, "SPIR-V %u.%u; the device takes 1.3", s->version >> 16, s->version >> 8 & 0xff);
+	if (s->version > (0x100u | zd_config.spirv_minor) << 8)
+		return say(log, "SPIR-V %u.%u; the device takes 1.%u", s->version >> 16, s->version >> 8 & 0xff, zd_config.spirv_minor);
 	for (size_t i = 0; i < s->nr_capabilities; i++)
 		if (!has_capability(s->capability[i]))
 			return say(log, "capability %u is not supported by the device", s->capability[i]);

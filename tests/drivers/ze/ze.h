@@ -34,7 +34,8 @@ enum zd_call {
 /* The knobs (README.md), read when the library is loaded. */
 struct zd_config {
 	int nr_devices;
-	uint32_t nr_cores, slm_bytes, max_items, max_groups, sub_groups;	/* max_groups: in a dimension; sub_groups: bit n: sub-groups of n are there (8, 16, 32) */
+	uint32_t nr_cores, slm_bytes, max_items, spirv_minor;
+	uint32_t max_groups, sub_groups;	/* max_groups: in a dimension; sub_groups: bit n: sub-groups of n are there (8, 16, 32) */
 	uint64_t memory;
 	int pattern;			/* what fresh memory is filled with; -1: left as it is */
 	bool strict, leaks, protect, takes_hint, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate;
