@@ -163,6 +163,7 @@ static enum hg_status read_compute(struct hg_target *t)
 		pr_err("the driver of '%s' takes no SPIR-V", t->info.name);
 		return HG_ERR_UNAVAILABLE;
 	}
+	t->spirv_version = ZE_MAJOR_VERSION(m.spirvVersionSupported) << 16 | ZE_MINOR_VERSION(m.spirvVersionSupported) << 8;
 	/* work-groups have one dimension */
 	items = c.maxTotalGroupSize < c.maxGroupSizeX ? c.maxTotalGroupSize : c.maxGroupSizeX;
 	t->max_groups[0] = c.maxGroupCountX;

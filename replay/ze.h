@@ -58,6 +58,7 @@ struct hg_target {
 	atomic_uint next_index;
 	uint32_t max_groups[3];		/* of a launch */
 	struct hg_spirv_device spirv;
+	uint32_t spirv_version;		/* as in struct hg_spirv_code: the newest that the driver takes */
 	struct hg_target_info info;
 	bool has_cooperative;
 	bool has_memmap;		/* ZE_MEMMAP; without it kernels reach host memory only where info.host_access says so */

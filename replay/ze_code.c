@@ -141,9 +141,15 @@ static enum hg_status build(const struct hg_target *t, const struct hg_spirv_cod
 					.pInputModule = (const uint8_t *)code->words };
 	ze_module_build_log_handle_t log = NULL;
 	char said[LOG_SHOWN];
-	ze_result_t result = ZE_RAW(zeModuleCreate, t->context, t->device, &desc, out, &log);
 	enum hg_status st = HG_OK;
+	ze_result_t result;
 
+	if (code->version > t->spirv_version) {
+		pr_err("kernel '%s' is SPIR-V %" PRIu32 ".%" PRIu32 ", and the driver of '%s' takes %" PRIu32 ".%" PRIu32 " at most", code->symbol,
+		       code->version >> 16, code->version >> 8 & 0xff, t->info.name, t->spirv_version >> 16, t->spirv_version >> 8 & 0xff);
+		return HG_ERR_UNSUPPORTED;
+	}
+	result = ZE_RAW(zeModuleCreate, t->context, t->device, &desc, out, &log);
 	log_text(log, said);
 	if (result == ZE_RESULT_ERROR_MODULE_BUILD_FAILURE || (result && said[0])) {
 		pr_err("kernel '%s' cannot be built: zeModuleCreate, for cuModuleGetFunction: %s (0x%x)%s%s", code->symbol,

@@ -227,8 +227,8 @@ LLVMValueRef emit_flush_denormal(struct emit *e, LLVMValueRef v);
 LLVMValueRef emit_canonical(struct emit *e, LLVMValueRef v);	/* a float's NaN */
 
 /*
- * emit_gpu_f32.c: f32 by integers, for devices without f64: the exact result rounded once, in any of PTX's directions, or to odd: cut, and the last bit 1 if
- * something was lost, so that a narrower type that it is rounded to is right. At most FLT_MAX then. With one lane only.
+ * emit_gpu_f32.c: f32 by integers, for devices without f64: the exact result rounded once, in any of PTX's directions, or to odd: cut, and the last
+ * bit 1 if something was lost, so that a narrower type that it is rounded to is right. At most FLT_MAX then. With one lane only.
  */
 #define EMIT_TO_ODD IR_RND_NONE
 LLVMValueRef emit_gpu_f32_div(struct emit *e, LLVMValueRef a, LLVMValueRef b, enum ir_rnd rnd);

@@ -443,7 +443,7 @@ static LLVMValueRef directed_slow(struct emit *e, uint32_t op, LLVMValueRef a, L
 		}
 	}
 	if (e->gpu) {
-		emit_unsupported(e, "rounding");
+		emit_unsupported(e, e->no_f64 ? "the device has no f64" : "rounding");
 		return LLVMGetUndef(emit_float(e, bits));
 	}
 	args[0] = emit_i32(e, op << 8 | rnd);
@@ -1146,6 +1146,10 @@ static bool cvt_no_f64(struct emit *e)
 
 	if (in->type == IR_F32 && in->type2 == IR_F64) {
 		emit_fset(e, emit_gpu_f32_of_f64(e, emit_src(e, 0, 64), in->rnd));
+	} else if (is_half(in->type) && in->type2 == IR_F64) {
+		LLVMValueRef v = emit_gpu_f32_of_f64(e, emit_src(e, 0, 64), EMIT_TO_ODD);
+
+		emit_set_ext(e, 0, cvt_to_half(e, v, is_bf(in->type)), false);
 	} else if (in->type == IR_F64 && from_int && !(in->flags & IR_SAT)) {
 		emit_set(e, 0, emit_gpu_f64_of_int(e, emit_src(e, 0, ir_type_bits(in->type2)), ir_type_is_signed(in->type2), in->rnd));
 	} else if (in->type == IR_F64 && !from_int && in->type2 != IR_F64) {

@@ -519,7 +519,8 @@ enum hg_status emit_gpu_kernel(const struct ir_func *fn, const struct emit_gpu_o
 {
 	struct emit_info info;
 	struct emit_gpu gpu = { .isa = isa, .opt = *opt };
-	struct emit e = { .fn = fn, .info = &info, .ops = &gpu_ops, .gpu = &gpu, .no_f64 = opt->no_f64, .opt = { .halves = !isa->has_wide }, .c = c, .m = m, .lanes = 1 };
+	struct emit e = { .fn = fn, .info = &info, .ops = &gpu_ops, .gpu = &gpu, .no_f64 = opt->no_f64, .opt = { .halves = !isa->has_wide }, .c = c, .m = m,
+			  .lanes = 1 };
 	LLVMBasicBlockRef start;
 	enum hg_status st;
 

@@ -72,7 +72,8 @@ static struct number take_apart(struct emit *e, LLVMValueRef word)
 }
 
 /* i1: whether what is cut adds one to the magnitude; `lost` of the 2 * `half` that are a unit, and a little more. */
-static LLVMValueRef goes_up(struct emit *e, LLVMValueRef kept, LLVMValueRef lost, LLVMValueRef half, LLVMValueRef more, enum ir_rnd rnd, LLVMValueRef negative)
+static LLVMValueRef goes_up(struct emit *e, LLVMValueRef kept, LLVMValueRef lost, LLVMValueRef half, LLVMValueRef more, enum ir_rnd rnd,
+			    LLVMValueRef negative)
 {
 	LLVMValueRef odd = is(e, LLVMIntNE, and(e, kept, con(e, 1)), con(e, 0)), any = or(e, more, is(e, LLVMIntNE, lost, con(e, 0)));
 
@@ -116,7 +117,7 @@ static LLVMValueRef rounded(struct emit *e, LLVMValueRef v, LLVMValueRef exponen
 	return emit_select(e, is(e, LLVMIntSGE, exponent, con(e, 255)), too_large(e, rnd, negative), word);
 }
 
-/* Of 64 bits, not 0: v * 2^(exponent - 190), where the lowest bit may stand for less than itself if the highest is among the upper three. */
+/* The same of v (i64), not 0, * 2^(exponent - 190). If bit 60 or a higher one is set, the lowest may stand for anything between 0 and 2. */
 static LLVMValueRef rounded_wide(struct emit *e, LLVMValueRef v, LLVMValueRef exponent, enum ir_rnd rnd, LLVMValueRef negative)
 {
 	LLVMTypeRef i64 = emit_scalar_int(e, 64);
@@ -227,8 +228,9 @@ static struct term addend(struct emit *e, LLVMValueRef w)
 }
 
 /*
- * The sum of two terms, rounded. Bits of the smaller one that are shifted out leave a 1 in the lowest bit, which then stands for something between 0 and 2: it is far
- * from where is rounded, as bits are lost only where the difference keeps its highest bit or the next. Products have 15 zeros at the end, so a shift by one loses nothing.
+ * The sum of two terms, rounded. Bits of the smaller one that are shifted out leave a 1 in the lowest bit, which then stands for something between
+ * 0 and 2. That is far from where it is rounded: products have 15 zeros at the end, so a shift by one loses nothing, and after one by more the
+ * difference keeps bit 61 or a higher one.
  */
 static LLVMValueRef sum(struct emit *e, struct term p, struct term c, enum ir_rnd rnd)
 {

@@ -79,6 +79,10 @@ INTEL = Gpu(
            ("saxpy_streams", {"ZE_ENABLE_ALT_DRIVERS": ""}, ("no driver with a GPU", "libze_loader.so.1")),
            ("saxpy_streams", {"HGSHIM_LEVEL_ZERO": "/nowhere"}, ("no Level Zero", "HGSHIM_LEVEL_ZERO", "/nowhere")),
            ("reduction", {"HG_FAKE_ZE_SUBGROUPS": "8,16"}, ("kernel '", "no sub-groups of 32")),
+           ("reduction", {"HG_FAKE_ZE_SPIRV": "2"}, ("kernel '", "SPIR-V 1.3", "takes 1.2 at most")),
+           ("vector_add", {"HG_FAKE_ZE_BUILDS": "0"}, ("cannot be built", "ZE_RESULT_ERROR_MODULE_BUILD_FAILURE", "compiler builds nothing")),
+           ("reduction", {"HG_FAKE_ZE_BUILDS": "16"}, ("needs sub-groups of 32", "built it with 16")),
+           ("vector_add", {"HG_FAKE_ZE_GROUPS": "2"}, ("kernel '", "blocks in dimension 0", "at most 2")),
            ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),
            ("histogram", {"HG_FAKE_ZE_INT64_ATOMICS": "0"}, ("kernel '", "no atomic operations of 64 bits"))),
     misuse="import ctypes; ze = ctypes.CDLL('libze_loader.so.1'); ze.zeInit(0); n = ctypes.c_uint32(1); d = ctypes.c_void_p(); "
@@ -110,6 +114,13 @@ def the_same_result(gpu, app, scratch):
         expect(got == want, f"on {place.name} the result is {got}; on cpu it is {want}")
         took.append(f"{seconds * ticks(place, app):.1f} s on {place.name}")
     return f"{want}, {', '.join(took)}"
+
+
+def without_f64(app, scratch):
+    """What CUDA's expf, logf, sinf and cosf are made of is made of integers there."""
+    want, seconds = plain(CPU.with_rounds(LEVEL_ZERO), app)
+    got, seconds = plain(LEVEL_ZERO.with_env(" without f64", HG_FAKE_ZE_FP64="0"), app)
+    expect(got == want, f"the result is {got}; on cpu it is {want}")
 
 
 def replays(recorder, app, scratch):
@@ -206,6 +217,29 @@ def complaints_are_heard(gpu, scratch):
             raise Failed(f"{what} was not heard")
 
 
+def a_device_that_reaches_all_memory(scratch):
+    """Nothing is imported where the device may use any memory of the host."""
+    app, control = "saxpy_streams", os.path.join(scratch, "control")
+    want, unused = plain(CPU.with_rounds(LEVEL_ZERO), app)
+    place = LEVEL_ZERO.with_env("+system", HG_FAKE_ZE_SYSTEM="1", HG_FAKE_ZE_MEMMAP="0", HG_FAKE_ZE_CONTROL=control)
+    got, unused = plain(place, app)
+    expect(got == want, f"the result is {got}; on cpu it is {want}")
+    with Counters(control) as counters:
+        expect(counters.calls()["zeCommandListAppendLaunchKernel"], "it did not run there")
+
+
+def cooperative_kernels_are_launched_as_such(scratch):
+    """The driver for tests gives every block its turn, so that a grid that was launched like any other would not be found out."""
+    control = os.path.join(scratch, "control")
+    result = run([*LEVEL_ZERO.prefix, os.path.join(harness.BUILD, "apps", "cg"), "--rounds", "2"],
+                 env={"HG_FAKE_ZE_CONTROL": control, "HGSHIM_LOG": os.path.join(scratch, "log")})
+    expect(result.status == 0, f"{result}")
+    with Counters(control) as counters:
+        calls = counters.calls()
+    launched = calls["zeCommandListAppendLaunchCooperativeKernel"], calls["zeCommandListAppendLaunchKernel"]
+    expect(launched == (6, 2), f"{launched[0]} cooperative launches and {launched[1]} others, of 6 and 2")
+
+
 WITHOUT_A_DESCRIPTION = """
 import ctypes
 ze = ctypes.CDLL("libze_loader.so.1")
@@ -292,7 +326,10 @@ def tests():
         if to:
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cuda replays", bind(replays, CUDA, app)))
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
-    found.append(("level-zero: the validation layer is there", the_validation_layer_is_there))
+    found += [("level-zero: the validation layer is there", the_validation_layer_is_there),
+              ("train on level-zero without f64: the result of cpu", bind(without_f64, "train")),
+              ("cg on level-zero: cooperative kernels are launched as such", cooperative_kernels_are_launched_as_such),
+              ("saxpy_streams on level-zero: a device that reaches all memory of the host", a_device_that_reaches_all_memory)]
     for gpu in GPUS:
         found += [(f"{gpu.name}: what a driver lacks is said", bind(what_a_driver_lacks, gpu)),
                   (f"{gpu.name}: what its driver complains of fails a test", bind(complaints_are_heard, gpu)),

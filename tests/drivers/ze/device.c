@@ -292,7 +292,7 @@ ze_result_t zd_zeDeviceGetComputeProperties(ze_device_handle_t handle, ze_device
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
 	p->maxTotalGroupSize = p->maxGroupSizeX = p->maxGroupSizeY = p->maxGroupSizeZ = zd_config.max_items;
-	p->maxGroupCountX = p->maxGroupCountY = p->maxGroupCountZ = ZD_MAX_GROUPS;
+	p->maxGroupCountX = p->maxGroupCountY = p->maxGroupCountZ = zd_config.max_groups;
 	p->maxSharedLocalMemory = zd_config.slm_bytes;
 	p->numSubGroupSizes = 0;
 	memset(p->subGroupSizes, 0, sizeof(p->subGroupSizes));
@@ -315,7 +315,7 @@ ze_result_t zd_zeDeviceGetModuleProperties(ze_device_handle_t handle, ze_device_
 		r = zd_check_struct(p, ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES, known, 1);
 	if (r != ZE_RESULT_SUCCESS)
 		return r;
-	p->spirvVersionSupported = ZE_MAKE_VERSION(1, 3);
+	p->spirvVersionSupported = ZE_MAKE_VERSION(1, zd_config.spirv_minor);
 	p->flags = (zd_config.has_fp16 ? ZE_DEVICE_MODULE_FLAG_FP16 : 0u) | (zd_config.has_fp64 ? ZE_DEVICE_MODULE_FLAG_FP64 : 0u) |
 		(zd_config.has_int64_atomics ? ZE_DEVICE_MODULE_FLAG_INT64_ATOMICS : 0u);
 	p->fp16flags = zd_config.has_fp16 ? fp : 0;

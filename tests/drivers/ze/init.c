@@ -73,6 +73,7 @@ __attribute__((constructor)) static void load(void)
 	zd_config.nr_cores = number("HG_FAKE_ZE_CORES", 8, 1024);
 	zd_config.slm_bytes = number("HG_FAKE_ZE_SLM", 65536, 131072);
 	zd_config.max_items = number("HG_FAKE_ZE_GROUP", 1024, 1024);
+	zd_config.max_groups = number("HG_FAKE_ZE_GROUPS", UINT32_MAX, UINT32_MAX);
 	zd_config.sub_groups = sub_groups(getenv("HG_FAKE_ZE_SUBGROUPS"));
 	zd_config.memory = fake_knob("HG_FAKE_ZE_MEMORY", (uint64_t)16 << 30) & -(uint64_t)65536;
 	zd_config.pattern = fake_knob_pattern("HG_FAKE_ZE_PATTERN");
@@ -83,9 +84,11 @@ __attribute__((constructor)) static void load(void)
 	zd_config.has_memmap = fake_knob("HG_FAKE_ZE_MEMMAP", 1);
 	zd_config.has_system = fake_knob("HG_FAKE_ZE_SYSTEM", 0);
 	zd_config.has_fp64 = fake_knob("HG_FAKE_ZE_FP64", 1);
+	zd_config.spirv_minor = (uint32_t)fake_knob("HG_FAKE_ZE_SPIRV", 3);
 	zd_config.has_fp16 = fake_knob("HG_FAKE_ZE_FP16", 1);
 	zd_config.has_int64_atomics = fake_knob("HG_FAKE_ZE_INT64_ATOMICS", 1);
 	zd_config.validate = fake_knob("HG_FAKE_ZE_VALIDATE", 0);
+	zd_config.builds = number("HG_FAKE_ZE_BUILDS", 32, 32);
 	zd_config.seed = fake_knob("HG_FAKE_ZE_SEED", 1);
 	zd_config.delay_us = number("HG_FAKE_ZE_DELAY_US", 100, 1000000);
 	zd_config.kernel_us = number("HG_FAKE_ZE_KERNEL_US", 0, 60000000);

@@ -254,7 +254,7 @@ ze_result_t zd_zeKernelGetProperties(ze_kernel_handle_t handle, ze_kernel_proper
 	p->requiredGroupSizeY = k->code->local_size[1];
 	p->requiredGroupSizeZ = k->code->local_size[2];
 	p->requiredNumSubGroups = 0;
-	p->requiredSubgroupSize = k->code->sub_group;
+	p->requiredSubgroupSize = k->code->sub_group == 32 ? zd_config.builds : k->code->sub_group;
 	p->maxSubgroupSize = k->code->sub_group ? k->code->sub_group : 32;
 	p->maxNumSubgroups = zd_config.max_items / p->maxSubgroupSize;
 	p->localMemSize = module_of(k)->code->local_bytes;
@@ -292,9 +292,10 @@ static ze_result_t check_launch(const struct zd_list *l, const struct zd_kernel 
 		return zd_misuse(ZE_RESULT_ERROR_INVALID_COMMAND_LIST_TYPE, "kernel '%s' in a list that only copies", name);
 	if (module_of(k)->device != l->device || k->obj.parent->parent != l->obj.parent)
 		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "kernel '%s' is of another device or context than the list", name);
-	if (!g->groupCountX || !g->groupCountY || !g->groupCountZ)
-		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "kernel '%s': (%u,%u,%u) groups", name, g->groupCountX, g->groupCountY,
-				 g->groupCountZ);
+	if (!g->groupCountX || !g->groupCountY || !g->groupCountZ || g->groupCountX > zd_config.max_groups ||
+	    g->groupCountY > zd_config.max_groups || g->groupCountZ > zd_config.max_groups)
+		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "kernel '%s': (%u,%u,%u) groups, at most %u in a dimension", name, g->groupCountX,
+				 g->groupCountY, g->groupCountZ, zd_config.max_groups);
 	if (!k->group[0])
 		return zd_misuse(ZE_RESULT_ERROR_INVALID_ARGUMENT, "kernel '%s': its group size is not set", name);
 	for (size_t i = 0; i < k->code->nr_args; i++)

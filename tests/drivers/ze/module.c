@@ -93,8 +93,8 @@ static bool say(struct zd_log *log, const char *fmt, ...)
 
 static bool check_device(const struct spirv_module *s, struct zd_log *log)
 {
-	if (s->version > 0x10300)
-		return say(log, "SPIR-V %u.%u; the device takes 1.3", s->version >> 16, s->version >> 8 & 0xff);
+	if (s->version > (0x100u | zd_config.spirv_minor) << 8)
+		return say(log, "SPIR-V %u.%u; the device takes 1.%u", s->version >> 16, s->version >> 8 & 0xff, zd_config.spirv_minor);
 	for (size_t i = 0; i < s->nr_capabilities; i++)
 		if (!has_capability(s->capability[i]))
 			return say(log, "capability %u is not supported by the device", s->capability[i]);
@@ -168,6 +168,10 @@ static ze_result_t build(struct zd_module *m, const ze_module_desc_t *desc, stru
 	}
 	if (!check_device(m->code, log) || (zd_config.validate && !validate(m->code, log)))
 		return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
+	if (!zd_config.builds) {
+		say(log, "this compiler builds nothing (HG_FAKE_ZE_BUILDS)");
+		return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
+	}
 	m->executor = calloc(m->code->nr_kernels + 1, sizeof(*m->executor));
 	if (!m->executor)
 		return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;

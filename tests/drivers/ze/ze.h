@@ -34,17 +34,19 @@ enum zd_call {
 /* The knobs (README.md), read when the library is loaded. */
 struct zd_config {
 	int nr_devices;
-	uint32_t nr_cores, slm_bytes, max_items, sub_groups;	/* sub_groups: bit n: sub-groups of n are there (8, 16, 32) */
+	uint32_t nr_cores, slm_bytes, max_items, spirv_minor;
+	uint32_t max_groups;		/* in a dimension */
+	uint32_t sub_groups;		/* bit n: sub-groups of n are there (8, 16, 32) */
 	uint64_t memory;
 	int pattern;			/* what fresh memory is filled with; -1: left as it is */
 	bool strict, leaks, protect, takes_hint, has_memmap, has_system, has_fp64, has_fp16, has_int64_atomics, validate;
+	uint32_t builds;		/* sub-groups that modules get which ask for 32; 0: they do not build */
 	uint64_t seed;
 	unsigned int delay_us, kernel_us;
 	struct fake_wrong wrong;
 };
 extern struct zd_config zd_config;
 #define ZD_MAX_DEVICES 8
-#define ZD_MAX_GROUPS UINT32_MAX	/* work-groups in a dimension */
 #define ZD_MAX_ALLOC ((uint64_t)4 << 30)
 #define ZD_MAX_PATTERN 16u
 #define ZD_MAX_ARG_BYTES 2048u

@@ -352,6 +352,30 @@ Test(ze_queue, work_that_ends_while_it_is_looked_at_is_known_once)
 	cr_expect_eq(nr_asked, 4, "asked %u times", nr_asked);
 }
 
+static ze_command_queue_priority_t created;
+
+static ze_result_t list_create(ze_context_handle_t c, ze_device_handle_t d, const ze_command_queue_desc_t *desc, ze_command_list_handle_t *out)
+{
+	(void)c;
+	(void)d;
+	created = desc->priority;
+	*out = (ze_command_list_handle_t)1;
+	return ZE_RESULT_SUCCESS;
+}
+
+/* CUDA's least is 0, and lower numbers come first. */
+Test(ze_queue, priorities_go_the_way_of_cuda)
+{
+	struct hg_queue *q;
+
+	begin();
+	hg_ze.zeCommandListCreateImmediate = list_create;
+	cr_assert_eq(ze_queue_create(&target, 0, &q), HG_OK);
+	cr_expect_eq(created, ZE_COMMAND_QUEUE_PRIORITY_NORMAL);
+	cr_assert_eq(ze_queue_create(&target, -1, &q), HG_OK);
+	cr_expect_eq(created, ZE_COMMAND_QUEUE_PRIORITY_PRIORITY_HIGH);
+}
+
 Test(ze_queue, lost_device_is_a_failure_of_the_queue)
 {
 	struct hg_fault fault;
@@ -645,6 +669,30 @@ static struct hg_held hold(uint64_t start, uint64_t size)
 	return (struct hg_held){ start, start + size };
 }
 
+static size_t largest_page;
+
+static ze_result_t page_size(ze_context_handle_t c, ze_device_handle_t d, size_t size, size_t *out)
+{
+	(void)c;
+	(void)d;
+	*out = size >= largest_page ? largest_page : 65536;
+	return ZE_RESULT_SUCCESS;
+}
+
+Test(ze_memory, unit_of_mappings_is_the_largest_page_there_is)
+{
+	begin();
+	hg_ze.zeVirtualMemQueryPageSize = page_size;
+	largest_page = HG_ARENA_GRANULE;
+	cr_assert_eq(ze_unit_read(&target), HG_OK);
+	cr_expect_eq(target.unit, HG_ARENA_GRANULE);
+	cr_expect_eq(ze_map_unit(), HG_ARENA_GRANULE);
+	largest_page = 2 * HG_ARENA_GRANULE;
+	cr_expect_eq(ze_unit_read(&target), HG_ERR_UNAVAILABLE);
+	cr_expect(strstr(said, "in units of 4194304 bytes"), "said: %s", said);
+	cr_expect_eq(target.unit, HG_ARENA_GRANULE);
+}
+
 Test(ze_memory, ranges_side_by_side_outside_the_arena_are_taken_each)
 {
 	const uint64_t unit = HG_ARENA_GRANULE, base = UINT64_C(0x3a0000000000);
@@ -719,11 +767,12 @@ static ze_result_t map(ze_context_handle_t c, const void *at, size_t size, ze_ph
 	return ZE_RESULT_SUCCESS;
 }
 
+static struct hg_held zeroed;		/* by the last fill */
+
 static ze_result_t append_fill(ze_command_list_handle_t list, void *at, const void *pattern, size_t n, size_t size, ze_event_handle_t signal,
 			       uint32_t nr, ze_event_handle_t *wait)
 {
-	(void)at;
-	(void)size;
+	zeroed = (struct hg_held){ (uintptr_t)at, (uintptr_t)at + size };
 	cr_expect(n == 4 && !memcmp(pattern, "\0\0\0", 4));
 	return append(list, signal, nr, wait);
 }
@@ -744,8 +793,11 @@ Test(ze_memory, arena_that_is_not_free_gives_what_is_free_in_it)
 	target.unit = unit;
 	hold(target.arena + 64 * unit, unit);
 	for (uint64_t i = 60; i < 80; i++)
-		if (i < 63 || i > 64)	/* 63: the driver wants what is behind it as well */
+		if (i < 63 || i > 64) {	/* 63: the driver wants what is behind it as well */
 			cr_expect_eq(ze_map(&target, target.arena + i * unit, unit, false, &at), HG_OK, "%llu: %s", (unsigned long long)i, said);
+			cr_expect(zeroed.start == at && zeroed.end == at + unit, "new memory is as it was");
+			cr_expect(event[index_of(last_signal)].is_signalled, "it may be used before it is zero");
+		}
 }
 
 Test(ze_memory, addresses_that_are_in_use_are_refused_with_what_is_there)
@@ -813,6 +865,27 @@ Test(ze_memory, registered_memory_that_shares_a_page_is_imported_once)
 	ze_host_unregister(&target, mem + 6000, 5000);
 	cr_expect_eq(nr_releases, nr_imports);
 	cr_expect_eq(gpu_memory_look(&target.memory, (uintptr_t)mem + 200, 100, &len), GPU_PAGEABLE);
+}
+
+static ze_result_t import_elsewhere(ze_context_handle_t c, const ze_host_mem_alloc_desc_t *d, size_t size, size_t align, void **out)
+{
+	ze_result_t r = import(c, d, size, align, out);
+
+	*out = (char *)*out + 4096;
+	return r;
+}
+
+Test(ze_memory, import_at_another_address_is_refused_and_given_back)
+{
+	unsigned char *mem = (unsigned char *)0x10000000;
+
+	begin();
+	hg_ze.zeMemAllocHost = import_elsewhere;
+	hg_ze.zeMemFree = release;
+	target.has_memmap = true;
+	cr_expect_eq(ze_host_register(&target, mem, 4096), HG_ERR_UNSUPPORTED);
+	cr_expect(strstr(said, "host memory at 0x10000000 lie at 0x10001000"), "said: %s", said);
+	cr_expect(nr_imports == 1 && nr_releases == 1);
 }
 
 Test(ze_memory, host_memory_that_kernels_cannot_reach_is_refused_by_name)

@@ -278,9 +278,10 @@ Test(simt_insn, conversions_of_floats)
 	      "r setp.neu.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;", "r setp.num.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
 	      "r setp.nan.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;");
 	CHECK('g', 1, "r cvt.rzi.s32.f64 %r4, %fd1;", "r cvt.rni.u32.f64 %r4, %fd1;", "d cvt.rzi.s64.f64 %rd4, %fd1;", "d cvt.rpi.u64.f64 %rd4, %fd1;",
-	      "g cvt.rni.f64.f64 %fd4, %fd1;", "h cvt.rn.f16.f64 %h4, %fd1;");
-	CHECK('G', 1, "f cvt.rn.f32.f64 %f4, %fd1;", "f cvt.rz.f32.f64 %f4, %fd1;", "f cvt.rm.f32.f64 %f4, %fd1;", "f cvt.rp.f32.f64 %f4, %fd1;",
-	      "f cvt.rn.ftz.f32.f64 %f4, %fd1;", "f cvt.rn.sat.f32.f64 %f4, %fd1;",
+	      "g cvt.rni.f64.f64 %fd4, %fd1;");
+	CHECK('G', 1, "h cvt.rn.f16.f64 %h4, %fd1;", "h cvt.rz.f16.f64 %h4, %fd1;", "h cvt.rn.bf16.f64 %h4, %fd1;", "f cvt.rn.f32.f64 %f4, %fd1;",
+	      "f cvt.rz.f32.f64 %f4, %fd1;", "f cvt.rm.f32.f64 %f4, %fd1;", "f cvt.rp.f32.f64 %f4, %fd1;", "f cvt.rn.ftz.f32.f64 %f4, %fd1;",
+	      "f cvt.rn.sat.f32.f64 %f4, %fd1;",
 	      "f mul.f64 %fd4, %fd1, 0d3BF921FB54442D19; cvt.rn.f32.f64 %f4, %fd4;");
 }
 
@@ -450,6 +451,50 @@ Test(simt_insn, arithmetic_by_integers_is_that_of_the_processor)
 		cr_assert_eq(got, want, "operation %d, mode %d of %llx %llx %llx: %llx, not %llx", op, mode, (unsigned long long)a,
 			     (unsigned long long)b, (unsigned long long)c, (unsigned long long)got, (unsigned long long)want);
 	}
+}
+
+/* As C has it with the processor's modes, where a device has no f64. Results near the ends of the range, exact halves and cancelled sums are among them. */
+Test(simt_insn, directions_of_f32_by_integers)
+{
+	enum { NR_EACH = 30000, NR_OUT = 16 };
+	static const enum simt_float_op op[] = { SIMT_ADD, SIMT_SUB, SIMT_MUL, SIMT_FMA, SIMT_DIV };
+	static const char *const name[] = { "add", "sub", "mul", "fma", "div" };
+	static const struct { const char *text; enum ir_rnd rnd; } way[] = { { "rz", IR_RZ }, { "rm", IR_RM }, { "rp", IR_RP } };
+	static uint32_t data[NR_EACH][4], out[NR_EACH][NR_OUT];
+	struct { void *p; uint32_t n, unused; void *out; } params = { data, NR_EACH, 0, out };
+	struct kernel_run r = { .grid = { (NR_EACH + 95) / 96 }, .block = { 96 }, .params = &params };
+	char ptx[4096], why[256], *at = ptx;
+	struct hg_module *m;
+
+	at += sprintf(at, PTX_HEAD ".visible .entry k(.param .u64 p, .param .u32 n, .param .u64 out) {\n"
+		      ".reg .pred %%p<2>; .reg .b32 %%r<6>; .reg .f32 %%f<6>; .reg .b64 %%rd<5>;\n"
+		      "ld.param.u64 %%rd1, [p]; ld.param.u32 %%r1, [n]; ld.param.u64 %%rd2, [out];\n"
+		      "mov.u32 %%r2, %%ctaid.x; mov.u32 %%r3, %%ntid.x; mov.u32 %%r4, %%tid.x; mad.lo.u32 %%r2, %%r2, %%r3, %%r4;\n"
+		      "setp.ge.u32 %%p1, %%r2, %%r1; @%%p1 bra DONE; mul.wide.u32 %%rd3, %%r2, 16; add.u64 %%rd1, %%rd1, %%rd3;\n"
+		      "mul.wide.u32 %%rd3, %%r2, %d; add.u64 %%rd2, %%rd2, %%rd3; ld.global.v4.f32 {%%f1, %%f2, %%f3, %%f5}, [%%rd1];\n", NR_OUT * 4);
+	for (size_t o = 0; o < NR(op); o++)
+		for (size_t w = 0; w < NR(way); w++)
+			at += sprintf(at, "%s.%s.f32 %%f4, %%f1, %%f2%s; st.global.f32 [%%rd2+%zu], %%f4;\n", name[o], way[w].text,
+				      op[o] == SIMT_FMA ? ", %f3" : "", (o * NR(way) + w) * 4);
+	strcpy(at, "DONE: ret;\n}\n");
+	m = load_text(ptx);
+	for (size_t i = 0; i < NR_EACH; i++) {
+		for (size_t k = 0; k < 3; k++)
+			data[i][k] = (uint32_t)random_float(32);
+		if (i % 3 == 0)		/* a product in the middle of, or next to, the addend's neighbours; or what nearly cancels it */
+			data[i][2] = (uint32_t)hardware_f(SIMT_MUL, IR_RN, data[i][0], data[i][1], 0) ^ (i % 2 ? 0 : 0x80000000);
+		if (i % 5 == 0)		/* results that are subnormal, or past the range */
+			data[i][1] = (data[i][1] & 0x807fffff) | (i % 2 ? 0x00800000u : 0x7e800000u);
+	}
+	cr_assert_eq(spirv_once(hg_module_ir(m), SPIRV_NO_F64, &r, why, sizeof(why)), HG_OK, "%s", why);
+	for (size_t i = 0; i < NR_EACH; i++)
+		for (size_t k = 0; k < NR(op) * NR(way); k++) {
+			uint64_t want = hardware_f(op[k / NR(way)], way[k % NR(way)].rnd, data[i][0], data[i][1], data[i][2]);
+
+			cr_assert_eq(out[i][k], want, "%s.%s of %x %x %x gave %x, not %llx", name[k / NR(way)], way[k % NR(way)].text, data[i][0],
+				     data[i][1], data[i][2], out[i][k], (unsigned long long)want);
+		}
+	hg_module_free(m);
 }
 
 Test(simt_insn, formats_that_are_no_types)
