@@ -148,7 +148,7 @@ def moved(start, ways, app, scratch):
     moments = sorted(rng.sample(range(ticks(place, app) * 3 // 4), len(ways)))
     for attempt in range(3):
         # on a busy machine a move may take longer than the rest of the program; and the run that was measured may have compiled
-        options, pause = programs.pace(place, app, 0 if attempt else seconds, 0.1 * (1 + 3 * attempt))
+        options, pause = programs.pace(place, app, 0 if attempt else seconds, 0.1 * 5 ** attempt)
         with Program(app, os.path.join(scratch, f"log{attempt}"), *options, env=env, place=place) as p:
             try:
                 for tick, target in zip(moments, ways):

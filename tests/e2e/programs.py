@@ -99,7 +99,7 @@ def record_moments(place, app, nr, log):
     checksum, unpaced = plain(place, app)
     for attempt in range(3):
         # a machine under load checkpoints slowly: then the program shall be slower, too; and the run that was measured may have compiled
-        options, seconds = pace(place, app, 0 if attempt else unpaced, place.long_enough * (1 + 2 * attempt))
+        options, seconds = pace(place, app, 0 if attempt else unpaced, place.long_enough * 4 ** attempt)
         at = sorted(rng.sample(range(ticks(place, app) - 3), nr))
         taken = []
         with Program(app, log, *options, env={"HGSHIM_CALLS": "all"}, place=place) as p:
