@@ -467,6 +467,12 @@ static bool is_thread_number(const struct plan *p, const struct ir_insn *in)
 	return false;
 }
 
+/* The sign of such a number is one of the low bits; it fills all that are above it. */
+static bool takes_sign_of_low_bits(const struct plan *p, uint8_t type)
+{
+	return ir_type_is_signed(type) && ir_type_bits(type) <= p->low_bits;
+}
+
 /* Of an operation on integers whose operands differ in the low bits at most, one at least does. */
 static enum spread spread_of_low_bits(const struct plan *p, const struct ir_insn *in)
 {
@@ -476,6 +482,8 @@ static enum spread spread_of_low_bits(const struct plan *p, const struct ir_insn
 	case IR_mov: case IR_or: case IR_xor: case IR_not: case IR_lop3:
 		return in->type == IR_PRED ? MIXED : LOW_BITS;
 	case IR_cvt:
+		if (takes_sign_of_low_bits(p, in->type) || takes_sign_of_low_bits(p, in->type2))
+			return MIXED;
 		return ir_type_is_float(in->type) || ir_type_is_float(in->type2) || in->nr_src > 1 || in->flags ? MIXED : LOW_BITS;
 	case IR_and:
 		for (unsigned int i = 0; i < 2; i++)

@@ -242,6 +242,9 @@ Test(plan, a_barrier_that_a_thread_of_the_block_may_miss)
 	expect_whole(false, "mov.u32 %r1, %warpid; setp.ge.u32 %p1, %r1, 3; @%p1 bra END; " BAR OUT "END: ret;");
 	expect_whole(false, TID "shr.u32 %r1, %r1, 5; setp.ge.u32 %p1, %r1, 3; @%p1 bra END; " BAR OUT "END: ret;");
 	expect_whole(false, TID "vote.sync.any.pred %p1, %p2, 0xffffffff; @%p1 bra END; " BAR OUT "END: ret;");
+	/* thread 128's number is negative there */
+	expect_whole(false, TID "cvt.s32.s8 %r2, %r1; setp.lt.s32 %p1, %r2, 0; @%p1 bra END; " BAR OUT "END: ret;");
+	expect_whole(false, TID "cvt.s8.u32 %r2, %r1; setp.lt.s32 %p1, %r2, 0; @%p1 bra END; " BAR OUT "END: ret;");
 	expect_whole(false, TID "LOOP: " BAR "add.u32 %r1, %r1, 1; setp.lt.u32 %p1, %r1, 100; @%p1 bra LOOP; ret;");
 	/* what is changed meanwhile may be seen by some alone */
 	expect_whole(false, BAR "ld.volatile.shared.u32 %r0, [%r4]; setp.eq.u32 %p1, %r0, 0; @%p1 bra END; " BAR OUT "END: ret;");
