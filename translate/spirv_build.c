@@ -55,9 +55,9 @@ uint32_t spv_type_make(struct spv *s, SpvOp op, uint32_t a, uint32_t b)
 	struct spv_type *t;
 	size_t cap = s->types_cap ? 2 * s->types_cap : 32, nr;
 
-	for (t = s->type; t < s->type + s->nr_types; t++)
-		if (t->op == op && t->a == a && t->b == b)
-			return t->id;
+	for (size_t i = 0; i < s->nr_types; i++)
+		if (s->type[i].op == op && s->type[i].a == a && s->type[i].b == b)
+			return s->type[i].id;
 	if (s->nr_types == s->types_cap) {
 		t = realloc(s->type, cap * sizeof(*t));
 		if (!t) {
