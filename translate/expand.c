@@ -13,9 +13,11 @@
 /* A body stands in the kernel once when all its copies would have more instructions than this. */
 #define MAX_COPIED 4096
 
-static const struct expand_rule *const family[] = {
-	expand_f64_rules, expand_no_f64_rules, expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules,
-};
+#define COMMON_RULES expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules
+static const struct expand_rule *const rules[] = { expand_f64_rules, COMMON_RULES, NULL };
+/* Without f64 a second round is about it: what the first one writes may have some. */
+static const struct expand_rule *const first_rules[] = { expand_atom_f64_rules, COMMON_RULES, NULL };
+static const struct expand_rule *const second_rules[] = { expand_no_f64_rules, NULL };
 
 /* What a kernel does with a body. */
 struct use {
@@ -701,22 +703,19 @@ static void copy_code(struct hg_pool *pool, const struct ir_func *fn, struct ir_
 	}
 }
 
-static void collect_rules(struct expand *x, bool no_f64)
+static void collect_rules(struct expand *x, const struct expand_rule *const *family)
 {
-	for (size_t f = 0; f < sizeof(family) / sizeof(family[0]); f++) {
-		if (family[f] == (no_f64 ? expand_f64_rules : expand_no_f64_rules))
-			continue;
-		for (const struct expand_rule *r = family[f]; r->write; r++) {
+	for (; *family; family++)
+		for (const struct expand_rule *r = *family; r->write; r++) {
 			unsigned int k = 0;
 
 			while (x->rule[r->op][k])
 				k++;
 			x->rule[r->op][k] = r;
 		}
-	}
 }
 
-static enum hg_status expand(const struct ir_module *from, bool no_f64, struct ir_module **out)
+static enum hg_status expand(const struct ir_module *from, const struct expand_rule *const *family, struct ir_module **out)
 {
 	struct hg_pool *pool = hg_pool_create();
 	struct ptx_log log = { 0 };
@@ -728,7 +727,7 @@ static enum hg_status expand(const struct ir_module *from, bool no_f64, struct i
 		goto err;
 	m->pool = pool;
 	x.l.m = m;
-	collect_rules(&x, no_f64);
+	collect_rules(&x, family);
 	m->func = hg_pool_array(pool, from->nr_funcs, sizeof(*m->func));
 	copy_vars(m, from);
 	if (pool->failed)
@@ -760,10 +759,17 @@ err:
 
 enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 {
-	return expand(from, false, out);
+	return expand(from, rules, out);
 }
 
 enum hg_status hg_expand_no_f64(const struct ir_module *from, struct ir_module **out)
 {
-	return expand(from, true, out);
+	struct ir_module *between;
+	enum hg_status st = expand(from, first_rules, &between);
+
+	if (st)
+		return st;
+	st = expand(between, second_rules, out);
+	ir_module_free(between);
+	return st;
 }
