@@ -10,8 +10,9 @@
 #include "translate/expand_build.h"
 #include "translate/support.h"
 
-/* A body stands in the kernel once when all its copies would have more instructions than this. */
+/* A body stands in the kernel once when all its copies would have more instructions than this; where each f64 operation is one, than that. */
 #define MAX_COPIED 4096
+#define MAX_COPIED_SOFT 1024
 
 #define COMMON_RULES expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules
 static const struct expand_rule *const rules[] = { expand_f64_rules, COMMON_RULES, NULL };
@@ -34,6 +35,7 @@ struct expand {
 	struct lower l;
 	const struct expand_rule *rule[IR_OP_COUNT][4];	/* those of an operation, NULL behind them */
 	const struct ir_func *from;
+	uint32_t max_copied;
 	uint32_t local_base, local_bytes;	/* of support code, behind the kernel's own */
 	bool is_counting;		/* the first of two rounds: bodies are counted and measured, the code is dropped */
 	struct hg_pool *keep;		/* what lives for both */
@@ -468,7 +470,7 @@ void expand_call(struct expand *x, const struct expand_body *b, const struct ir_
 	u->nr += x->is_counting;
 	if (x->is_counting && u->nr > 1)
 		return;
-	if (!x->is_counting && u->nr > 1 && (uint64_t)u->nr * u->nr_insns > MAX_COPIED) {
+	if (!x->is_counting && u->nr > 1 && (uint64_t)u->nr * u->nr_insns > x->max_copied) {
 		uint32_t after = lower_new_block(l);
 
 		if (!u->is_shared) {
@@ -719,7 +721,7 @@ static enum hg_status expand(const struct ir_module *from, const struct expand_r
 {
 	struct hg_pool *pool = hg_pool_create();
 	struct ptx_log log = { 0 };
-	struct expand x = { .l = { .log = &log, .pool = pool } };
+	struct expand x = { .l = { .log = &log, .pool = pool }, .max_copied = family == second_rules ? MAX_COPIED_SOFT : MAX_COPIED };
 	struct ir_module *m = pool ? hg_pool_alloc(pool, sizeof(*m)) : NULL;
 	enum hg_status st = HG_ERR_NOMEM;
 

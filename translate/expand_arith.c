@@ -280,13 +280,14 @@ static void soft_whole(struct expand *x, struct ir_operand v, struct ir_operand 
 static void soft_cvt(struct expand *x, const struct ir_insn *in)
 {
 	struct ir_operand arg[4] = { in->src[0], direction(in, IR_RZ), expand_imm(ir_type_bits(in->type)), expand_imm(ir_type_is_signed(in->type)) };
-	ir_reg wide = lower_reg(expand_lower(x), IR_B64);
 	struct ir_insn *to;
+	ir_reg wide;
 
 	if (in->type == IR_F64 && in->type2 == IR_F64) {
 		soft_whole(x, in->src[0], is_whole(in) ? direction(in, IR_RND_NONE) : expand_imm(IR_RND_NONE), in->flags & IR_SAT, in->dst[0]);
 		return;
 	}
+	wide = lower_reg(expand_lower(x), IR_B64);
 	if (in->type == IR_F32)
 		soft_whole(x, in->src[0], direction(in, IR_RND_NONE), false, wide);
 	else if (in->type2 == IR_F64)

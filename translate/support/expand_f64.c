@@ -35,6 +35,7 @@ static inline u64 divided(u64 a, u64 b, u32 rnd)
 	}
 	/* the quotient is at least 1 and less than 2: its first bit, and five times 11 more */
 	rest = a - b;
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < 5; i++) {
 		u64 digit;
 
