@@ -166,7 +166,7 @@ def wrong_usage(scratch):
                     ["hgshim-replay", "--target", "nonsense", "/nowhere"], ["hgshim-ckpt", "--nonsense", "1"]):
         result = tool(*command)
         expect(result.status in (1, 2, 4) and result.err.strip(), f"{' '.join(command)}: {result}")
-    result = tool("hgshim-replay", "--target", "level-zero", make_log(scratch))
+    result = tool("hgshim-replay", "--target", "level-zero", make_log(scratch), env={"HGSHIM_LEVEL_ZERO": "/nowhere"})
     expect(result.status == 4 and result.err.strip(), f"a target that is not there: {result}")
 
 
