@@ -1,4 +1,4 @@
-/* expand_arith.c - arithmetic and conversions with a direction of rounding, for hardware that rounds to nearest. */
+/* expand_arith.c - arithmetic and conversions with a direction of rounding, for hardware that rounds to nearest; and f64 where there is none. */
 #include "translate/expand_build.h"
 
 #include <string.h>
