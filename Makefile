@@ -100,6 +100,7 @@ $(O)/support/%.ptx: translate/support/%.c translate/support/support.h Makefile
 $(O)/support/expand_texture.ptx: support_cflags = -Os -ffp-contract=off
 $(O)/support/expand_texture.ptx: translate/support/gpu.h translate/texture.c translate/texture.h translate/gpu_abi.h
 $(O)/support/expand_print.ptx: translate/support/gpu.h translate/gpu_abi.h translate/print_format.h
+$(O)/support/expand_arith.ptx $(O)/support/expand_f64.ptx: translate/support/f64.h
 $(O)/translate/support.o: $(support_ptx)
 $(O)/translate/support.o: cflags += -DHG_SUPPORT_DIR='"$(O)/support"'
 

@@ -443,7 +443,7 @@ static LLVMValueRef directed_slow(struct emit *e, uint32_t op, LLVMValueRef a, L
 		}
 	}
 	if (e->gpu) {
-		emit_unsupported(e, e->no_f64 ? "the device has no f64" : "rounding");
+		emit_unsupported(e, "rounding");
 		return LLVMGetUndef(emit_float(e, bits));
 	}
 	args[0] = emit_i32(e, op << 8 | rnd);

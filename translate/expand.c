@@ -10,12 +10,15 @@
 #include "translate/expand_build.h"
 #include "translate/support.h"
 
-/* A body stands in the kernel once when all its copies would have more instructions than this. */
+/* A body stands in the kernel once when all its copies would have more instructions than this; where each f64 operation is one, than that. */
 #define MAX_COPIED 4096
+#define MAX_COPIED_SOFT 1024
 
-static const struct expand_rule *const family[] = {
-	expand_f64_rules, expand_no_f64_rules, expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules,
-};
+#define COMMON_RULES expand_lane_rules, expand_matrix_rules, expand_atom_rules, expand_state_rules
+static const struct expand_rule *const rules[] = { expand_f64_rules, COMMON_RULES, NULL };
+/* Without f64 a second round is about it: what the first one writes may have some. */
+static const struct expand_rule *const first_rules[] = { expand_atom_f64_rules, COMMON_RULES, NULL };
+static const struct expand_rule *const second_rules[] = { expand_no_f64_rules, NULL };
 
 /* What a kernel does with a body. */
 struct use {
@@ -32,6 +35,7 @@ struct expand {
 	struct lower l;
 	const struct expand_rule *rule[IR_OP_COUNT][4];	/* those of an operation, NULL behind them */
 	const struct ir_func *from;
+	uint32_t max_copied;
 	uint32_t local_base, local_bytes;	/* of support code, behind the kernel's own */
 	bool is_counting;		/* the first of two rounds: bodies are counted and measured, the code is dropped */
 	struct hg_pool *keep;		/* what lives for both */
@@ -466,7 +470,7 @@ void expand_call(struct expand *x, const struct expand_body *b, const struct ir_
 	u->nr += x->is_counting;
 	if (x->is_counting && u->nr > 1)
 		return;
-	if (!x->is_counting && u->nr > 1 && (uint64_t)u->nr * u->nr_insns > MAX_COPIED) {
+	if (!x->is_counting && u->nr > 1 && (uint64_t)u->nr * u->nr_insns > x->max_copied) {
 		uint32_t after = lower_new_block(l);
 
 		if (!u->is_shared) {
@@ -701,26 +705,23 @@ static void copy_code(struct hg_pool *pool, const struct ir_func *fn, struct ir_
 	}
 }
 
-static void collect_rules(struct expand *x, bool no_f64)
+static void collect_rules(struct expand *x, const struct expand_rule *const *family)
 {
-	for (size_t f = 0; f < sizeof(family) / sizeof(family[0]); f++) {
-		if (family[f] == (no_f64 ? expand_f64_rules : expand_no_f64_rules))
-			continue;
-		for (const struct expand_rule *r = family[f]; r->write; r++) {
+	for (; *family; family++)
+		for (const struct expand_rule *r = *family; r->write; r++) {
 			unsigned int k = 0;
 
 			while (x->rule[r->op][k])
 				k++;
 			x->rule[r->op][k] = r;
 		}
-	}
 }
 
-static enum hg_status expand(const struct ir_module *from, bool no_f64, struct ir_module **out)
+static enum hg_status expand(const struct ir_module *from, const struct expand_rule *const *family, struct ir_module **out)
 {
 	struct hg_pool *pool = hg_pool_create();
 	struct ptx_log log = { 0 };
-	struct expand x = { .l = { .log = &log, .pool = pool } };
+	struct expand x = { .l = { .log = &log, .pool = pool }, .max_copied = family == second_rules ? MAX_COPIED_SOFT : MAX_COPIED };
 	struct ir_module *m = pool ? hg_pool_alloc(pool, sizeof(*m)) : NULL;
 	enum hg_status st = HG_ERR_NOMEM;
 
@@ -728,7 +729,7 @@ static enum hg_status expand(const struct ir_module *from, bool no_f64, struct i
 		goto err;
 	m->pool = pool;
 	x.l.m = m;
-	collect_rules(&x, no_f64);
+	collect_rules(&x, family);
 	m->func = hg_pool_array(pool, from->nr_funcs, sizeof(*m->func));
 	copy_vars(m, from);
 	if (pool->failed)
@@ -760,10 +761,17 @@ err:
 
 enum hg_status hg_expand(const struct ir_module *from, struct ir_module **out)
 {
-	return expand(from, false, out);
+	return expand(from, rules, out);
 }
 
 enum hg_status hg_expand_no_f64(const struct ir_module *from, struct ir_module **out)
 {
-	return expand(from, true, out);
+	struct ir_module *between;
+	enum hg_status st = expand(from, first_rules, &between);
+
+	if (st)
+		return st;
+	st = expand(between, second_rules, out);
+	ir_module_free(between);
+	return st;
 }

@@ -18,8 +18,8 @@
  */
 enum hg_status hg_expand(const struct ir_module *m, struct ir_module **out) HG_MUST_CHECK;
 /*
- * The same for a device without f64: it has none of add, sub, mul, fma of f64 at all. Conversions, and div, rcp, sqrt of f32, stay in every direction of
- * rounding: emit_gpu_f32.c makes them of integers.
+ * The same for a device without f64: of f64 it has what moves bits or looks at them, and conversions from floats, from integers and to narrower floats. These,
+ * and div, rcp, sqrt of f32, stay in every direction of rounding: emit_gpu_f32.c makes them of integers.
  */
 enum hg_status hg_expand_no_f64(const struct ir_module *m, struct ir_module **out) HG_MUST_CHECK;
 

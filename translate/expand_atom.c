@@ -136,7 +136,7 @@ static void atom(struct expand *x, const struct ir_insn *in)
 	ir_reg old, was, seen, word, same;
 	struct ir_insn *to;
 
-	w.type = in->sub == IR_ATOM_MBARRIER ? IR_B64 : IR_B32;
+	w.type = in->sub == IR_ATOM_MBARRIER || in->type == IR_F64 ? IR_B64 : IR_B32;
 	if (ir_type_bits(in->type) == 128) {
 		lower_refuse(l, "no GPU has atomic operations of 128 bits but NVIDIA's");
 		return;
@@ -179,4 +179,10 @@ static void atom(struct expand *x, const struct ir_insn *in)
 		expand_mov(x, in->dst[0], expand_reg(was));
 }
 
+static bool is_sum_of_f64(const struct ir_insn *in)
+{
+	return in->type == IR_F64 && in->sub == IR_ATOM_ADD;
+}
+
 const struct expand_rule expand_atom_rules[] = { { IR_atom, is_expanded, atom }, { 0 } };
+const struct expand_rule expand_atom_f64_rules[] = { { IR_atom, is_sum_of_f64, atom }, { 0 } };

@@ -25,7 +25,8 @@ struct expand_rule {
 
 /* Each family's rules, with one behind them whose `write` is NULL. */
 extern const struct expand_rule expand_f64_rules[];	/* directed rounding, where there is f64; */
-extern const struct expand_rule expand_no_f64_rules[];	/* sums and products of f64, where there is none: one of the two */
+extern const struct expand_rule expand_no_f64_rules[];	/* all arithmetic of f64, where there is none, */
+extern const struct expand_rule expand_atom_f64_rules[];	/* and atomic sums: instead of the first */
 extern const struct expand_rule expand_lane_rules[];	/* match, redux */
 extern const struct expand_rule expand_matrix_rules[];
 extern const struct expand_rule expand_atom_rules[];

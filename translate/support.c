@@ -6,7 +6,7 @@
 
 /* Each file's text, with a NUL behind it. */
 #define MEMBERS(M) M(heap) M(cxx)
-#define EXPANSIONS(M) M(expand_arith) M(expand_lanes) M(expand_print) M(expand_texture)
+#define EXPANSIONS(M) M(expand_arith) M(expand_f64) M(expand_lanes) M(expand_print) M(expand_texture)
 
 #define TEXT(name) \
 	extern const char hg_support_##name[]; \

@@ -83,7 +83,6 @@ INTEL = Gpu(
            ("vector_add", {"HG_FAKE_ZE_BUILDS": "0"}, ("cannot be built", "ZE_RESULT_ERROR_MODULE_BUILD_FAILURE", "compiler builds nothing")),
            ("reduction", {"HG_FAKE_ZE_BUILDS": "16"}, ("needs sub-groups of 32", "built it with 16")),
            ("vector_add", {"HG_FAKE_ZE_GROUPS": "2"}, ("kernel '", "blocks in dimension 0", "at most 2")),
-           ("cg", {"HG_FAKE_ZE_FP64": "0"}, ("kernel '", "no f64")),
            ("histogram", {"HG_FAKE_ZE_INT64_ATOMICS": "0"}, ("kernel '", "no atomic operations of 64 bits"))),
     misuse="import ctypes; ze = ctypes.CDLL('libze_loader.so.1'); ze.zeInit(0); n = ctypes.c_uint32(1); d = ctypes.c_void_p(); "
            "ze.zeDriverGet(ctypes.byref(n), ctypes.byref(d)); ze.zeContextDestroy(d)",
@@ -117,7 +116,7 @@ def the_same_result(gpu, app, scratch):
 
 
 def without_f64(app, scratch):
-    """What CUDA's expf, logf, sinf and cosf are made of is made of integers there."""
+    """What CUDA's expf, logf, sinf and cosf are made of is made of integers there, and so is all arithmetic of f64."""
     want, seconds = plain(CPU.with_rounds(LEVEL_ZERO), app)
     got, seconds = plain(LEVEL_ZERO.with_env(" without f64", HG_FAKE_ZE_FP64="0"), app)
     expect(got == want, f"the result is {got}; on cpu it is {want}")
@@ -327,7 +326,7 @@ def tests():
             found.append((f"{app} on {', '.join(g.name for g in GPUS)}: a log of cuda replays", bind(replays, CUDA, app)))
         found += [(f"{app} on {g.name}: moved from cuda", bind(moved, CUDA, [g.name], app)) for g in to]
     found += [("level-zero: the validation layer is there", the_validation_layer_is_there),
-              ("train on level-zero without f64: the result of cpu", bind(without_f64, "train")),
+              *((f"{app} on level-zero without f64: the result of cpu", bind(without_f64, app)) for app in ("train", "shapes")),
               ("cg on level-zero: cooperative kernels are launched as such", cooperative_kernels_are_launched_as_such),
               ("saxpy_streams on level-zero: a device that reaches all memory of the host", a_device_that_reaches_all_memory)]
     for gpu in GPUS:

@@ -102,16 +102,16 @@ def the_demo(scratch):
 
 
 def a_kernel_that_is_refused(scratch):
-    """A device without f64: the kernel that computes with it is named with the reason, and what comes after it was not reached."""
+    """A device without atomic operations of 64 bits: the kernel that has some is named with the reason, and what comes after it was not reached."""
     log, buffers = record("cg", scratch)
-    answer, said = side_by_side(log, targets=("cpu", "level-zero"), status=1, env={"HG_FAKE_ZE_FP64": "0"})
+    answer, said = side_by_side(log, targets=("cpu", "level-zero"), status=1, env={"HG_FAKE_ZE_INT64_ATOMICS": "0"})
     refused, other = sorted(answer["targets"][0]["kernels"], key=lambda k: "refused" not in k)
-    expect("has no f64" in refused["refused"] and refused["not_reached"] == refused["launches"] > 0, f"{refused}")
+    expect("no atomic operations of 64 bits" in refused["refused"] and refused["not_reached"] == refused["launches"] > 0, f"{refused}")
     expect("refused" not in other and other["agree"] == 1 and other["not_reached"] == other["launches"] - 1 > 0, f"{other}")
     expect(re.search(rf"{refused['launches']} REFUSED +{re.escape(refused['kernel'])}$", said.out, re.M), f"{said.out}")
     expect("level-zero: REFUSED: kernel" in said.out and "level-zero: stopped: " in said.out, f"{said.out}")
     # where the others are compared with it, there is nothing beyond
-    answer, said = side_by_side(log, targets=("level-zero", "cpu"), status=1, env={"HG_FAKE_ZE_FP64": "0"})
+    answer, said = side_by_side(log, targets=("level-zero", "cpu"), status=1, env={"HG_FAKE_ZE_INT64_ATOMICS": "0"})
     expect(re.search(r"^ +1  all agree +_Z5begin", said.out, re.M) and "_Z5solve" not in said.out and "level-zero: stopped: " in said.out,
            f"{said.out}")
 

@@ -47,8 +47,8 @@ static inline void run_on(const char *ptx, const struct kernel_run *r, bool as_s
 	for (size_t b = 0; b < r->size; b++)
 		cr_assert_eq(((unsigned char *)r->data)[b], cpu[b], "byte %zu is %02x, on the CPU target %02x, of\n%s", b,
 			     ((unsigned char *)r->data)[b], cpu[b], ptx);
-	for (int how = SPIRV_DIRECT; as_spirv && !r->cooperative && how <= SPIRV_SCHEDULED; how++) {
-		if (how == SPIRV_DIRECT && !spirv_may_be_direct(hg_module_ir(m), r))
+	for (int how = SPIRV_DIRECT; as_spirv && !r->cooperative && how <= SPIRV_NO_F64; how++) {
+		if (how != SPIRV_SCHEDULED && !spirv_may_be_direct(hg_module_ir(m), r))
 			continue;
 		memcpy(r->data, before, r->size);
 		st = spirv_once(hg_module_ir(m), how, r, why, sizeof(why));

@@ -104,6 +104,15 @@ Test(simt_grid, every_atomic_operation)
 	cr_assert_eq(word[32768 + 20], 0x50005400, "%x", word[32768 + 20]);
 }
 
+Test(simt_grid, matrices_of_f64)
+{
+	run(KERNEL(HEAD
+		   "cvt.rn.f64.u32 %fd1, %r7; add.f64 %fd1, %fd1, 0d3FB999999999999A; div.rn.f64 %fd2, 0d3FF0000000000000, %fd1;\n"
+		   "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd3, %fd4}, {%fd1}, {%fd2}, {%fd1, %fd2};\n"
+		   "cvt.rn.f32.f64 %f1, %fd3; st.global.f32 [%rd7], %f1; mov.b64 %rd1, %fd4; cvt.u32.u64 %r1, %rd1; st.global.u32 [%rd7+4096], %r1; ret;"), 1, 32, 0);
+	cr_assert_neq(word[1024], 0);
+}
+
 Test(simt_grid, lanes_that_have_exited_are_not_waited_for)
 {
 	/* odd lanes leave; the others meet with a full mask, and at a barrier of all */

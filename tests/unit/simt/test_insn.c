@@ -23,7 +23,7 @@ static const uint64_t doubles[] = {
 	0, UINT64_C(1) << 63, 1, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0xbff8000000000000, 0x4004000000000000,
 	0x3fb999999999999a, 0x3fd5555555555555, 0x41dfffffffc00000, 0x41e0000000000000, 0xc1e0000000200000, 0x43e0000000000000,
 	0x47efffffefffffff, 0x47f0000000000000, 0x36a0000000000001, 0x7fefffffffffffff, 0x7ff0000000000000, 0xfff0000000000000,
-	0x7ff8000000000000, 0x7ff0000000000001, 0x4330000000000001,
+	0x7ff8000000000000, 0x7ff0000000000001, 0x4330000000000001, 0xbfe0000000000000, 0xfffc000000000001,
 };
 /* pairs of 16-bit floats; the low one alone is used for f16 and bf16 */
 static const uint64_t pairs[] = {
@@ -37,7 +37,7 @@ static void list_of(char kind, const uint64_t **list, size_t *nr)
 {
 	switch (kind) {
 	case 'f': *list = floats; *nr = NR(floats); break;
-	case 'g': case 'G': *list = doubles; *nr = NR(doubles); break;
+	case 'g': *list = doubles; *nr = NR(doubles); break;
 	case 'H': case 'P': *list = pairs; *nr = NR(pairs); break;
 	default: *list = ints; *nr = NR(ints); break;
 	}
@@ -49,7 +49,7 @@ static const char *reg(char kind)
 	case 'h': case 'H': return "%h";
 	case 'r': case 'P': return "%r";
 	case 'f': return "%f";
-	case 'g': case 'G': return "%fd";
+	case 'g': return "%fd";
 	default: return "%rd";
 	}
 }
@@ -60,14 +60,14 @@ static const char *type(char kind)
 	case 'h': case 'H': return "u16";
 	case 'r': case 'P': return "u32";
 	case 'f': return "f32";
-	case 'g': case 'G': return "f64";
+	case 'g': return "f64";
 	default: return "u64";
 	}
 }
 
 /*
  * Each instruction, "k insn": sources are registers 1 to 3 of kind `in`, the destination register 4 of kind k. All of them
- * run for each combination of operands. G is a g whose instructions need no f64.
+ * run for each combination of operands.
  */
 static void check(char in, int operands, const char *const *insn, size_t nr)
 {
@@ -128,8 +128,7 @@ static void check(char in, int operands, const char *const *insn, size_t nr)
 		cr_assert_eq(out[i], cpu[i], "%s of %llx %llx %llx gave %llx, on the CPU target %llx", insn[i % nr] + 2,
 			     (unsigned long long)data[i / nr * 3], (unsigned long long)data[i / nr * 3 + 1],
 			     (unsigned long long)data[i / nr * 3 + 2], (unsigned long long)out[i], (unsigned long long)cpu[i]);
-	/* what 'g' is given a device without f64 is refused */
-	for (int how = SPIRV_DIRECT; how < (in == 'g' ? SPIRV_SCHEDULED : SPIRV_NO_F64 + 1); how++) {
+	for (int how = SPIRV_DIRECT; how <= SPIRV_NO_F64; how++) {
 		const char *form = how == SPIRV_NO_F64 ? "SPIR-V without f64" : "SPIR-V";
 
 		if (how == SPIRV_SCHEDULED)
@@ -213,6 +212,7 @@ Test(simt_insn, conversions_of_integers)
 	CHECK('d', 1, "r cvt.u32.u64 %r4, %rd1;", "r cvt.sat.s32.s64 %r4, %rd1;", "r cvt.sat.u32.s64 %r4, %rd1;", "r cvt.sat.s32.u64 %r4, %rd1;",
 	      "f cvt.rn.f32.s64 %f4, %rd1;", "f cvt.rn.f32.u64 %f4, %rd1;", "f cvt.rz.f32.u64 %f4, %rd1;", "f cvt.rp.f32.s64 %f4, %rd1;",
 	      "f cvt.rm.f32.s64 %f4, %rd1;", "g cvt.rn.f64.s64 %fd4, %rd1;", "g cvt.rn.f64.u64 %fd4, %rd1;", "g cvt.rz.f64.s64 %fd4, %rd1;",
+	      "g cvt.rn.sat.f64.s64 %fd4, %rd1;", "g cvt.rp.sat.f64.u64 %fd4, %rd1;",
 	      "g cvt.rp.f64.u64 %fd4, %rd1;", "g cvt.rm.f64.s64 %fd4, %rd1;");
 }
 
@@ -228,12 +228,20 @@ Test(simt_insn, floats_of_two_operands)
 	      "f max.NaN.f32 %f4, %f1, %f2;", "f max.ftz.f32 %f4, %f1, %f2;", "f min.xorsign.abs.f32 %f4, %f1, %f2;",
 	      "f max.NaN.xorsign.abs.f32 %f4, %f1, %f2;", "f copysign.f32 %f4, %f1, %f2;", "f set.gt.f32.f32 %f4, %f1, %f2;",
 	      "r set.ltu.u32.f32 %r4, %f1, %f2;", "f slct.f32.f32 %f4, %f1, %f2, %f2;", "f slct.ftz.f32.f32 %f4, %f1, %f2, %f1;");
-	CHECK('G', 2, "g add.rn.f64 %fd4, %fd1, %fd2;", "g sub.rn.f64 %fd4, %fd1, %fd2;", "g mul.rn.f64 %fd4, %fd1, %fd2;",
+	CHECK('g', 2, "g add.rn.f64 %fd4, %fd1, %fd2;", "g sub.rn.f64 %fd4, %fd1, %fd2;", "g mul.rn.f64 %fd4, %fd1, %fd2;",
 	      "g add.rz.f64 %fd4, %fd1, %fd2;", "g add.rm.f64 %fd4, %fd1, %fd2;", "g add.rp.f64 %fd4, %fd1, %fd2;",
 	      "g mul.rz.f64 %fd4, %fd1, %fd2;", "g mul.rm.f64 %fd4, %fd1, %fd2;", "g mul.rp.f64 %fd4, %fd1, %fd2;", "g sub.rm.f64 %fd4, %fd1, %fd2;");
 	CHECK('g', 2, "g div.rn.f64 %fd4, %fd1, %fd2;", "g div.rz.f64 %fd4, %fd1, %fd2;",
 	      "g div.rm.f64 %fd4, %fd1, %fd2;", "g div.rp.f64 %fd4, %fd1, %fd2;", "g min.f64 %fd4, %fd1, %fd2;", "g max.f64 %fd4, %fd1, %fd2;",
-	      "r setp.geu.f64 %p1, %fd1, %fd2; selp.u32 %r4, 1, 0, %p1;");
+	      "g copysign.f64 %fd4, %fd1, %fd2;", "g neg.f64 %fd4, %fd1; copysign.f64 %fd4, %fd4, %fd2;",
+	      "d min.f64 %fd4, %fd1, %fd2; mov.b64 %rd4, %fd4;", "r set.lt.u32.f64 %r4, %fd1, %fd2;", "f set.neu.f32.f64 %f4, %fd1, %fd2;",
+	      "r setp.ne.f64 %p2, %fd2, %fd2; set.ge.and.s32.f64 %r4, %fd1, %fd2, !%p2;",
+	      "g setp.lt.f64 %p1, %fd1, %fd2; selp.f64 %fd4, %fd1, %fd2, %p1;", "g cvt.rn.f32.f64 %f1, %fd2; slct.f64.f32 %fd4, %fd1, %fd2, %f1;",
+	      "r setp.le.f64 %p3, %fd2, 0d3FF0000000000000; setp.eq.xor.f64 %p1|%p2, %fd1, %fd2, %p3; selp.u32 %r4, 1, 0, %p1; selp.u32 %r5, 2, 0, %p2; or.b32 %r4, %r4, %r5;");
+#define COMPARED(cmp) "r setp." cmp ".f64 %p1, %fd1, %fd2; selp.u32 %r4, 1, 0, %p1;"
+	CHECK('g', 2, COMPARED("eq"), COMPARED("ne"), COMPARED("lt"), COMPARED("le"), COMPARED("gt"), COMPARED("ge"), COMPARED("equ"), COMPARED("neu"),
+	      COMPARED("ltu"), COMPARED("leu"), COMPARED("gtu"), COMPARED("geu"), COMPARED("num"), COMPARED("nan"));
+#undef COMPARED
 }
 
 Test(simt_insn, fused_multiply_and_add)
@@ -241,7 +249,7 @@ Test(simt_insn, fused_multiply_and_add)
 	CHECK('f', 3, "f fma.rn.f32 %f4, %f1, %f2, %f3;", "f fma.rz.f32 %f4, %f1, %f2, %f3;", "f fma.rm.f32 %f4, %f1, %f2, %f3;",
 	      "f fma.rp.f32 %f4, %f1, %f2, %f3;", "f fma.rn.ftz.f32 %f4, %f1, %f2, %f3;", "f fma.rn.sat.f32 %f4, %f1, %f2, %f3;",
 	      "f fma.rz.ftz.f32 %f4, %f1, %f2, %f3;", "f mad.rn.f32 %f4, %f1, %f2, %f3;");
-	CHECK('G', 3, "g fma.rn.f64 %fd4, %fd1, %fd2, %fd3;", "g fma.rz.f64 %fd4, %fd1, %fd2, %fd3;", "g fma.rm.f64 %fd4, %fd1, %fd2, %fd3;",
+	CHECK('g', 3, "g fma.rn.f64 %fd4, %fd1, %fd2, %fd3;", "g fma.rz.f64 %fd4, %fd1, %fd2, %fd3;", "g fma.rm.f64 %fd4, %fd1, %fd2, %fd3;",
 	      "g fma.rp.f64 %fd4, %fd1, %fd2, %fd3;");
 }
 
@@ -256,7 +264,8 @@ Test(simt_insn, floats_of_one_operand)
 	      "r testp.finite.f32 %p1, %f1; selp.u32 %r4, 1, 0, %p1;", "r testp.infinite.f32 %p1, %f1; selp.u32 %r4, 1, 0, %p1;",
 	      "r testp.number.f32 %p1, %f1; selp.u32 %r4, 1, 0, %p1;", "r testp.notanumber.f32 %p1, %f1; selp.u32 %r4, 1, 0, %p1;",
 	      "r testp.normal.f32 %p1, %f1; selp.u32 %r4, 1, 0, %p1;", "r testp.subnormal.f32 %p1, %f1; selp.u32 %r4, 1, 0, %p1;");
-	CHECK('g', 1, "g rcp.rn.f64 %fd4, %fd1;", "g rcp.rp.f64 %fd4, %fd1;", "g sqrt.rn.f64 %fd4, %fd1;", "g sqrt.rm.f64 %fd4, %fd1;",
+	CHECK('g', 1, "g rcp.rn.f64 %fd4, %fd1;", "g rcp.rp.f64 %fd4, %fd1;", "g rcp.rz.f64 %fd4, %fd1;", "g sqrt.rz.f64 %fd4, %fd1;",
+	      "g rsqrt.approx.ftz.f64 %fd4, %fd1;", "g sqrt.rn.f64 %fd4, %fd1;", "g sqrt.rm.f64 %fd4, %fd1;",
 	      "g sqrt.rp.f64 %fd4, %fd1;", "g rsqrt.approx.f64 %fd4, %fd1;", "g rcp.approx.ftz.f64 %fd4, %fd1;", "g neg.f64 %fd4, %fd1;",
 	      "g abs.f64 %fd4, %fd1;", "r testp.subnormal.f64 %p1, %fd1; selp.u32 %r4, 1, 0, %p1;",
 	      "r testp.normal.f64 %p1, %fd1; selp.u32 %r4, 1, 0, %p1;");
@@ -278,8 +287,12 @@ Test(simt_insn, conversions_of_floats)
 	      "r setp.neu.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;", "r setp.num.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;",
 	      "r setp.nan.f32 %p1, %f1, %f2; selp.u32 %r4, 1, 0, %p1;");
 	CHECK('g', 1, "r cvt.rzi.s32.f64 %r4, %fd1;", "r cvt.rni.u32.f64 %r4, %fd1;", "d cvt.rzi.s64.f64 %rd4, %fd1;", "d cvt.rpi.u64.f64 %rd4, %fd1;",
-	      "g cvt.rni.f64.f64 %fd4, %fd1;");
-	CHECK('G', 1, "h cvt.rn.f16.f64 %h4, %fd1;", "h cvt.rz.f16.f64 %h4, %fd1;", "h cvt.rn.bf16.f64 %h4, %fd1;", "f cvt.rn.f32.f64 %f4, %fd1;",
+	      "r cvt.rmi.s32.f64 %r4, %fd1;", "r cvt.rpi.s32.f64 %r4, %fd1;", "r cvt.rni.s32.f64 %r4, %fd1;", "h cvt.rzi.u16.f64 %h4, %fd1;",
+	      "h cvt.rmi.s16.f64 %h4, %fd1;", "r cvt.rni.s8.f64 %r4, %fd1;", "r cvt.rpi.u8.f64 %r4, %fd1;", "r cvt.rzi.sat.u8.f64 %r4, %fd1;",
+	      "d cvt.rni.s64.f64 %rd4, %fd1;", "d cvt.rmi.s64.f64 %rd4, %fd1;", "d cvt.rzi.u64.f64 %rd4, %fd1;", "d cvt.rzi.s32.f64 %rd4, %fd1;",
+	      "g cvt.rni.f64.f64 %fd4, %fd1;", "g cvt.rzi.f64.f64 %fd4, %fd1;", "g cvt.rmi.f64.f64 %fd4, %fd1;", "g cvt.rpi.f64.f64 %fd4, %fd1;",
+	      "g cvt.sat.f64.f64 %fd4, %fd1;", "g cvt.rmi.sat.f64.f64 %fd4, %fd1;", "d cvt.f64.f64 %fd4, %fd1; mov.b64 %rd4, %fd4;");
+	CHECK('g', 1, "h cvt.rn.f16.f64 %h4, %fd1;", "h cvt.rz.f16.f64 %h4, %fd1;", "h cvt.rn.bf16.f64 %h4, %fd1;", "f cvt.rn.f32.f64 %f4, %fd1;",
 	      "f cvt.rz.f32.f64 %f4, %fd1;", "f cvt.rm.f32.f64 %f4, %fd1;", "f cvt.rp.f32.f64 %f4, %fd1;", "f cvt.rn.ftz.f32.f64 %f4, %fd1;",
 	      "f cvt.rn.sat.f32.f64 %f4, %fd1;",
 	      "f mul.f64 %fd4, %fd1, 0d3BF921FB54442D19; cvt.rn.f32.f64 %f4, %fd4;");
@@ -493,6 +506,71 @@ Test(simt_insn, directions_of_f32_by_integers)
 
 			cr_assert_eq(out[i][k], want, "%s.%s of %x %x %x gave %x, not %llx", name[k / NR(way)], way[k % NR(way)].text, data[i][0],
 				     data[i][1], data[i][2], out[i][k], (unsigned long long)want);
+		}
+	hg_module_free(m);
+}
+
+/* The same of f64, whose sums, products, quotients and roots are all made of integers then. */
+Test(simt_insn, arithmetic_of_f64_by_integers)
+{
+	enum { NR_EACH = 24000, NR_OUT = 24 };
+	static const enum simt_float_op op[] = { SIMT_ADD, SIMT_MUL, SIMT_FMA, SIMT_DIV, SIMT_SQRT };
+	static const char *const name[] = { "add", "mul", "fma", "div", "sqrt" };
+	static const struct { const char *text; enum ir_rnd rnd; } way[] = { { "rn", IR_RN }, { "rz", IR_RZ }, { "rm", IR_RM }, { "rp", IR_RP } };
+	static uint64_t data[NR_EACH][4], out[NR_EACH][NR_OUT];
+	struct { void *p; uint32_t n, unused; void *out; } params = { data, NR_EACH, 0, out };
+	struct kernel_run r = { .grid = { (NR_EACH + 95) / 96 }, .block = { 96 }, .params = &params };
+	char ptx[4096], why[256], *at = ptx;
+	struct hg_module *m;
+
+	at += sprintf(at, PTX_HEAD ".visible .entry k(.param .u64 p, .param .u32 n, .param .u64 out) {\n"
+		      ".reg .pred %%p<2>; .reg .b32 %%r<6>; .reg .f64 %%f<6>; .reg .b64 %%rd<5>;\n"
+		      "ld.param.u64 %%rd1, [p]; ld.param.u32 %%r1, [n]; ld.param.u64 %%rd2, [out];\n"
+		      "mov.u32 %%r2, %%ctaid.x; mov.u32 %%r3, %%ntid.x; mov.u32 %%r4, %%tid.x; mad.lo.u32 %%r2, %%r2, %%r3, %%r4;\n"
+		      "setp.ge.u32 %%p1, %%r2, %%r1; @%%p1 bra DONE; mul.wide.u32 %%rd3, %%r2, 32; add.u64 %%rd1, %%rd1, %%rd3;\n"
+		      "mul.wide.u32 %%rd3, %%r2, %d; add.u64 %%rd2, %%rd2, %%rd3; ld.global.v2.f64 {%%f1, %%f2}, [%%rd1]; ld.global.f64 %%f3, [%%rd1+16];\n",
+		      NR_OUT * 8);
+	for (size_t o = 0; o < NR(op); o++)
+		for (size_t w = 0; w < NR(way); w++)
+			at += sprintf(at, "%s.%s.f64 %%f4, %%f1%s%s; st.global.f64 [%%rd2+%zu], %%f4;\n", name[o], way[w].text,
+				      op[o] == SIMT_SQRT ? "" : ", %f2", op[o] == SIMT_FMA ? ", %f3" : "", (o * NR(way) + w) * 8);
+	for (size_t w = 0; w < NR(way); w++)
+		at += sprintf(at, "cvt.%si.f64.f64 %%f4, %%f1; st.global.f64 [%%rd2+%zu], %%f4;\n", way[w].text, (NR(op) * NR(way) + w) * 8);
+	strcpy(at, "DONE: ret;\n}\n");
+	m = load_text(ptx);
+	for (size_t i = 0; i < NR_EACH; i++) {
+		for (size_t k = 0; k < 3; k++)
+			data[i][k] = random_float(64);
+		if (i % 3 == 0)		/* a product in the middle of, or next to, the addend's neighbours; or what nearly cancels it */
+			data[i][2] = hardware_d(SIMT_MUL, IR_RN, data[i][0], data[i][1], 0) ^ (i % 2 ? 0 : UINT64_C(1) << 63);
+		if (i % 5 == 0)		/* results that are subnormal, or past the range */
+			data[i][1] = (data[i][1] & 0x800fffffffffffff) | (i % 2 ? UINT64_C(0x0010000000000000) : UINT64_C(0x7fc0000000000000));
+		if (i % 7 == 0)		/* an exact quotient, a square, or next to one: and halves, for whole numbers */
+			data[i][0] = hardware_d(SIMT_MUL, IR_RN, data[i][1] & ~UINT64_C(0x3ffffff), data[i][1] & ~UINT64_C(0x3ffffff), 0) + (i / 7 % 3) - 1;
+		if (i % 4 == 0) {
+			double half = (double)(int32_t)random_bits() / 4;
+
+			memcpy(data[i], &half, 8);
+		}
+	}
+	cr_assert_eq(spirv_once(hg_module_ir(m), SPIRV_NO_F64, &r, why, sizeof(why)), HG_OK, "%s", why);
+	for (size_t i = 0; i < NR_EACH; i++)
+		for (size_t k = 0; k < (NR(op) + 1) * NR(way); k++) {
+			enum ir_rnd rnd = way[k % NR(way)].rnd;
+			const char *what = k < NR(op) * NR(way) ? name[k / NR(way)] : "cvt";
+			uint64_t want;
+			double d;
+
+			if (k < NR(op) * NR(way)) {
+				want = hardware_d(op[k / NR(way)], rnd, data[i][0], data[i][1], data[i][2]);
+			} else {
+				memcpy(&d, data[i], 8);
+				d = rnd == IR_RN ? rint(d) : rnd == IR_RZ ? trunc(d) : rnd == IR_RM ? floor(d) : ceil(d);
+				memcpy(&want, &d, 8);
+				want = isnan(d) ? UINT64_C(0xfff8000000000000) : want;
+			}
+			cr_assert_eq(out[i][k], want, "%s.%s of %lx %lx %lx gave %lx, not %lx", what, way[k % NR(way)].text, data[i][0], data[i][1],
+				     data[i][2], out[i][k], want);
 		}
 	hg_module_free(m);
 }

@@ -24,15 +24,34 @@ static struct hg_texture descriptor(void)
 	"mul.wide.u32 %t, %i, 16;\nadd.u64 %o, %o, %t;\ncvt.rn.f32.u32 %x, %i;\nmul.f32 %x, %x, 0f3e99999a;\n"	\
 	"and.b32 %r7, %i, 1;\nsetp.ne.u32 %p, %r7, 0;\n" body "\nret;\n}\n"
 
-static void check(const char *ptx)
+static void check_of(struct hg_texture t, const char *ptx)
 {
 	static uint32_t out[33 * 4];
-	struct hg_texture t = descriptor();
 	const uint64_t params[] = { (uintptr_t)&t, (uintptr_t)out };
 	struct kernel_run r = { .block = { 33 }, .params = params, .data = out, .size = sizeof(out) };
 
 	memset(out, 0, sizeof(out));
 	run_both(ptx, &r);
+}
+
+static void check(const char *ptx)
+{
+	check_of(descriptor(), ptx);
+}
+
+/* Through powers that the support library computes in f64. */
+Test(texture, srgb_is_read_the_same)
+{
+	static unsigned char bytes[4][32];
+	struct hg_texture t = descriptor();
+
+	for (unsigned int i = 0; i < sizeof(bytes); i++)
+		bytes[i / 32][i % 32] = (unsigned char)(i * 37);
+	t.texel = HG_TEXEL_U8;
+	t.channels = 4;
+	t.flags |= HG_TEXTURE_SRGB | HG_TEXTURE_AS_FLOAT;
+	t.level[0].addr = (uintptr_t)bytes;
+	check_of(t, TEXTURE_KERNEL("tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%h, {%x, %x}];\nst.global.v4.f32 [%o], {%f1, %f2, %f3, %f4};"));
 }
 
 Test(texture, both_executors_sample_the_same)

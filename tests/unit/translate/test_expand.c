@@ -35,6 +35,23 @@ static bool is_to_go(const struct ir_insn *in)
 	}
 }
 
+/* What a device without f64 is left: moving it, its bits, and conversions that the emitter makes of integers. */
+static bool is_to_go_without_f64(const struct ir_insn *in)
+{
+	bool is_f64 = in->type == IR_F64, from_f64 = in->type2 == IR_F64;
+
+	switch (in->op) {
+	case IR_mov: case IR_ld: case IR_st: case IR_selp: case IR_slct: case IR_copysign: case IR_testp:
+		return false;
+	case IR_atom:
+		return is_f64 && in->sub != IR_ATOM_EXCH && in->sub != IR_ATOM_CAS;
+	case IR_cvt:
+		return is_f64 ? from_f64 || in->flags & IR_SAT : from_f64 && !ir_type_is_float(in->type);
+	default:
+		return is_f64 || from_f64;
+	}
+}
+
 static uint32_t count(const struct ir_module *m, bool (*is)(const struct ir_insn *in))
 {
 	uint32_t n = 0;
@@ -48,13 +65,13 @@ static uint32_t count(const struct ir_module *m, bool (*is)(const struct ir_insn
 
 Test(expand, nothing_is_left_and_the_text_parses_to_itself)
 {
-	uint32_t nr = 0;
+	uint32_t nr = 0, nr_f64 = 0;
 
 	for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
 		size_t size;
 		char *text = read_test_file(inputs[i], &size), *ir;
 		struct hg_module *m = load_text(text);
-		struct ir_module *e = NULL, *again = NULL;
+		struct ir_module *e = NULL, *again = NULL, *soft = NULL;
 		uint32_t before = count(hg_module_ir(m), is_to_go);
 
 		nr += before;
@@ -62,6 +79,10 @@ Test(expand, nothing_is_left_and_the_text_parses_to_itself)
 		cr_expect_eq(e->nr_funcs, hg_module_ir(m)->nr_funcs);
 		if (!before)
 			cr_expect(ir_equal(e, hg_module_ir(m)), "%s", inputs[i]);
+		nr_f64 += count(hg_module_ir(m), is_to_go_without_f64);
+		cr_assert_eq(hg_expand_no_f64(hg_module_ir(m), &soft), HG_OK, "%s", inputs[i]);
+		cr_expect_eq(count(soft, is_to_go_without_f64), 0, "%s", inputs[i]);
+		ir_module_free(soft);
 		/* the result stands by itself */
 		hg_module_free(m);
 		free(text);
@@ -77,6 +98,7 @@ Test(expand, nothing_is_left_and_the_text_parses_to_itself)
 		free(ir);
 	}
 	cr_expect_gt(nr, 50);
+	cr_expect_gt(nr_f64, 50, "%u", nr_f64);
 }
 
 static struct ir_module *expanded(const char *body)
