@@ -105,7 +105,8 @@ void hg_amd_block(const struct hg_amd_code *c, const uint32_t block[3], uint32_t
 	}
 }
 
-uint32_t amd_max_local(const struct hg_amd_chip *chip)
+/* Local memory that a lane can have, in bytes. */
+static uint32_t max_local(const struct hg_amd_chip *chip)
 {
 	/* a wave's scratch is given in units of 1 KiB, in 13 bits, by the chips that have the least */
 	return 8191 * 1024 / (chip->has_wave32 ? 32 : 64) / 16 * 16;
@@ -119,9 +120,9 @@ bool amd_fits(const struct hg_amd_chip *chip, const char *kernel, uint64_t share
 	else if (threads > chip->max_work_items)
 		snprintf(why, why_size, "kernel '%s' needs blocks of %" PRIu64 " threads, and they have %u at most on %s", kernel, threads,
 			 chip->max_work_items, chip->name);
-	else if (local > amd_max_local(chip))
+	else if (local > max_local(chip))
 		snprintf(why, why_size, "kernel '%s' needs %" PRIu64 " bytes of local memory for a thread, which has %u at most on %s", kernel,
-			 local, amd_max_local(chip), chip->name);
+			 local, max_local(chip), chip->name);
 	else
 		return true;
 	return false;

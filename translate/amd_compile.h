@@ -15,8 +15,6 @@
 
 extern const char *const amd_tested_chips[];	/* ends with NULL */
 
-/* Local memory that a lane can have, in bytes. */
-uint32_t amd_max_local(const struct hg_amd_chip *chip);
 /* As hg_amd_fits, with what a kernel needs, in bytes and threads of a block. */
 bool amd_fits(const struct hg_amd_chip *chip, const char *kernel, uint64_t shared, uint64_t threads, uint64_t local, char *why,
 	      size_t why_size);

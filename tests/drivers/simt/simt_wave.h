@@ -146,7 +146,6 @@ LLVMValueRef lane_param(const struct lane_code *l, unsigned int i);
 LLVMValueRef lane_arg_of(LLVMValueRef call, unsigned int i);
 uint64_t lane_imm(LLVMValueRef call, unsigned int i);	/* 0: not a constant */
 void lane_replace(LLVMValueRef inst, LLVMValueRef by);	/* by NULL: nothing uses it */
-LLVMValueRef lane_call_c(struct lane_code *l, const char *name, LLVMTypeRef ret, LLVMValueRef *args, unsigned int nr);
 LLVMValueRef lane_intrinsic(struct lane_code *l, const char *name, LLVMTypeRef *over, size_t nr_over, LLVMValueRef *args, unsigned int nr);
 uint32_t lane_bits_of(LLVMTypeRef t);			/* of a scalar number; 0: it is none */
 /* The call becomes an operation of lanes. in NULL: no such operand. A result of type void has none. */

@@ -142,7 +142,7 @@ static enum hg_status find_dominators(struct cfg *g)
 	return HG_OK;
 }
 
-bool cfg_dominates(const struct cfg *g, uint32_t a, uint32_t b)
+static bool dominates(const struct cfg *g, uint32_t a, uint32_t b)
 {
 	while (b > a)
 		b = g->idom[b];
@@ -161,7 +161,7 @@ static enum hg_status fill_loop(struct cfg *g, struct cfg_loop *loop, uint32_t *
 	list[nr++] = loop->header;
 	mark[loop->header] = stamp;
 	for (uint32_t p = g->first_pred[loop->header]; p < g->first_pred[loop->header + 1]; p++)
-		if (mark[g->pred[p]] != stamp && cfg_dominates(g, loop->header, g->pred[p])) {
+		if (mark[g->pred[p]] != stamp && dominates(g, loop->header, g->pred[p])) {
 			mark[g->pred[p]] = stamp;
 			list[nr++] = g->pred[p];
 		}
@@ -193,7 +193,7 @@ static enum hg_status find_loops(struct cfg *g)
 		bool is_header = false;
 
 		for (uint32_t p = g->first_pred[h]; p < g->first_pred[h + 1]; p++)
-			if (cfg_dominates(g, h, g->pred[p]))
+			if (dominates(g, h, g->pred[p]))
 				is_header = true;
 			else if (g->pred[p] >= h)
 				g->is_irreducible = true;

@@ -38,7 +38,6 @@ enum hg_status cfg_make(LLVMValueRef f, struct cfg *out) HG_MUST_CHECK;
 void cfg_free(struct cfg *g);
 uint32_t cfg_block(const struct cfg *g, LLVMBasicBlockRef bb);	/* CFG_NONE: it cannot be reached */
 bool cfg_in_loop(const struct cfg *g, uint32_t block, uint32_t loop);
-bool cfg_dominates(const struct cfg *g, uint32_t a, uint32_t b);
 
 /*
  * The order of places: a loop is one piece, and what follows it comes behind all of it. Calls visit(block, CFG_NONE) for each

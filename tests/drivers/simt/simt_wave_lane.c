@@ -224,7 +224,7 @@ uint64_t lane_imm(V call, unsigned int i)
 }
 
 /* A call of a function of the C side. */
-V lane_call_c(struct lane_code *l, const char *name, LLVMTypeRef ret, V *args, unsigned int nr)
+static V call_c(struct lane_code *l, const char *name, LLVMTypeRef ret, V *args, unsigned int nr)
 {
 	LLVMTypeRef types[8], type;
 	V f = LLVMGetNamedFunction(l->m, name);
@@ -374,7 +374,7 @@ static void trap(struct lane_code *l, uint32_t what)
 {
 	V args[2] = { lane_param(l, LANE_SELF), lane_i32(l, what) };
 
-	lane_call_c(l, "simt_wave_trap", LLVMVoidTypeInContext(l->c), args, 2);
+	call_c(l, "simt_wave_trap", LLVMVoidTypeInContext(l->c), args, 2);
 }
 
 static void do_trap(struct lane_code *l, V call)
@@ -457,7 +457,7 @@ static void do_fma(struct lane_code *l, V call)
 	in[0] = lane_i32(l, SIMT_FLOAT_CODE(SIMT_FMA, kind == LLVMHalfTypeKind ? IR_F16 : IR_BF16, IR_RN));
 	for (unsigned int i = 0; i < 3; i++)
 		in[1 + i] = LLVMBuildZExt(l->b, as_int(l, lane_arg_of(call, i)), l->i64, "");
-	r = lane_call_c(l, "simt_float_op", l->i64, in, 4);
+	r = call_c(l, "simt_float_op", l->i64, in, 4);
 	lane_replace(call, LLVMBuildBitCast(l->b, LLVMBuildTrunc(l->b, r, l->i16, ""), t, ""));
 }
 
@@ -476,7 +476,7 @@ static V narrow_one(struct lane_code *l, V v, LLVMTypeRef to)
 
 	in[0] = lane_i32(l, SIMT_FLOAT_CODE(lane_bits_of(from) == 64 ? IR_F64 : IR_F32, is_half ? IR_F16 : IR_BF16, IR_RN));
 	in[1] = LLVMBuildZExt(l->b, as_int(l, v), l->i64, "");
-	v = lane_call_c(l, "simt_float_cvt", l->i64, in, 2);
+	v = call_c(l, "simt_float_cvt", l->i64, in, 2);
 	return LLVMBuildBitCast(l->b, LLVMBuildTrunc(l->b, v, l->i16, ""), to, "");
 }
 
@@ -597,7 +597,7 @@ static V make_check(struct lane_code *l)
 	LLVMPositionBuilderAtEnd(l->b, good);
 	LLVMBuildRetVoid(l->b);
 	LLVMPositionBuilderAtEnd(l->b, bad);
-	lane_call_c(l, "simt_wave_lds", LLVMVoidTypeInContext(l->c), p, 3);
+	call_c(l, "simt_wave_lds", LLVMVoidTypeInContext(l->c), p, 3);
 	LLVMBuildUnreachable(l->b);
 	return f;
 }

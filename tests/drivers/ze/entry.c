@@ -9,7 +9,7 @@
 #include "common/msg.h"
 #include "tests/drivers/ze/ze.h"
 
-__thread const char *zd_current_call;
+static __thread const char *current_call;	/* for messages; NULL: a thread of the device */
 
 /* ---- messages ---- */
 
@@ -18,7 +18,7 @@ static void say(const char *what, ze_result_t error, const char *fmt, va_list ap
 	char text[1024];
 
 	vsnprintf(text, sizeof(text), fmt, ap);
-	pr_err("%s%s: %s (0x%x)", what, zd_current_call ? zd_current_call : "a command", text, error);
+	pr_err("%s%s: %s (0x%x)", what, current_call ? current_call : "a command", text, error);
 }
 
 void zd_say_misuse(ze_result_t error, const char *fmt, ...)
@@ -96,7 +96,7 @@ static ze_result_t enter(enum zd_call i, const void *first)
 {
 	uint32_t injected = fake_control_enter(&zd_control[i]);
 
-	zd_current_call = zd_call_name[i];
+	current_call = zd_call_name[i];
 	if (is_for_one(i) && first)
 		begin_alone(first);
 	if (injected)
@@ -110,7 +110,7 @@ static ze_result_t leave(enum zd_call i, const void *first, ze_result_t r)
 {
 	if (is_for_one(i) && first)
 		end_alone(first);
-	zd_current_call = NULL;
+	current_call = NULL;
 	if (i == ZD_zeInit && r == ZE_RESULT_SUCCESS)
 		atomic_store_explicit(&was_initialized, true, memory_order_relaxed);
 	return r;

@@ -60,7 +60,6 @@ uint64_t zd_ticks(uint64_t ns, unsigned int bits);	/* of a time of CLOCK_MONOTON
 extern _Atomic(ze_result_t) zd_state;	/* success; after fork or exit: what calls return */
 extern struct fake_counter *zd_control;	/* ZD_CALL_COUNT, by enum zd_call */
 extern const char *const zd_call_name[ZD_CALL_COUNT];
-extern __thread const char *zd_current_call;	/* the calling thread's, for messages; NULL: a thread of the device */
 
 /*
  * Level Zero forbids what the call asks for: a line on stderr, and with HG_FAKE_ZE_STRICT the end of the process. Its value is `error`, which
